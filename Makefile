@@ -1,0 +1,39 @@
+# Cairn: `make demo` shows the main job on an embedded lab, `make test` passes the tests.
+# Everything lands in .venv; nothing outside this folder is touched.
+
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.cairn-installed
+
+.PHONY: venv demo test quick lint bench docs clean
+
+venv: $(STAMP)
+
+$(STAMP): requirements.lock pyproject.toml
+	@tools/dev/make-venv "$(PYTHON)" "$(VENV)"
+	@touch $@
+
+demo: $(STAMP)
+	@$(BIN)/python -m tools.lab.demo
+
+lint: $(STAMP)
+	@$(BIN)/ruff check -q .
+	@$(BIN)/ruff format -q --check .
+	@$(BIN)/mypy
+
+test: lint
+	@tools/dev/system-packages
+	@$(BIN)/python -m pytest
+
+quick: $(STAMP)
+	@$(BIN)/python -m pytest -m "not acceptance"
+
+bench: $(STAMP)
+	@$(BIN)/python -m tests.bench
+
+docs: $(STAMP)
+	@$(BIN)/python -m tools.dev.catalogue
+
+clean:
+	rm -rf $(VENV) build *.egg-info

@@ -1,0 +1,1 @@
+"""Opcodes, their decisions, plans, the job engine, placement, policies, the master daemon."""

@@ -1,0 +1,1 @@
+"""The node agent: executes its node's tasks through drivers. Other rooms import only `calls`."""

@@ -1,0 +1,1 @@
+"""Programs for operators and developers: the lab, the placement tools, the stand-alone verifier."""

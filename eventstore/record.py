@@ -38,7 +38,7 @@ class Epoch(NamedTuple):
     term: int
 
 
-class Event(msgspec.Struct, frozen=True, kw_only=True, array_like=False, gc=False):
+class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """A fact in the past tense. Subclasses name their kind; the kind is stored for ever.
 
     Stored as a MessagePack map with the defaults left out, so that a new optional field needs no

@@ -11,7 +11,8 @@ from eventstore.record import Event
 
 STREAM = "log"
 
-ROLES = ("voter", "node", "operator", "auditor", "gateway")
+# "ticket": a one-time key with which an invited node may only ask to join
+ROLES = ("voter", "node", "operator", "auditor", "gateway", "ticket")
 
 
 class LogCreated(Event, frozen=True, kw_only=True):

@@ -1,0 +1,161 @@
+"""The objects of the configuration: cluster, groups, nodes, instances, disks, NICs (pure data).
+
+What stands here is *wanted*: what the log says. What a node last reported is *seen*, and lives in
+memory only (`NodeStatus` in nodeagent/calls.py). Parameters hold only what was set on that object;
+the values in force come from `params.py` by inheritance. Nothing of these structs is changed in
+place, the dicts neither.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+Value = str | int | float | bool | None
+Params = dict[str, Value]
+
+ADMIN_UP, ADMIN_DOWN, ADMIN_OFFLINE = "up", "down", "offline"
+
+
+class Nic(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A network interface."""
+
+    uuid: str
+    mac: str
+    ip: str = ""
+    network: str = ""  # uuid
+    name: str = ""
+    params: Params = {}  # mode, link, vlan
+
+
+class Side(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What one node holds of a disk."""
+
+    node: str  # uuid
+    volume: str  # `<group>/<volume>` or an absolute path
+    meta_volume: str = ""
+    minor: int | None = None
+
+
+class Disk(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A disk. `sides[0]` is on the primary node; a mirror has a second one."""
+
+    uuid: str
+    size_mib: int
+    template: str
+    sides: tuple[Side, ...] = ()
+    mode: str = "rw"
+    name: str = ""
+    port: int | None = None
+    spindles: int | None = None
+    params: Params = {}
+    vg: str = ""  # as asked for; "" = the cluster's
+    # node uuid -> faulty, degraded, syncing; what is not named is in order
+    health: dict[str, str] = {}
+
+
+class Instance(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """An instance, running or not."""
+
+    uuid: str
+    name: str
+    primary: str  # uuid of a node
+    os: str
+    hypervisor: str
+    template: str  # of all its disks
+    admin_state: str = ADMIN_DOWN
+    admin_state_source: str = "admin"
+    disks: tuple[Disk, ...] = ()
+    nics: tuple[Nic, ...] = ()
+    beparams: Params = {}
+    hvparams: Params = {}
+    osparams: dict[str, str] = {}
+    disks_active: bool = False
+    generation: int = 1  # rises at each change of primary: fencing on the node
+    network_port: int | None = None
+    tags: tuple[str, ...] = ()
+    ctime_ms: int = 0
+    mtime_ms: int = 0
+    serial: int = 1
+    crashed: bool = False  # wanted up, seen to have ended without an order
+
+    @property
+    def secondary(self) -> str | None:
+        """The node that mirrors the disks, if any."""
+        for disk in self.disks:
+            for side in disk.sides:
+                if side.node != self.primary:
+                    return side.node
+        return None
+
+    @property
+    def nodes(self) -> tuple[str, ...]:
+        """Primary first, then the secondary, if any."""
+        secondary = self.secondary
+        return (self.primary,) if secondary is None else (self.primary, secondary)
+
+
+class Node(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A node. `joined`: its agent has shown its key; before, it is only invited."""
+
+    uuid: str
+    name: str
+    group: str  # uuid
+    primary_ip: str = ""
+    secondary_ip: str = ""
+    master_candidate: bool = False
+    offline: bool = False
+    drained: bool = False
+    master_capable: bool = True
+    vm_capable: bool = True
+    powered: bool = True
+    joined: bool = False
+    curve_key: str = ""
+    lost: bool = False  # no status for longer than it may be silent
+    ndparams: Params = {}
+    tags: tuple[str, ...] = ()
+    ctime_ms: int = 0
+    mtime_ms: int = 0
+    serial: int = 1
+
+
+class Group(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A node group."""
+
+    uuid: str
+    name: str
+    alloc_policy: str = "preferred"
+    ndparams: Params = {}
+    diskparams: dict[str, Params] = {}  # template -> parameters
+    ipolicy: dict[str, msgspec.Raw] = {}
+    tags: tuple[str, ...] = ()
+    ctime_ms: int = 0
+    mtime_ms: int = 0
+    serial: int = 1
+
+
+class ClusterInfo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What holds for the whole cluster."""
+
+    uuid: str
+    name: str
+    master: str = ""  # uuid of the node whose voter leads
+    vg_name: str = "xenvg"
+    mac_prefix: str = "aa:00:00"
+    enabled_hypervisors: tuple[str, ...] = ("fake",)
+    enabled_disk_templates: tuple[str, ...] = ("drbd", "plain")
+    file_storage_dir: str = ""
+    shared_file_storage_dir: str = ""
+    beparams: Params = {}
+    nicparams: Params = {}
+    ndparams: Params = {}
+    hvparams: dict[str, Params] = {}  # hypervisor -> parameters
+    os_hvp: dict[str, dict[str, Params]] = {}  # OS -> hypervisor -> parameters
+    osparams: dict[str, dict[str, str]] = {}  # OS -> parameters
+    diskparams: dict[str, Params] = {}
+    candidate_pool_size: int = 10
+    drbd_port_first: int = 11000
+    tags: tuple[str, ...] = ()
+    ctime_ms: int = 0
+    mtime_ms: int = 0
+    serial: int = 1
+    destroyed: bool = False

@@ -1,0 +1,136 @@
+"""Every option of every socket, with its reason (edge). All are CURVE, on TCP as on IPC.
+
+What ZeroMQ does when nothing is said is not safe: without ZAP_ENFORCE_DOMAIN a CURVE server whose
+ZAP handler is missing lets in whoever knows its public key; high-water marks count messages, not
+bytes; a dead TCP peer is noticed after hours.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Any, NamedTuple
+
+import zmq
+
+from eventstore.keys import CurveKeys
+from eventstore.wire import codec
+
+Socket = zmq.Socket[Any]
+
+_CURVE_OVERHEAD = 128  # of the encrypted frame over the plain one, generously
+# Beyond this ZeroMQ drops the connection; up to it the server can still say what was wrong.
+_HARD_LIMIT = 2 * codec.MAX_REQUEST_BYTES
+
+_PUBLISH_HWM = 256  # messages of at most 64 kB as a rule: 16 MB for each slow subscriber
+_REQUEST_HWM = 1000
+_HANDSHAKE_MS = 10_000
+_PING_MS, _SILENT_MS = 1000, 3000  # ZMTP PING: a dead link is dropped after 3 seconds
+
+MONITORED = (
+    zmq.EVENT_HANDSHAKE_SUCCEEDED
+    | zmq.EVENT_HANDSHAKE_FAILED_AUTH
+    | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
+    | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
+    | zmq.EVENT_DISCONNECTED
+    | zmq.EVENT_CLOSED
+)
+
+
+class Happened(NamedTuple):
+    """What a monitor saw: one of zmq.EVENT_*, and its value (the status of a refusal)."""
+
+    event: int
+    value: int
+
+
+def request_server(context: zmq.Context[Any], keys: CurveKeys, domain: str) -> Socket:
+    """Return a ROUTER that tells when a peer is gone, and lets one that came back in."""
+    socket = _serving(context, zmq.ROUTER, keys, domain)
+    socket.setsockopt(zmq.ROUTER_MANDATORY, 1)  # a reply to a gone peer is an error, not silence
+    socket.setsockopt(zmq.ROUTER_HANDOVER, 1)  # else a peer that came back is ignored for ever
+    socket.setsockopt(zmq.MAXMSGSIZE, _HARD_LIMIT)
+    socket.setsockopt(zmq.SNDHWM, _REQUEST_HWM)
+    socket.setsockopt(zmq.RCVHWM, _REQUEST_HWM)
+    return socket
+
+
+def request_client(context: zmq.Context[Any], keys: CurveKeys, server_key: str) -> Socket:
+    """Return a DEALER that queues nothing for a voter that it is not connected to.
+
+    What would wait in a queue is delivered minutes later, to another reign.
+    """
+    socket = _connecting(context, zmq.DEALER, keys, server_key)
+    socket.setsockopt(zmq.IMMEDIATE, 1)
+    socket.setsockopt(zmq.MAXMSGSIZE, codec.MAX_REPLY_BYTES + _CURVE_OVERHEAD)
+    socket.setsockopt(zmq.SNDHWM, _REQUEST_HWM)
+    socket.setsockopt(zmq.RCVHWM, _REQUEST_HWM)
+    return socket
+
+
+def publisher(context: zmq.Context[Any], keys: CurveKeys, domain: str) -> Socket:
+    """Return an XPUB that says when a topic gets its first subscriber and loses its last."""
+    socket = _serving(context, zmq.XPUB, keys, domain)
+    socket.setsockopt(zmq.SNDHWM, _PUBLISH_HWM)
+    socket.setsockopt(zmq.MAXMSGSIZE, 4096)  # only subscriptions come in: names of topics
+    return socket
+
+
+def subscriber(context: zmq.Context[Any], keys: CurveKeys, server_key: str) -> Socket:
+    """Return a SUB; what it loses, its owner finds by counting."""
+    socket = _connecting(context, zmq.SUB, keys, server_key)
+    socket.setsockopt(zmq.RCVHWM, _PUBLISH_HWM)
+    socket.setsockopt(zmq.MAXMSGSIZE, codec.MAX_PUBLISHED_BYTES + _CURVE_OVERHEAD)
+    return socket
+
+
+def monitor(socket: Socket) -> Socket:
+    """Return a socket that yields what happens to the connections of `socket`."""
+    watching: Socket = socket.get_monitor_socket(MONITORED)
+    return watching
+
+
+def read_monitor(watching: Socket) -> Happened | None:
+    """Return the next event, None if there is none now."""
+    try:
+        frames = watching.recv_multipart(zmq.NOBLOCK)
+    except zmq.Again:
+        return None
+    return Happened(*struct.unpack("=Hi", frames[0]))
+
+
+def close_monitored(socket: Socket, watching: Socket) -> None:
+    """Close both."""
+    socket.disable_monitor()
+    watching.close(0)
+    socket.close(0)
+
+
+def _plain(context: zmq.Context[Any], kind: int) -> Socket:
+    socket: Socket = context.socket(kind)
+    socket.setsockopt(zmq.LINGER, 0)
+    socket.setsockopt(zmq.HANDSHAKE_IVL, _HANDSHAKE_MS)
+    socket.setsockopt(zmq.HEARTBEAT_IVL, _PING_MS)
+    socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, _SILENT_MS)
+    socket.setsockopt(zmq.HEARTBEAT_TTL, _SILENT_MS)
+    return socket
+
+
+def _serving(context: zmq.Context[Any], kind: int, keys: CurveKeys, domain: str) -> Socket:
+    socket = _plain(context, kind)
+    socket.setsockopt(zmq.CURVE_SERVER, 1)
+    socket.setsockopt(zmq.CURVE_PUBLICKEY, keys.public.encode())
+    socket.setsockopt(zmq.CURVE_SECRETKEY, keys.secret.encode())
+    socket.setsockopt(zmq.ZAP_DOMAIN, domain.encode())
+    socket.setsockopt(zmq.ZAP_ENFORCE_DOMAIN, 1)  # no handler: nobody gets in, instead of all
+    socket.setsockopt(zmq.BACKLOG, 1024)
+    return socket
+
+
+def _connecting(context: zmq.Context[Any], kind: int, keys: CurveKeys, server_key: str) -> Socket:
+    socket = _plain(context, kind)
+    socket.setsockopt(zmq.CURVE_PUBLICKEY, keys.public.encode())
+    socket.setsockopt(zmq.CURVE_SECRETKEY, keys.secret.encode())
+    socket.setsockopt(zmq.CURVE_SERVERKEY, server_key.encode())
+    socket.setsockopt(zmq.RECONNECT_IVL, 50)
+    socket.setsockopt(zmq.RECONNECT_IVL_MAX, 1000)
+    return socket

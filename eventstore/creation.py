@@ -1,0 +1,113 @@
+"""The beginning of a log: its first records are durable before any socket opens (edge)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from eventstore.ack_mark import AckMark, Mark, sync_directory
+from eventstore.appended import Appended
+from eventstore.clock import HybridClock
+from eventstore.errors import NotOurLog, TooLarge
+from eventstore.events import STREAM, EpochStarted, LogCreated
+from eventstore.layout import Layout
+from eventstore.log_file import LogFile, Meta, Row
+from eventstore.record import Batch, Draft, Epoch, Stored, genesis_hash
+from eventstore.replica import Refused
+from eventstore.writer_lock import WriterLock
+
+FIRST_EPOCH = Epoch(1, 1)
+
+
+def create_log(
+    directory: Path,
+    *,
+    cluster_id: str,
+    origin: str,
+    voter: str,
+    now_ms: int,
+    first: Sequence[Draft] = (),
+    actor: str = "log",
+    ballast_bytes: int = 0,
+) -> tuple[Stored, ...]:
+    """Make a log whose first batch is LogCreated, EpochStarted and the drafts in `first`.
+
+    `origin` is the log's name in checkpoints, `voter` the name of this voter. The batch is durable
+    on return. Raises NotOurLog if a log is there already (it is left alone), LogInUse, DiskFull,
+    TooLarge. After a crash in the middle it may be called again.
+    """
+    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    layout = Layout(directory)
+    lock = WriterLock(layout.lock)
+    try:
+        if layout.log.exists():
+            raise NotOurLog(f"there is a log in {directory} already", hint="remove it by hand")
+        return _create(layout, cluster_id, origin, voter, now_ms, (*first,), actor, ballast_bytes)
+    finally:
+        lock.release()
+
+
+def _create(
+    layout: Layout,
+    cluster_id: str,
+    origin: str,
+    voter: str,
+    now_ms: int,
+    first: tuple[Draft, ...],
+    actor: str,
+    ballast_bytes: int,
+) -> tuple[Stored, ...]:
+    inc = os.urandom(16)
+    created = LogCreated(cluster_id=cluster_id, origin=origin)
+    started = EpochStarted(voter=voter, inc=inc.hex())
+    own = [Draft(stream=STREAM, event=event, actor=actor) for event in (created, started)]
+    appended = Appended(
+        seq=0,
+        last_hash=genesis_hash(cluster_id),
+        versions={},
+        clock=HybridClock(),
+        origin=voter,
+        draw_id=lambda: os.urandom(16),
+    )
+    placed = appended.place(Batch(drafts=(*own, *first)), FIRST_EPOCH, now_ms)
+    if isinstance(placed, Refused):
+        raise TooLarge(placed.message, hint=placed.hint)
+    meta = Meta(cluster_id, inc, FIRST_EPOCH, voter, inc)
+    gen, term = FIRST_EPOCH
+    # The mark first: a log without a mark cannot be trusted, a mark at 0 without a log is nothing.
+    mark = AckMark.create(
+        layout.mark, Mark(0, genesis_hash(cluster_id), gen, term, voter, inc, inc)
+    )
+    _make_file(layout, meta, rows_of(placed.records))
+    sync_directory(layout.directory)
+    mark.write(Mark(appended.seq, appended.hash, gen, term, voter, inc, inc))
+    mark.close()
+    make_ballast(layout, ballast_bytes)
+    return placed.records
+
+
+def _make_file(layout: Layout, meta: Meta, rows: Sequence[Row]) -> None:
+    """Make the log under another name, whole in its main file, then give it its own."""
+    new = layout.log.with_name(f"{layout.log.name}.new")
+    companions = [new.with_name(new.name + suffix) for suffix in ("-wal", "-shm")]
+    for leftover in (new, *companions):
+        leftover.unlink(missing_ok=True)
+    log = LogFile.create(new, meta, rows)
+    log.checkpoint(truncate=True)
+    log.close()
+    for leftover in companions:
+        leftover.unlink(missing_ok=True)
+    new.rename(layout.log)
+
+
+def rows_of(records: Sequence[Stored]) -> tuple[Row, ...]:
+    """Return the records as the file holds them."""
+    return tuple(Row(s.record.seq, s.record.gen, s.record.term, s.hash, s.encoded) for s in records)
+
+
+def make_ballast(layout: Layout, size: int) -> None:
+    """Reserve room that an operator can free when the disk is full. Does nothing for 0."""
+    if size and (not layout.ballast.exists() or layout.ballast.stat().st_size < size):
+        with layout.ballast.open("wb") as ballast:
+            os.posix_fallocate(ballast.fileno(), 0, size)

@@ -1,0 +1,92 @@
+"""The thread that keeps the index behind the committed log, never in the way of it (edge)."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Sequence
+from itertools import islice
+
+from eventstore.index import IndexWriter
+from eventstore.index_table import IndexTable
+from eventstore.layout import Layout
+from eventstore.log_reader import LogReader
+
+STEP = 2000  # records per transaction
+RETRY_S = 1.0  # after the index could not be written
+GATHER_S = 0.05  # after a wake-up, wait so long for more: fewer, larger transactions
+
+
+class Indexer:
+    """Follow the log up to what `advance` says is committed."""
+
+    def __init__(self, layout: Layout, tables: Sequence[IndexTable] = ()) -> None:
+        self._index = IndexWriter(layout.index, tables)
+        self._log = LogReader(layout.log)
+        if self._index.seq:
+            row = self._log.row(self._index.seq)
+            if row is None or row.hash != self._index.hash:
+                self._index.remake()
+        self._target = 0
+        self.error = ""  # what last kept the index from following
+        self._changed = threading.Condition()
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="log-index", daemon=True)
+
+    @property
+    def seq(self) -> int:
+        """Everything up to this record is in the index."""
+        return self._index.seq
+
+    def catch_up(self, last: int) -> None:
+        """Index the log up to `last` now, on the caller's thread. Before `start` only."""
+        while self._index.seq < last and self._step(last):
+            pass
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def advance(self, last: int) -> None:
+        """Say that everything up to `last` is committed; returns at once."""
+        with self._changed:
+            self._target = last
+            self._changed.notify()
+
+    def wait_for(self, seq: int, timeout_s: float) -> bool:
+        """Wait until `seq` is in the index; say whether it is."""
+        with self._changed:
+            return self._changed.wait_for(lambda: self._index.seq >= seq, timeout_s)
+
+    def close(self) -> None:
+        """Stop after the transaction under way; what is missing is indexed at the next start."""
+        self._closing.set()
+        with self._changed:
+            self._changed.notify_all()
+        if self._thread.ident is not None:
+            self._thread.join()
+        self._index.close()
+        self._log.close()
+
+    def _run(self) -> None:
+        while not self._closing.is_set():
+            with self._changed:
+                self._changed.wait_for(
+                    lambda: self._target > self._index.seq or self._closing.is_set()
+                )
+                target = self._target
+            self._closing.wait(GATHER_S)
+            try:
+                self.catch_up(target)
+            except sqlite3.Error as error:  # a full disk, say: the index waits, the log goes on
+                self.error = str(error)
+                self._closing.wait(RETRY_S)
+            with self._changed:
+                self._changed.notify_all()
+
+    def _step(self, last: int) -> bool:
+        first = self._index.seq + 1
+        records = list(islice(self._log.stored(first, min(last, first + STEP - 1)), STEP))
+        if records:
+            self._index.add(records)
+        return bool(records) and not self._closing.is_set()

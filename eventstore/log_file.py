@@ -1,0 +1,196 @@
+"""The log's own file: SQLite with one writer, durable commits and no surprises (edge).
+
+    log(seq, gen, term, hash, bytes)      a rowid table: appends go to the right edge of one B-tree
+    meta(name, value)                     format, cluster, inc, epoch, vote, Merkle frontier
+    orphans(seq, gen, term, hash, bytes)  rows that were cut off, kept for the auditor
+
+What is set, and why (REPLICATION 2.1): WAL, for one sync per commit. `synchronous=FULL`, read back,
+since the default is a choice of whoever built the library; with NORMAL a commit is not synced.
+No automatic checkpoint, as it would fall into a commit; the writer checkpoints when nobody waits.
+No index: one on (stream, seq) halved the rate; indexes live in a file that can be rebuilt. APSW's
+bundled SQLite, because releases before 3.51.3 can lose a WAL's frames when two connections write or
+checkpoint ("WAL-reset bug"); that there is one writing connection, under a lock, is the second
+guard.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import apsw
+
+from eventstore.errors import NotOurLog, StorageFailed
+from eventstore.record import FORMAT, Epoch
+from eventstore.sqlite_errors import translated
+
+APPLICATION_ID = 0x43524E4C  # "CRNL" in the header of the file
+PAGE_BYTES = 4096
+OLDEST_SQLITE = 3_051_003
+
+_SCHEMA = """
+CREATE TABLE log(
+  seq INTEGER PRIMARY KEY, gen INTEGER NOT NULL, term INTEGER NOT NULL,
+  hash BLOB NOT NULL, bytes BLOB NOT NULL);
+CREATE TABLE meta(name TEXT PRIMARY KEY, value BLOB) WITHOUT ROWID;
+CREATE TABLE orphans(
+  seq INTEGER NOT NULL, gen INTEGER NOT NULL, term INTEGER NOT NULL,
+  hash BLOB NOT NULL, bytes BLOB NOT NULL);
+"""
+
+
+class Row(NamedTuple):
+    """A record as the file holds it."""
+
+    seq: int
+    gen: int
+    term: int
+    hash: bytes
+    encoded: bytes
+
+
+class Meta(NamedTuple):
+    """What the file says about itself."""
+
+    cluster_id: str
+    inc: bytes  # random id of this storage: a new disk is a new voter
+    epoch: Epoch
+    voted_for: str
+    voted_inc: bytes
+
+
+MetaValue = str | int | bytes
+
+
+class LogFile:
+    """The one read-write connection. The caller holds the writer's lock; one thread at a time."""
+
+    def __init__(self, path: Path, connection: apsw.Connection, meta: Meta) -> None:
+        self.path = path
+        self.meta = meta
+        self.wal_pages = 0  # pages in the WAL since its last complete checkpoint
+        self._db = connection
+        self._db.set_wal_hook(self._on_commit)
+
+    @classmethod
+    def create(cls, path: Path, meta: Meta, rows: Sequence[Row], *, vfs: str = "") -> LogFile:
+        """Make the file with its first rows, all in one transaction: it is whole or it is not."""
+        with translated(path):
+            flags = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE
+            db = _connect(path, flags, vfs)
+            with db:
+                db.execute(f"PRAGMA application_id={APPLICATION_ID}")
+                db.execute(_SCHEMA)
+                _put_meta(db, {"format": FORMAT, "cluster_id": meta.cluster_id, "inc": meta.inc})
+                _put_meta(db, epoch_values(meta))
+                db.executemany("INSERT INTO log VALUES(?,?,?,?,?)", rows)
+        return cls(path, db, meta)
+
+    @classmethod
+    def open(cls, path: Path, *, vfs: str = "") -> LogFile:
+        """Open an existing file. Raises NotOurLog, CorruptLog or StorageFailed."""
+        if not path.exists():
+            raise NotOurLog(f"there is no log at {path}", hint="gnt-cluster init makes one")
+        with translated(path):
+            db = _connect(path, apsw.SQLITE_OPEN_READWRITE, vfs)
+            return cls(path, db, read_meta(db, path))
+
+    def append(self, rows: Sequence[Row], values: Mapping[str, MetaValue] | None = None) -> None:
+        """Add rows and set meta values in one transaction. On return they are on the disk.
+
+        Raises DiskFull, and then nothing was added; StorageFailed or CorruptLog, and then the
+        process must end without writing again.
+        """
+        with translated(self.path):
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                self._db.executemany("INSERT INTO log VALUES(?,?,?,?,?)", rows)
+                if values:
+                    _put_meta(self._db, values)
+                self._db.execute("COMMIT")
+            except apsw.FullError:
+                if self._db.in_transaction:  # SQLite may have rolled back by itself
+                    self._db.execute("ROLLBACK")
+                raise
+
+    def cut(self, last: int) -> int:
+        """Move every row after `last` to `orphans`; return how many there were."""
+        with translated(self.path), self._db:
+            self._db.execute("INSERT INTO orphans SELECT * FROM log WHERE seq > ?", (last,))
+            self._db.execute("DELETE FROM log WHERE seq > ?", (last,))
+        return self._db.changes()
+
+    def checkpoint(self, *, truncate: bool = False) -> None:
+        """Copy the WAL into the main file as far as readers allow. Two syncs; not for commits."""
+        mode = apsw.SQLITE_CHECKPOINT_TRUNCATE if truncate else apsw.SQLITE_CHECKPOINT_PASSIVE
+        try:
+            with translated(self.path):
+                frames, copied = self._db.wal_checkpoint("main", mode)
+        except StorageFailed as error:
+            if isinstance(error.__cause__, apsw.BusyError):
+                return  # a reader holds an old state; the next one will do
+            raise
+        if frames <= copied:
+            self.wal_pages = 0
+
+    def close(self) -> None:
+        """Close the connection; the WAL stays for readers that may not write."""
+        self._db.close()
+
+    def _on_commit(self, _db: apsw.Connection, _name: str, pages: int) -> int:
+        self.wal_pages = pages
+        return apsw.SQLITE_OK
+
+
+def epoch_values(meta: Meta) -> dict[str, MetaValue]:
+    """Return the meta values that say in which epoch this voter is, and for whom it voted."""
+    gen, term = meta.epoch
+    vote: dict[str, MetaValue] = {"voted_for": meta.voted_for, "voted_inc": meta.voted_inc}
+    return {"gen": gen, "term": term, **vote}
+
+
+def read_meta(db: apsw.Connection, path: Path) -> Meta:
+    """Return what the file says about itself. Raises NotOurLog if that is not ours to read."""
+    if db.pragma("application_id") != APPLICATION_ID:
+        raise NotOurLog(f"{path} is a database, but no Cairn log")
+    found = dict(db.execute("SELECT name, value FROM meta"))
+    if found.get("format") != FORMAT:
+        raise NotOurLog(
+            f"{path} has format {found.get('format')}; this version reads {FORMAT}",
+            hint="use the version of Cairn that wrote it, or a newer one",
+        )
+    epoch = Epoch(int(found["gen"]), int(found["term"]))
+    inc, voted_inc = bytes(found["inc"]), bytes(found["voted_inc"])
+    return Meta(str(found["cluster_id"]), inc, epoch, str(found["voted_for"]), voted_inc)
+
+
+def _connect(path: Path, flags: int, vfs: str) -> apsw.Connection:
+    """Open a connection with the settings above; refuse to go on with others."""
+    if sqlite_version() < OLDEST_SQLITE:
+        raise StorageFailed(f"SQLite {apsw.sqlitelibversion()} can lose commits; 3.51.3 is safe")
+    db = apsw.Connection(str(path), flags=flags, vfs=vfs or None)
+    db.set_busy_timeout(5000)  # only a reader that recovers the WAL can be in the way
+    db.execute(f"PRAGMA page_size={PAGE_BYTES}")
+    if db.pragma("journal_mode", "wal") != "wal":
+        raise StorageFailed(f"{path}: this file system does not allow SQLite's WAL")
+    db.execute("PRAGMA synchronous=FULL")
+    if db.pragma("synchronous") != 2:
+        raise StorageFailed(f"{path}: commits would not be durable (synchronous is not FULL)")
+    db.wal_autocheckpoint(0)
+    # Without this the last connection deletes the WAL, and a reader without the right to write in
+    # the directory could then not open the file.
+    keep = ctypes.c_int(1)
+    db.file_control("main", apsw.SQLITE_FCNTL_PERSIST_WAL, ctypes.addressof(keep))
+    return db
+
+
+def sqlite_version() -> int:
+    """Return the version of the SQLite that APSW brings, as SQLITE_VERSION_NUMBER counts."""
+    major, minor, patch = (int(part) for part in apsw.sqlitelibversion().split(".")[:3])
+    return major * 1_000_000 + minor * 1_000 + patch
+
+
+def _put_meta(db: apsw.Connection, values: Mapping[str, MetaValue]) -> None:
+    db.executemany("INSERT OR REPLACE INTO meta VALUES(?,?)", values.items())

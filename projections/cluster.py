@@ -3,15 +3,18 @@
 A change returns a new `Cluster` that shares all that did not change, so keeping an older one costs
 a reference. Lookups by name go through `names`: every name in use, and every reserved one.
 
-Every change goes through `put` and `drop`, which also note, for the seq at hand, when each *field*
-of the object last changed (`changed`), and which objects were touched since somebody last looked
-(`touched`, for digests): so no fold can forget either.
+Every change goes through `put`, `drop` and their kin for reservations and duties, which also note,
+for the seq at hand, when each *field* of the object last changed (`changed`), and which objects
+were touched since somebody last looked (`touched`, for digests): so no fold can forget either.
+
+What is derived: `names`, `primaries`, `secondaries` and `reserved_names` follow from the rest, so
+they are neither in a digest nor in a snapshot; `index_again` makes them anew.
 """
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import immutables
@@ -20,8 +23,12 @@ import msgspec
 from projections.errors import CorruptHistory, NoSuchObject
 from projections.objects import ClusterInfo, Group, Instance, Node
 from projections.plans import Reservations
+from projections.uuids import NONE, Uuids
 
-Key = tuple[str, str]  # (table, uuid)
+Key = tuple[str, str]  # (table, uuid); for a reservation ("reserved", "<job>/<op>")
+OpKey = tuple[int, int]  # (job, opcode)
+
+RESERVED, DUTY = "reserved", "duty"  # in `touched`, beside the tables
 
 TABLES: dict[str, type[msgspec.Struct]] = {
     "cluster": ClusterInfo,
@@ -48,10 +55,12 @@ class Cluster(msgspec.Struct, frozen=True, kw_only=True):
     # "instance/web1.example.net" -> uuid; a reserved name maps to ""
     names: immutables.Map[str, str] = immutables.Map()
     # node uuid -> uuids of the instances whose primary / secondary it is
-    primaries: immutables.Map[str, frozenset[str]] = immutables.Map()
-    secondaries: immutables.Map[str, frozenset[str]] = immutables.Map()
+    primaries: immutables.Map[str, Uuids] = immutables.Map()
+    secondaries: immutables.Map[str, Uuids] = immutables.Map()
     # (job, opcode) -> what its present plan has reserved
-    reserved: immutables.Map[tuple[int, int], Reservations] = immutables.Map()
+    reserved: immutables.Map[OpKey, Reservations] = immutables.Map()
+    # reserved name -> (job, opcode)
+    reserved_names: immutables.Map[str, OpKey] = immutables.Map()
     # duty id -> (node, job, what)
     duties: immutables.Map[str, tuple[str, int, str]] = immutables.Map()
     # (table, uuid) -> seq of the last change of each field, in the order of the struct's fields
@@ -101,6 +110,14 @@ class Cluster(msgspec.Struct, frozen=True, kw_only=True):
         for thing in self.table(table).values():
             yield thing.name
 
+    def on_node(self, node: str) -> Uuids:
+        """Return the uuids of the instances whose primary is the node of that uuid."""
+        return self.primaries.get(node, NONE)
+
+    def mirrored_on(self, node: str) -> Uuids:
+        """Return the uuids of the instances whose secondary is the node of that uuid."""
+        return self.secondaries.get(node, NONE)
+
     def _find(self, table: str, name: str) -> str:
         uuid = self.names.get(f"{table}/{name}", "")
         if uuid:
@@ -120,8 +137,167 @@ class Cluster(msgspec.Struct, frozen=True, kw_only=True):
         Keeps the names and the node -> instances indexes. Raises CorruptHistory if another
         object has that name.
         """
-        raise NotImplementedError  # the folds' author replaces this line
+        key = (table, uuid)
+        old = self.info if table == "cluster" else self.table(table).get(uuid)
+        if old is new:
+            return self
+        changes: dict[str, Any] = {
+            "changed": self.changed.set(key, _marks(old, new, self.changed.get(key), seq)),
+            "touched": Touched(key, self.touched),
+        }
+        if table == "cluster":
+            changes["info"] = new
+            return _replace(self, **changes)
+        changes[f"{table}s"] = self.table(table).set(uuid, new)
+        if old is None or old.name != new.name:  # type: ignore[attr-defined] # all of them have one
+            changes["names"] = self._renamed(table, uuid, old, new)
+        if table == "instance":
+            changes |= self._placed(uuid, old, new)  # type: ignore[arg-type] # by its table
+        return _replace(self, **changes)
 
     def drop(self, table: str, uuid: str, seq: int) -> Cluster:
-        """Return the cluster without that object. Raises CorruptHistory if it is not there."""
-        raise NotImplementedError  # the folds' author replaces this line
+        """Return the cluster without that object. Raises CorruptHistory if it is not there.
+
+        What was last known of its fields goes with it: the log's records tell the rest.
+        """
+        old = self.table(table).get(uuid)
+        if old is None:
+            raise CorruptHistory(f"record {seq}: there is no {table} {uuid} to remove")
+        key = (table, uuid)
+        changes: dict[str, Any] = {
+            f"{table}s": self.table(table).delete(uuid),
+            "names": self._renamed(table, uuid, old, None),
+            "changed": self.changed.delete(key),
+            "touched": Touched(key, self.touched),
+        }
+        if table == "instance":
+            changes |= self._placed(uuid, old, None)
+        return _replace(self, **changes)
+
+    def reserve(self, op: OpKey, wanted: Reservations) -> Cluster:
+        """Return the cluster in which the opcode holds `wanted`, instead of what it held.
+
+        Raises CorruptHistory if another opcode has reserved one of the names. A name that an object
+        has already is not reserved again: an opcode may plan on with what it made itself.
+        """
+        free = self.release(op)
+        if wanted == Reservations():
+            return free
+        names, holders = free.names, free.reserved_names
+        for name in wanted.names:
+            if holders.get(name, op) != op:
+                raise CorruptHistory(f"{name} is reserved by {holders[name]} and by {op}")
+            holders = holders.set(name, op)
+            names = names if name in names else names.set(name, "")
+        return _replace(
+            free,
+            names=names,
+            reserved_names=holders,
+            reserved=free.reserved.set(op, wanted),
+            touched=Touched((RESERVED, f"{op[0]}/{op[1]}"), free.touched),
+        )
+
+    def release(self, op: OpKey) -> Cluster:
+        """Return the cluster in which the opcode holds nothing; it need not have held anything."""
+        held = self.reserved.get(op)
+        if held is None:
+            return self
+        names, holders = self.names, self.reserved_names
+        for name in dict.fromkeys(held.names):
+            holders = holders.delete(name)
+            names = names if names[name] else names.delete(name)
+        return _replace(
+            self,
+            names=names,
+            reserved_names=holders,
+            reserved=self.reserved.delete(op),
+            touched=Touched((RESERVED, f"{op[0]}/{op[1]}"), self.touched),
+        )
+
+    def with_duty(self, duty: str, owed: tuple[str, int, str] | None) -> Cluster:
+        """Return the cluster in which a node owes that duty (node, job, what), or no more."""
+        if self.duties.get(duty) == owed:
+            return self
+        duties = self.duties.delete(duty) if owed is None else self.duties.set(duty, owed)
+        return _replace(self, duties=duties, touched=Touched((DUTY, duty), self.touched))
+
+    def untouched(self) -> Cluster:
+        """Return the cluster with an empty chain `touched`: somebody has looked."""
+        return self if self.touched is None else _replace(self, touched=None)
+
+    def _renamed(self, table: str, uuid: str, old: Any, new: Any) -> immutables.Map[str, str]:
+        names = self.names
+        if new is not None:
+            name = f"{table}/{new.name}"
+            if names.get(name, "") not in ("", uuid):
+                raise CorruptHistory(f"{table} {uuid} takes the name {new.name} of {names[name]}")
+            names = names.set(name, uuid)
+        if old is not None:
+            name = f"{table}/{old.name}"
+            # Still reserved: the opcode that made the object undoes it, and keeps the name so long.
+            names = names.set(name, "") if name in self.reserved_names else names.delete(name)
+        return names
+
+    def _placed(self, uuid: str, old: Instance | None, new: Instance | None) -> dict[str, Any]:
+        if old and new and old.primary == new.primary and old.disks is new.disks:
+            return {}
+        was = old.nodes if old else ()
+        now = new.nodes if new else ()
+        if was == now:
+            return {}
+        return {
+            "primaries": _moved(self.primaries, uuid, was[:1], now[:1]),
+            "secondaries": _moved(self.secondaries, uuid, was[1:], now[1:]),
+        }
+
+
+def index_again(
+    groups: Mapping[str, Group],
+    nodes: Mapping[str, Node],
+    instances: Mapping[str, Instance],
+    reserved: Mapping[OpKey, Reservations],
+) -> dict[str, Any]:
+    """Return what is derived from these objects, as fields of `Cluster`."""
+    holders = {name: op for op, wanted in reserved.items() for name in wanted.names}
+    names = dict.fromkeys(holders, "")
+    for table, things in (("group", groups), ("node", nodes), ("instance", instances)):
+        for uuid, thing in things.items():
+            names[f"{table}/{thing.name}"] = uuid
+    primaries: dict[str, list[str]] = {}
+    secondaries: dict[str, list[str]] = {}
+    for uuid, instance in instances.items():
+        primary, *others = instance.nodes
+        primaries.setdefault(primary, []).append(uuid)
+        for node in others:
+            secondaries.setdefault(node, []).append(uuid)
+    return {
+        "names": immutables.Map(names),
+        "reserved_names": immutables.Map(holders),
+        "primaries": immutables.Map({node: Uuids(them) for node, them in primaries.items()}),
+        "secondaries": immutables.Map({node: Uuids(them) for node, them in secondaries.items()}),
+    }
+
+
+_replace = msgspec.structs.replace
+
+
+def _marks(
+    old: msgspec.Struct | None, new: msgspec.Struct, marks: tuple[int, ...] | None, seq: int
+) -> tuple[int, ...]:
+    if old is None or marks is None:
+        return (seq,) * len(new.__struct_fields__)
+    pairs = zip(marks, msgspec.structs.astuple(old), msgspec.structs.astuple(new), strict=True)
+    return tuple([mark if a is b or a == b else seq for mark, a, b in pairs])
+
+
+def _moved(
+    index: immutables.Map[str, Uuids], uuid: str, was: tuple[str, ...], now: tuple[str, ...]
+) -> immutables.Map[str, Uuids]:
+    if was == now:
+        return index
+    for node in was:
+        left = index[node].minus(uuid)
+        index = index.set(node, left) if left else index.delete(node)
+    for node in now:
+        index = index.set(node, index.get(node, NONE).plus(uuid))
+    return index

@@ -37,7 +37,7 @@ from eventstore.keys import CurveKeys
 from eventstore.link import Link, Voter
 from eventstore.reactor import Reactor, Timer
 from eventstore.record import Epoch
-from eventstore.wire import codec, faults, messages
+from eventstore.wire import faults, frames, messages
 
 __all__ = ["Answer", "AsyncClient", "Call", "Client", "Voter"]
 
@@ -60,7 +60,7 @@ class Answer(msgspec.Struct, frozen=True):
 
     def decode(self, kind: type[T]) -> T:
         """Return the body as a `kind`. Raises DecodeError."""
-        return codec.decode(self.body, kind)
+        return frames.decode(self.body, kind)
 
 
 OnAnswer = Callable[[Answer], None]
@@ -191,7 +191,7 @@ class AsyncClient:
             on_error=on_error,
             on_part=on_part,
         )
-        codec.check_size(self._frame(call), codec.MAX_REQUEST_BYTES, f"the request {kind}")
+        frames.check_size(self._frame(call), frames.MAX_REQUEST_BYTES, f"the request {kind}")
         self._calls[call.id] = call
         self._assign(call, self._links[self.preferred])
         return call
@@ -214,7 +214,7 @@ class AsyncClient:
     def on_frame(self, link: Link, frame: bytes) -> None:
         """A reply came. One that cannot be read ends nothing: its call ends by its deadline."""
         try:
-            reply = codec.decode(frame, messages.Reply)
+            reply = frames.decode(frame, messages.Reply)
         except DecodeError:
             return
         call = self._calls.get(reply.id)
@@ -278,7 +278,7 @@ class AsyncClient:
     def _frame(self, call: Call) -> bytes:
         wait_ms = max(int((call.deadline - self._reactor.now()) * 1000), 0)
         # An array of Request's fields; a tuple spares encoding the body twice.
-        return codec.encode((messages.VERSION, call.id, call.kind, wait_ms, call.key, call.body))
+        return frames.encode((messages.VERSION, call.id, call.kind, wait_ms, call.key, call.body))
 
     def _check_again(self, call: Call, delay_s: float | None) -> None:
         due = call.deadline
@@ -307,7 +307,7 @@ class AsyncClient:
 
     def _on_fault(self, call: Call, link: Link, reply: messages.Reply) -> None:
         try:
-            error = faults.to_error(codec.decode(reply.body, messages.Fault))
+            error = faults.to_error(frames.decode(reply.body, messages.Fault))
         except DecodeError as unreadable:
             error = unreadable
         if call.link is not link:

@@ -32,6 +32,7 @@ class Identity:
     sign_key: str = ""  # base64 of its Ed25519 public key, if it signs
 
 
+READERS = tuple(role for role in ROLES if role != "ticket")  # roles that may read the log
 Keys = Mapping[str, Identity]  # by CURVE public key, Z85
 NO_KEYS: Keys = MappingProxyType({})
 

@@ -6,25 +6,18 @@ epoch. They are how a subscriber gets what a publication lost, and all that an a
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Protocol
+from collections.abc import Iterator
 
 from eventstore.errors import DecodeError
-from eventstore.events import ROLES
+from eventstore.keyring import READERS
 from eventstore.record import Stored, genesis_hash
 from eventstore.replica import Replica
 from eventstore.server import ReplyTo, Request, RequestServer
+from eventstore.stream_reader import StreamReader
 from eventstore.wire.messages import HeadReply, RangeReply, RangeRequest, Stamp
 
 _AT_ONCE = 128  # records read from disk before the byte limit is looked at
 _MOST_BYTES = 4 << 20  # of one reply, whatever the client asks for
-
-
-class StreamReader(Protocol):
-    """Finds the records of one stream, with the help of an index."""
-
-    def read_stream(self, stream: str, first: int, limit: int) -> Sequence[Stored]:
-        """Return at most `limit` committed records of `stream`, from version `first` on."""
 
 
 def stamp_of(replica: Replica) -> Stamp:
@@ -48,9 +41,9 @@ class LogService:
         self._voter = voter
 
     def register(self, server: RequestServer) -> None:
-        """Serve every role: whoever was admitted may read the log. Secrets in it are sealed."""
-        server.register("head", ROLES, self._head)
-        server.register("range", ROLES, self._range)
+        """Serve whoever is more than invited. Secrets in the log are sealed."""
+        server.register("head", READERS, self._head)
+        server.register("range", READERS, self._range)
 
     def _head(self, _request: Request, reply: ReplyTo) -> None:
         replica = self._replica

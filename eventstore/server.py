@@ -31,7 +31,7 @@ from eventstore.events import ROLES
 from eventstore.keyring import Identity, Keyring
 from eventstore.keys import CurveKeys
 from eventstore.reactor import Callback, Reactor
-from eventstore.wire import codec, faults, messages
+from eventstore.wire import faults, frames, messages
 from eventstore.wire.messages import DONE, FAILED, PART, Stamp
 from eventstore.zap import ZapHandler
 
@@ -59,7 +59,7 @@ class Request:
 
     def decode(self, kind: type[T]) -> T:
         """Return the body as a `kind`. Raises DecodeError, which becomes the reply if let out."""
-        return codec.decode(self.body, kind)
+        return frames.decode(self.body, kind)
 
 
 class ReplyTo:
@@ -169,7 +169,7 @@ class RequestServer:
     def send(self, reply: ReplyTo, status: int, body: Any) -> None:
         """Send one reply, or forget the client if it is gone or does not read."""
         frame = self._frame(reply.id, status, body)
-        if len(frame) > codec.MAX_REPLY_BYTES:
+        if len(frame) > frames.MAX_REPLY_BYTES:
             too_large = TooLarge(f"the answer has {len(frame)} bytes", hint="ask for less at once")
             frame = self._frame(reply.id, FAILED, faults.to_fault(too_large))
         try:
@@ -192,7 +192,7 @@ class RequestServer:
     def _frame(self, request_id: int, status: int, body: Any) -> bytes:
         (gen, term), leads, as_of = self._stamp()
         # An array of Reply's fields; a tuple spares encoding the body twice.
-        return codec.encode((messages.VERSION, request_id, status, gen, term, leads, as_of, body))
+        return frames.encode((messages.VERSION, request_id, status, gen, term, leads, as_of, body))
 
     def _on_readable(self) -> None:
         for _ in range(_TURN):
@@ -220,9 +220,9 @@ class RequestServer:
         return extra
 
     def _take(self, reply: ReplyTo, frame: bytes) -> None:
-        codec.check_size(frame, codec.MAX_REQUEST_BYTES, "the request")
+        frames.check_size(frame, frames.MAX_REQUEST_BYTES, "the request")
         asked = self._understand(reply, frame)
-        codec.check_depth(frame)
+        frames.check_depth(frame)
         holder = self._keyring.get(reply.curve_key)
         if holder is None:
             raise AccessDenied("this key was revoked", hint="ask for a new key to be admitted")
@@ -242,10 +242,10 @@ class RequestServer:
 
     def _understand(self, reply: ReplyTo, frame: bytes) -> messages.Request:
         try:
-            asked = codec.decode(frame, messages.Request)
+            asked = frames.decode(frame, messages.Request)
         except DecodeError:
             # Another version may look otherwise behind its first two fields, which stay for ever.
-            start = codec.decode(frame, messages.Start)
+            start = frames.decode(frame, messages.Start)
             reply.id = start.id
             _check_version(start.v)
             raise

@@ -13,13 +13,13 @@ from typing import Any, NamedTuple
 import zmq
 
 from eventstore.keys import CurveKeys
-from eventstore.wire import codec
+from eventstore.wire import frames
 
 Socket = zmq.Socket[Any]
 
 _CURVE_OVERHEAD = 128  # of the encrypted frame over the plain one, generously
 # Beyond this ZeroMQ drops the connection; up to it the server can still say what was wrong.
-_HARD_LIMIT = 2 * codec.MAX_REQUEST_BYTES
+_HARD_LIMIT = 2 * frames.MAX_REQUEST_BYTES
 
 _PUBLISH_HWM = 256  # messages of at most 64 kB as a rule: 16 MB for each slow subscriber
 _REQUEST_HWM = 1000
@@ -61,7 +61,7 @@ def request_client(context: zmq.Context[Any], keys: CurveKeys, server_key: str) 
     """
     socket = _connecting(context, zmq.DEALER, keys, server_key)
     socket.setsockopt(zmq.IMMEDIATE, 1)
-    socket.setsockopt(zmq.MAXMSGSIZE, codec.MAX_REPLY_BYTES + _CURVE_OVERHEAD)
+    socket.setsockopt(zmq.MAXMSGSIZE, frames.MAX_REPLY_BYTES + _CURVE_OVERHEAD)
     socket.setsockopt(zmq.SNDHWM, _REQUEST_HWM)
     socket.setsockopt(zmq.RCVHWM, _REQUEST_HWM)
     return socket
@@ -79,7 +79,7 @@ def subscriber(context: zmq.Context[Any], keys: CurveKeys, server_key: str) -> S
     """Return a SUB; what it loses, its owner finds by counting."""
     socket = _connecting(context, zmq.SUB, keys, server_key)
     socket.setsockopt(zmq.RCVHWM, _PUBLISH_HWM)
-    socket.setsockopt(zmq.MAXMSGSIZE, codec.MAX_PUBLISHED_BYTES + _CURVE_OVERHEAD)
+    socket.setsockopt(zmq.MAXMSGSIZE, frames.MAX_PUBLISHED_BYTES + _CURVE_OVERHEAD)
     return socket
 
 
@@ -92,10 +92,10 @@ def monitor(socket: Socket) -> Socket:
 def read_monitor(watching: Socket) -> Happened | None:
     """Return the next event, None if there is none now."""
     try:
-        frames = watching.recv_multipart(zmq.NOBLOCK)
+        message = watching.recv_multipart(zmq.NOBLOCK)
     except zmq.Again:
         return None
-    return Happened(*struct.unpack("=Hi", frames[0]))
+    return Happened(*struct.unpack("=Hi", message[0]))
 
 
 def close_monitored(socket: Socket, watching: Socket) -> None:

@@ -13,7 +13,7 @@ import msgspec
 
 from eventstore import errors
 from eventstore.errors import EventStoreError
-from eventstore.wire import codec
+from eventstore.wire import frames
 from eventstore.wire.messages import Fault
 
 
@@ -59,13 +59,13 @@ def to_fault(error: EventStoreError) -> Fault:
             data = {"leader": error.leader}
     if error.seq is not None:
         data = {**data, "seq": error.seq}
-    packed = {name: msgspec.Raw(codec.encode(value)) for name, value in data.items()}
+    packed = {name: msgspec.Raw(frames.encode(value)) for name, value in data.items()}
     return Fault(code, str(error), error.hint, packed)
 
 
 def to_error(fault: Fault) -> EventStoreError:
     """Return the error to raise for `fault`. Raises DecodeError if its data are malformed."""
-    data = {name: codec.decode(raw, object) for name, raw in fault.data.items()}
+    data = {name: frames.decode(raw, object) for name, raw in fault.data.items()}
     error = _REBUILD.get(fault.code, _plain)(fault, data)
     error.hint = fault.hint
     return error

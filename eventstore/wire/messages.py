@@ -14,9 +14,9 @@ from typing import NamedTuple
 
 import msgspec
 
-from eventstore.errors import DecodeError
-from eventstore.record import Epoch, Record, Stored
-from eventstore.wire import codec
+from eventstore import codec
+from eventstore.record import Epoch, Stored
+from eventstore.wire import frames
 
 VERSION = 1
 
@@ -133,7 +133,6 @@ class Stamp(NamedTuple):
     as_of: int
 
 
-_RECORD = msgspec.msgpack.Decoder(Record)
 _PAIRS = list[tuple[bytes, bytes]]
 
 
@@ -144,21 +143,14 @@ def topic_of(stream: str) -> bytes:
 
 def pack_records(records: list[Stored] | tuple[Stored, ...]) -> bytes:
     """Return the body of a publication."""
-    return codec.encode([(stored.encoded, stored.hash) for stored in records])
+    return frames.encode([(stored.encoded, stored.hash) for stored in records])
 
 
 def unpack_records(body: bytes) -> list[Stored]:
     """Return the records of a publication's body. Raises DecodeError."""
-    return to_stored(codec.decode(body, _PAIRS))
+    return to_stored(frames.decode(body, _PAIRS))
 
 
 def to_stored(pairs: list[tuple[bytes, bytes]]) -> list[Stored]:
     """Decode the records of a publication or a range. Raises DecodeError."""
-    return [Stored(_record(encoded), encoded, digest) for encoded, digest in pairs]
-
-
-def _record(encoded: bytes) -> Record:
-    try:
-        return _RECORD.decode(encoded)
-    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as wrong:
-        raise DecodeError(f"not a record: {wrong}") from None
+    return [Stored(codec.decode_record(encoded), encoded, digest) for encoded, digest in pairs]

@@ -1,0 +1,59 @@
+"""Bytes from outside to typed values, whatever the bytes are (pure).
+
+Every decoder here raises DecodeError and nothing else. Three things bound what a hostile frame may
+cost: its size (checked by ZeroMQ before it is read whole, and again here), its depth (a frame of
+0x91 bytes is a list in a list in a list ...), and its type: msgspec validates while it decodes.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+import msgspec
+
+from eventstore import codec
+from eventstore.errors import DecodeError, TooLarge
+
+T = TypeVar("T")
+
+MAX_REQUEST_BYTES = 1_310_720  # a batch of 1 MiB and what surrounds it
+MAX_REPLY_BYTES = 16 << 20
+MAX_PUBLISHED_BYTES = 1 << 20  # one record of at most 512 KiB, or many of at most 64 kB together
+MAX_DEPTH = 64  # arrays and maps within one another
+
+_DECODERS: dict[Any, msgspec.msgpack.Decoder[Any]] = {}  # one for each type ever asked for
+
+encode = msgspec.msgpack.Encoder().encode
+
+
+def decode(data: bytes | memoryview, kind: type[T]) -> T:
+    """Return `data` as a `kind`. Raises DecodeError whatever is wrong with it."""
+    try:
+        value: T = _decoder(kind).decode(data)
+    except msgspec.MsgspecError as wrong:
+        raise DecodeError(f"not a {_name(kind)}: {wrong}") from None
+    except (RecursionError, UnicodeDecodeError) as wrong:
+        raise DecodeError(f"not a {_name(kind)}: {wrong}") from None
+    return value
+
+
+def check_size(data: bytes, limit: int, what: str) -> None:
+    """Raises TooLarge if `data` has more than `limit` bytes."""
+    if len(data) > limit:
+        raise TooLarge(f"{what} has {len(data)} bytes, the limit is {limit}")
+
+
+def check_depth(data: bytes) -> None:
+    """Raises DecodeError if `data` nests deeper than MAX_DEPTH."""
+    codec.check_depth(data, MAX_DEPTH)
+
+
+def _decoder(kind: Any) -> msgspec.msgpack.Decoder[Any]:
+    decoder = _DECODERS.get(kind)
+    if decoder is None:
+        decoder = _DECODERS[kind] = msgspec.msgpack.Decoder(kind)
+    return decoder
+
+
+def _name(kind: object) -> str:
+    return getattr(kind, "__name__", str(kind))

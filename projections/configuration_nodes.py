@@ -1,0 +1,109 @@
+"""The fold of facts about nodes, and of the duties that they owe (pure)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from eventstore.record import Event, Record
+from projections.cluster import Cluster
+from projections.errors import CorruptHistory
+from projections.events import configuration as facts
+from projections.objects import Node
+from projections.stamps import born, changed, seen
+
+
+def _invited(cluster: Cluster, event: facts.NodeInvited, record: Record) -> Cluster:
+    node = event.node
+    if node.uuid in cluster.nodes:
+        raise CorruptHistory(f"the node {node.uuid} exists already")
+    _check_group(cluster, node.group)
+    return cluster.put("node", node.uuid, born(node, record), record.seq)
+
+
+def _joined(cluster: Cluster, event: facts.NodeJoined, record: Record) -> Cluster:
+    node = _node(cluster, event.node)
+    return changed(cluster, "node", node, record, joined=True, curve_key=event.curve_key)
+
+
+def _added(cluster: Cluster, event: facts.NodeAdded, record: Record) -> Cluster:
+    return changed(cluster, "node", _node(cluster, event.node), record, joined=True)
+
+
+def _modified(cluster: Cluster, event: facts.NodeModified, record: Record) -> Cluster:
+    node = _node(cluster, event.node)
+    group = event.group or node.group
+    _check_group(cluster, group)
+    return changed(
+        cluster,
+        "node",
+        node,
+        record,
+        master_candidate=event.master_candidate,
+        offline=event.offline,
+        drained=event.drained,
+        master_capable=event.master_capable,
+        vm_capable=event.vm_capable,
+        powered=event.powered,
+        ndparams=event.ndparams,
+        secondary_ip=event.secondary_ip or node.secondary_ip,
+        group=group,
+    )
+
+
+def _removed(cluster: Cluster, event: facts.NodeRemoved, record: Record) -> Cluster:
+    left = cluster.on_node(event.node) | cluster.mirrored_on(event.node)
+    if left:
+        names = sorted(cluster.instances[uuid].name for uuid in left)
+        raise CorruptHistory(f"the node {event.node} still holds {', '.join(names[:5])}")
+    for duty, (node, _, _) in cluster.duties.items():
+        if node == event.node:  # what it owed, nobody can do any more
+            cluster = cluster.with_duty(duty, None)
+    return cluster.drop("node", event.node, record.seq)
+
+
+def _lost(cluster: Cluster, event: facts.NodeLost, record: Record) -> Cluster:
+    node = cluster.nodes.get(event.node)
+    return cluster if node is None else seen(cluster, "node", node, record, lost=True)
+
+
+def _returned(cluster: Cluster, event: facts.NodeReturned, record: Record) -> Cluster:
+    node = cluster.nodes.get(event.node)
+    return cluster if node is None else seen(cluster, "node", node, record, lost=False)
+
+
+def _duty_recorded(cluster: Cluster, event: facts.DutyRecorded, record: Record) -> Cluster:
+    if event.node not in cluster.nodes:  # it was removed while the opcode went back
+        return cluster
+    return cluster.with_duty(event.duty, (event.node, event.job, event.what))
+
+
+def _duty_done(cluster: Cluster, event: facts.DutyDone, record: Record) -> Cluster:
+    # The node and an operator may both say so, in either order.
+    return cluster.with_duty(event.duty, None)
+
+
+def _node(cluster: Cluster, uuid: str) -> Node:
+    node = cluster.nodes.get(uuid)
+    if node is None:
+        raise CorruptHistory(f"there is no node {uuid}")
+    return node
+
+
+def _check_group(cluster: Cluster, group: str) -> None:
+    if group not in cluster.groups:
+        raise CorruptHistory(f"there is no group {group} for a node")
+
+
+# Any: each takes the event type of its key
+FOLDS: Mapping[type[Event], Callable[[Cluster, Any, Record], Cluster]] = {
+    facts.NodeInvited: _invited,
+    facts.NodeJoined: _joined,
+    facts.NodeAdded: _added,
+    facts.NodeModified: _modified,
+    facts.NodeRemoved: _removed,
+    facts.NodeLost: _lost,
+    facts.NodeReturned: _returned,
+    facts.DutyRecorded: _duty_recorded,
+    facts.DutyDone: _duty_done,
+}

@@ -3,7 +3,8 @@
     record(seq, stream, version, kind, job, time_ms, actor, cause, key)
     stream(name, version, seq)    where each stream stands
     subtree(level, number, hash)  Merkle subtrees of 256 leaves and up, for quick proofs
-    progress(id, seq, hash, definition)  how far which log is indexed, and by which tables
+    progress(id, seq, hash, frontier, digest, definition)   how far which log is indexed, the
+                                  Merkle frontier there and its digest, and by which tables
     ... and the tables that other rooms hand in
 
 Made, migrated and queried with sqlite-utils. It is a cache: synced lazily (`synchronous=NORMAL`),
@@ -14,15 +15,18 @@ that is behind, never one that is wrong.
 
 from __future__ import annotations
 
+import hashlib
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from sqlite_utils import Database
 
 from eventstore.index_table import IndexTable, TableRow, Value, definition_hash
+from eventstore.merkle import HASH_BYTES, Subtree, Tree, leaf_hash
 from eventstore.record import Record, Stored
 
+SUBTREE_LEVEL = 8  # the smallest subtrees that are kept: 256 leaves
 FORMAT = 1  # raise it when the tables of this module change
 
 
@@ -78,31 +82,55 @@ class IndexWriter:
             (table.name, tuple(table.columns)): _upsert(table, tuple(table.columns))
             for table in self._tables
         }
+        self.hash = b""  # of the last record that is indexed
+        self._tree = Tree()
         try:
-            self._db, self.seq, self.hash = self._open()
-        except sqlite3.DatabaseError:
-            self._db, self.seq, self.hash = self._make()
+            self._db = self._open()
+        except (sqlite3.DatabaseError, ValueError):
+            self._db = self._make()
+
+    @property
+    def seq(self) -> int:
+        """Everything up to this record is in the index."""
+        return self._tree.size
+
+    @property
+    def root(self) -> tuple[int, bytes]:
+        """How many records are indexed, and the Merkle root over them. From any thread."""
+        tree = self._tree  # never changed once it is here, only replaced
+        return tree.size, tree.root()
 
     def add(self, records: Sequence[Stored]) -> None:
         """Index the records that follow `seq`, all or none of them."""
         assert records[0].record.seq == self.seq + 1, "the index follows the log without gaps"
         rows: dict[tuple[str, tuple[str, ...]], list[tuple[Value, ...]]] = {}
+        subtrees: list[Subtree] = []
+        tree = Tree(self._tree.size, self._tree.frontier)
         for stored in records:
+            subtrees += [
+                subtree
+                for subtree in tree.append(leaf_hash(stored.encoded))
+                if subtree.level >= SUBTREE_LEVEL
+            ]
             for table in self._tables:
                 for row in table.rows(stored.record):
                     rows.setdefault((table.name, tuple(row)), []).append(tuple(row.values()))
-        last = records[-1].record.seq
+        frontier = b"".join(tree.frontier)
         with self._db.conn:
             self._db.conn.execute("BEGIN")
             for key, values in rows.items():
                 self._db.conn.executemany(self._statement(*key), values)
-            self._db.conn.execute("UPDATE progress SET seq = ?, hash = ?", (last, records[-1].hash))
-        self.seq, self.hash = last, records[-1].hash
+            self._db.conn.executemany("INSERT INTO subtree VALUES(?, ?, ?)", subtrees)
+            self._db.conn.execute(
+                "UPDATE progress SET seq = ?, hash = ?, frontier = ?, digest = ?",
+                (tree.size, records[-1].hash, frontier, _digest(tree.size, frontier)),
+            )
+        self._tree, self.hash = tree, records[-1].hash
 
     def remake(self) -> None:
         """Throw the index away and begin anew: it does not belong to this log."""
         self._db.close()
-        self._db, self.seq, self.hash = self._make()
+        self._db = self._make()
 
     def close(self) -> None:
         """Close the file."""
@@ -115,18 +143,19 @@ class IndexWriter:
             statement = self._statements[name, columns] = _upsert(table, columns)
         return statement
 
-    def _open(self) -> tuple[Database, int, bytes]:
+    def _open(self) -> Database:
         if not self._path.exists():
             return self._make()
         db = _connect(self._path)
         if "progress" in db.table_names():
             (row,) = db.table("progress").rows
             if row["definition"] == self._definition:
-                return db, int(row["seq"]), bytes(row["hash"])
+                self._tree, self.hash = _tree(row), bytes(row["hash"])
+                return db
         db.close()
         return self._make()
 
-    def _make(self) -> tuple[Database, int, bytes]:
+    def _make(self) -> Database:
         for suffix in ("", "-wal", "-shm"):
             Path(f"{self._path}{suffix}").unlink(missing_ok=True)
         db = _connect(self._path)
@@ -135,9 +164,13 @@ class IndexWriter:
             made.create(dict(table.columns), pk=table.key)
             for columns in table.indexes:
                 made.create_index(list(columns))
-        start = {"id": 1, "seq": 0, "hash": b"", "definition": self._definition}
-        db.table("progress").insert(start, pk="id")
-        return db, 0, b""
+        db.table("subtree").create(
+            {"level": int, "number": int, "hash": bytes}, pk=("level", "number")
+        )
+        start = {"id": 1, "seq": 0, "hash": b"", "frontier": b"", "digest": _digest(0, b"")}
+        db.table("progress").insert({**start, "definition": self._definition}, pk="id")
+        self._tree, self.hash = Tree(), b""
+        return db
 
 
 def _connect(path: Path) -> Database:
@@ -146,6 +179,22 @@ def _connect(path: Path) -> Database:
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("PRAGMA synchronous=NORMAL")
     return Database(connection)
+
+
+def _tree(progress: Mapping[str, Value]) -> Tree:
+    """Return the tree as it was left. Raises ValueError if its frontier is damaged.
+
+    A wrong frontier would be signed: that cannot be undone, so it is not left to luck.
+    """
+    size, frontier = int(str(progress["seq"])), progress["frontier"]
+    if not isinstance(frontier, bytes) or progress["digest"] != _digest(size, frontier):
+        raise ValueError("the Merkle frontier in the index is damaged")
+    hashes = [frontier[at : at + HASH_BYTES] for at in range(0, len(frontier), HASH_BYTES)]
+    return Tree(size, hashes)
+
+
+def _digest(size: int, frontier: bytes) -> bytes:
+    return hashlib.sha256(size.to_bytes(8, "big") + frontier).digest()
 
 
 def _upsert(table: IndexTable, columns: tuple[str, ...]) -> str:

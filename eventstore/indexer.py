@@ -38,6 +38,11 @@ class Indexer:
         """Everything up to this record is in the index."""
         return self._index.seq
 
+    @property
+    def root(self) -> tuple[int, bytes]:
+        """How many records are indexed, and the Merkle root over them."""
+        return self._index.root
+
     def catch_up(self, last: int) -> None:
         """Index the log up to `last` now, on the caller's thread. Before `start` only."""
         while self._index.seq < last and self._step(last):

@@ -22,8 +22,8 @@ from eventstore.chain import walk
 from eventstore.errors import CorruptLog, NotOurLog
 from eventstore.layout import Layout
 from eventstore.log_file import LogFile, Meta
-from eventstore.log_reader import LogReader
-from eventstore.record import Stored, genesis_hash
+from eventstore.log_reader import LogReader, decoded
+from eventstore.record import Stored, chain_hash, genesis_hash
 from eventstore.sqlite_errors import VERIFY_HINT
 from eventstore.writer_lock import WriterLock
 
@@ -44,17 +44,13 @@ class Opened:
     log: LogFile
     mark: AckMark
     reader: LogReader
-    last: Stored | None
+    first: Stored
+    last: Stored
 
     @property
     def head(self) -> int:
-        """Seq of the last record, 0 if there is none."""
-        return self.last.record.seq if self.last else 0
-
-    @property
-    def head_hash(self) -> bytes:
-        """Hash of the last record, of the genesis if there is none."""
-        return self.last.hash if self.last else genesis_hash(self.log.meta.cluster_id)
+        """Seq of the last record."""
+        return self.last.record.seq
 
     def close(self) -> None:
         """Close everything; the lock goes last."""
@@ -86,14 +82,15 @@ def open_checked(
         reader = LogReader(layout.log, vfs=vfs)
         closing.append(reader.close)
         check_mark(reader, log.meta, mark.mark)
+        first = check_first(reader, log.meta)
         last = check_chain(reader, log.meta, first=1 if whole else None)
-        if last and last.record.seq > mark.mark.seq:
+        if last.record.seq > mark.mark.seq:
             mark.write(mark_at(mark.mark, last))
     except BaseException:
         for close in reversed(closing):
             close()
         raise
-    return Opened(layout, lock, log, mark, reader, last)
+    return Opened(layout, lock, log, mark, reader, first, last)
 
 
 def check_mark(reader: LogReader, meta: Meta, mark: Mark) -> None:
@@ -117,20 +114,34 @@ def check_mark(reader: LogReader, meta: Meta, mark: Mark) -> None:
             raise CorruptLog(told, hint=VERIFY_HINT, seq=mark.seq)
 
 
-def check_chain(reader: LogReader, meta: Meta, *, first: int | None = None) -> Stored | None:
-    """Walk the chain from `first` (None: the last TAIL records) and return the last record."""
-    head = reader.head()
-    first = max(1, head - TAIL + 1) if first is None else first
+def check_first(reader: LogReader, meta: Meta) -> Stored:
+    """Return the first record, if it follows from the cluster's id. Raises CorruptLog."""
+    row = reader.row(1)
+    if row is None or chain_hash(genesis_hash(meta.cluster_id), row.encoded) != row.hash:
+        told = f"record 1 is missing or not that of cluster {meta.cluster_id}"
+        raise CorruptLog(told, seq=1, hint=VERIFY_HINT)
+    return decoded(row)
+
+
+def check_chain(reader: LogReader, meta: Meta, *, first: int | None = None) -> Stored:
+    """Walk the chain from `first` (by default the last TAIL records) and return the last record.
+
+    Raises CorruptLog; a log always has a first record.
+    """
+    last = reader.head()
+    first = max(1, last - TAIL + 1) if first is None else first
     previous = genesis_hash(meta.cluster_id)
     if first > 1:
         before = reader.row(first - 1)
         if before is None:
             raise CorruptLog(f"record {first - 1} is missing", seq=first - 1, hint=VERIFY_HINT)
         previous = before.hash
-    last = None
-    for last in walk(reader.rows(first, head), first=first, previous=previous):  # noqa: B007
+    end = None
+    for end in walk(reader.rows(first, last), first=first, previous=previous):  # noqa: B007
         pass
-    return last
+    if end is None:
+        raise CorruptLog(f"record {first} is missing", seq=first, hint=VERIFY_HINT)
+    return end
 
 
 def mark_at(mark: Mark, last: Stored) -> Mark:

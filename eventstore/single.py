@@ -22,12 +22,17 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
 from eventstore.appended import Appended, Placed
+from eventstore.checkpoint import Checkpoint, sign
+from eventstore.checkpoint_policy import CheckpointPolicy
 from eventstore.clock import HybridClock
+from eventstore.codec import decode_event
 from eventstore.commitment import Commitment
 from eventstore.creation import make_ballast, rows_of
 from eventstore.errors import DiskFull, EventStoreError
-from eventstore.events import STREAM, EpochStarted
+from eventstore.events import STREAM, CheckpointSigned, EpochStarted, LogCreated
 from eventstore.faults import Fault, from_environment
 from eventstore.idempotency import KEPT_MS, IdempotencyKeys, Known
 from eventstore.index_reader import IndexReader
@@ -70,22 +75,27 @@ class SingleVoter:
         fatal: Callable[[EventStoreError], None],
         fault: Fault | None,
         sync_delay_s: float,
+        sign_seed: bytes | None,
     ) -> None:
         self.metrics = StorageMetrics()
         self.indexer = indexer
         self._opened, self._voter, self._post, self._now_ms = opened, voter, post, now_ms
         self._on_fatal = fatal
         self._index = IndexReader(opened.layout.index)
+        self._origin = decode_event(LogCreated, opened.first.record.data).origin
         self._keys = IdempotencyKeys(self._index.keyed)
         self._appended = Appended(
             seq=opened.head,
-            last_hash=opened.head_hash,
+            last_hash=opened.last.hash,
             versions=self._index.stream_versions(),
-            clock=HybridClock(opened.last.record.time if opened.last else 0),
+            clock=HybridClock(opened.last.record.time),
             origin=voter,
             draw_id=lambda: os.urandom(16),
         )
         self._open: deque[_Open] = deque()
+        self._sign_key = Ed25519PrivateKey.from_private_bytes(sign_seed) if sign_seed else None
+        self._checkpoints = CheckpointPolicy(covered=opened.head, news=opened.head)
+        self._signing = False  # a checkpoint is appended and not yet committed
         gen, term = opened.log.meta.epoch
         self._leadership = Leadership(Epoch(gen, term + 1), voter, here=True, ready=False)
         self._commitment = Commitment(frozenset({voter}), opened.head + 1, committed=opened.head)
@@ -155,6 +165,23 @@ class SingleVoter:
                 self._begin_reign()  # there was no room for it before
             self._append(batch, done)
 
+    def tick(self, now_s: float) -> None:
+        """Do what time calls for: append a checkpoint when one is due. `now_s` is monotonic.
+
+        Call it a few times a second from the loop. The checkpoint covers what is indexed, which is
+        committed and was read back from the disk.
+        """
+        if not (self._sign_key and self._leadership.ready) or self._signing:
+            return
+        size, root = self.indexer.root
+        if size <= self._checkpoints.covered or not self._checkpoints.due(now_s):
+            return
+        note = sign(Checkpoint(self._origin, size, root), self._sign_key)
+        event = CheckpointSigned(size=size, note=note)
+        draft = Draft(stream=STREAM, event=event, actor=f"voter:{self._voter}")
+        self._signing = True
+        self.propose(Batch(drafts=(draft,)), lambda outcome: self._signed(size, outcome))
+
     def close(self) -> None:
         """Finish what was proposed, then close the files. Open callbacks are posted, not called."""
         self._writer.close()
@@ -170,6 +197,11 @@ class SingleVoter:
         draft = Draft(stream=STREAM, event=event, actor=f"voter:{self._voter}")
         values = epoch_values(meta._replace(epoch=self._leadership.epoch))
         self._append(Batch(drafts=(draft,)), None, values)
+
+    def _signed(self, size: int, outcome: Outcome) -> None:
+        self._signing = False
+        if isinstance(outcome, Committed):
+            self._checkpoints.made(size)
 
     def _append(
         self, batch: Batch, done: Done | None, values: Mapping[str, MetaValue] | None = None
@@ -223,6 +255,7 @@ class SingleVoter:
 
     def _tell(self, batch: _Open) -> None:
         records = batch.placed.records
+        self._checkpoints.on_committed(records)
         for hear in self._hear_committed:
             hear(records)
         if not self._leadership.ready and self._leadership.here:
@@ -294,6 +327,7 @@ def open_single(
     fatal: Callable[[EventStoreError], None] = end_process,
     verify_whole: bool = False,
     sync_delay_s: float = 0.0,
+    sign_seed: bytes | None = None,
     ballast_bytes: int = 0,
     vfs: str = "",
 ) -> SingleVoter:
@@ -302,7 +336,8 @@ def open_single(
     `post` runs a callable on the reactor's thread, from any thread. `tables` are added to the
     index. On return the log is checked and indexed; the first batch that `on_committed` hears is
     this reign's EpochStarted, and then leadership is ready. `sync_delay_s` is added to each sync,
-    for measurements on a disk slower than this one.
+    for measurements on a disk slower than this one. `sign_seed` is the Ed25519 seed with which
+    checkpoints are signed; without it there are none.
 
     Raises LogInUse, NotOurLog, CorruptLog (names the first bad seq), DiskFull, StorageFailed.
     """
@@ -325,4 +360,5 @@ def open_single(
         fatal=fatal,
         fault=fault,
         sync_delay_s=sync_delay_s,
+        sign_seed=sign_seed,
     )

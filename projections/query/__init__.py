@@ -1,0 +1,1 @@
+"""Tables over the projections: Ganeti's resources, fields, filters and order of rows."""

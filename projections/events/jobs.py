@@ -178,6 +178,22 @@ class TaskWithdrawn(Event, frozen=True, kw_only=True):
     task: str
 
 
+class StepGivenUp(Event, frozen=True, kw_only=True):
+    """Nobody answers for a step (or for its undo): its node is lost, offline or gone.
+
+    A do that was sent may have had an effect, so it has failed and counts for the undo; one that
+    was never sent has failed too. An undo has become a duty of its node (`node.duty-recorded`).
+    """
+
+    KIND: ClassVar[str] = "step.given-up"
+    op: int
+    plan: int
+    step: str
+    code: str
+    message: str
+    undo: bool = False
+
+
 class OpUndoing(Event, frozen=True, kw_only=True):
     """The opcode goes back: a step failed for good, or it was canceled."""
 
@@ -186,6 +202,8 @@ class OpUndoing(Event, frozen=True, kw_only=True):
     code: str  # of the failure; "canceled"
     message: str
     step: str = ""
+    hint: str = ""
+    details: msgspec.Raw = msgspec.Raw(b"\xc0")  # nodeagent/calls.py Failure, if a node told it
 
 
 class OpFeedback(Event, frozen=True, kw_only=True):
@@ -260,6 +278,7 @@ JobEvent = (
     | TaskFailed
     | TaskRuns
     | TaskWithdrawn
+    | StepGivenUp
     | OpUndoing
     | OpFeedback
     | OpSucceeded

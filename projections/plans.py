@@ -77,10 +77,15 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag=
 
 
 class Condition(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A question to the projections. Kinds are in `conditions.py`."""
+    """A question to the projections. Kinds are in `conditions.py`.
 
-    kind: str  # disk-synced, node-joined, ...
-    subject: str  # uuid of what it is about
+    disk-synced    subject: uuid of an instance; argument: uuid of one of its disks, "" for all.
+                   No side of it is named in `Disk.health`.
+    node-joined    subject: uuid of a node.
+    """
+
+    kind: str
+    subject: str
     argument: str = ""
 
 

@@ -125,7 +125,7 @@ class Frame:
             mirrored=instance.mirrored,
             vcpus=0 if instance.status == "ADMIN_offline" else instance.vcpus,
             spindle_use=instance.spindle_use,
-            spindles=instance.total_spindles,
+            spindles=instance.total_spindles if instance.uses_local_storage else 0,
             load=self.load_of(instance),
             # A tag given twice does not make an instance exclude itself.
             tags=tuple(dict.fromkeys(self._tag_numbers[tag] for tag in tags)),

@@ -121,7 +121,8 @@ def n1_count(placement: Placement, online: Ints) -> int:
 def conflicts(placement: Placement, nodes: Ints) -> Ints:
     """Per node, primaries beyond the first of each exclusion tag."""
     counts = placement.tag_counts[nodes]
-    return counts.sum(axis=1) - np.count_nonzero(counts, axis=1)
+    beyond: Ints = counts.sum(axis=1) - np.count_nonzero(counts, axis=1)
+    return beyond
 
 
 def location_pairs(placement: Placement, online: Ints) -> Ints:

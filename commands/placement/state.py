@@ -146,7 +146,7 @@ class Placement:
         for index in np.flatnonzero(coming):
             for node in {self.primary[index], self.secondary[index]} - {NO_NODE}:
                 self.free_spindles_f[node] = self._spindles_after(
-                    self.free_spindles_f, node, self.instances[index].total_spindles, -1
+                    self.free_spindles_f, node, self.demand(int(index)).spindles, -1
                 )
         shared = ~frame.exclusive
         self.inst_spindles = np.zeros(size)

@@ -94,9 +94,9 @@ class Reference:
 
     @staticmethod
     def stored(node: Node, inst: Instance) -> int:
-        if node.exclusive_storage:
-            return inst.total_spindles or 0
-        return inst.disk if inst.uses_local_storage else 0
+        if not inst.uses_local_storage:
+            return 0
+        return (inst.total_spindles or 0) if node.exclusive_storage else inst.disk
 
     def cpu(self, node: int, *, forthcoming: bool) -> float:
         data = self.cluster.nodes[node]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+import shutil
+from collections.abc import Iterable, Sequence
+from itertools import count
 from pathlib import Path
 
 from eventstore.ack_mark import AckMark, Mark, sync_directory
@@ -79,7 +81,7 @@ def _create(
     mark = AckMark.create(
         layout.mark, Mark(0, genesis_hash(cluster_id), gen, term, voter, inc, inc)
     )
-    _make_file(layout, meta, rows_of(placed.records))
+    _make_file(layout, meta, rows_of(placed.records)).rename(layout.log)
     sync_directory(layout.directory)
     mark.write(Mark(appended.seq, appended.hash, gen, term, voter, inc, inc))
     mark.close()
@@ -87,18 +89,49 @@ def _create(
     return placed.records
 
 
-def _make_file(layout: Layout, meta: Meta, rows: Sequence[Row]) -> None:
-    """Make the log under another name, whole in its main file, then give it its own."""
+def _make_file(
+    layout: Layout, meta: Meta, rows: Iterable[Row], orphans: Iterable[Row] = ()
+) -> Path:
+    """Make a log under another name, whole in its main file and durable; return that name."""
     new = layout.log.with_name(f"{layout.log.name}.new")
-    companions = [new.with_name(new.name + suffix) for suffix in ("-wal", "-shm")]
-    for leftover in (new, *companions):
+    for leftover in (new, *_companions(new)):
         leftover.unlink(missing_ok=True)
-    log = LogFile.create(new, meta, rows)
+    log = LogFile.create(new, meta, rows, orphans=orphans)
     log.checkpoint(truncate=True)
     log.close()
-    for leftover in companions:
+    for leftover in _companions(new):
+        leftover.unlink(missing_ok=True)
+    return new
+
+
+def replace_file(layout: Layout, meta: Meta, rows: Iterable[Row], orphans: Iterable[Row]) -> Path:
+    """Put a new log in the old one's place; return where a copy of the old one is kept.
+
+    At each moment the name holds a whole log, the old or the new: the old one's WAL goes into its
+    main file before it is removed, as SQLite would read it into the new one.
+    """
+    new = _make_file(layout, meta, rows, orphans)
+    kept = _free_name(layout.log)
+    for old in (layout.log, *_companions(layout.log)):
+        if old.exists():
+            shutil.copy2(old, kept.with_name(old.name.replace(layout.log.name, kept.name, 1)))
+    log = LogFile.open(layout.log)
+    log.checkpoint(truncate=True)
+    log.close()
+    for leftover in _companions(layout.log):
         leftover.unlink(missing_ok=True)
     new.rename(layout.log)
+    sync_directory(layout.directory)
+    return kept
+
+
+def _companions(path: Path) -> tuple[Path, Path]:
+    return path.with_name(f"{path.name}-wal"), path.with_name(f"{path.name}-shm")
+
+
+def _free_name(path: Path) -> Path:
+    names = (path.with_name(f"{path.name}.damaged-{number}") for number in count(1))
+    return next(name for name in names if not name.exists())
 
 
 def rows_of(records: Sequence[Stored]) -> tuple[Row, ...]:

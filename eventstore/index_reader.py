@@ -47,6 +47,17 @@ class IndexReader:
         ).fetchone()
         return KeyedRecord(*row) if row else None
 
+    def subtree(self, level: int, number: int) -> bytes | None:
+        """Return the root of a complete Merkle subtree, None if it is not kept."""
+        row = self.db.execute(
+            "SELECT hash FROM subtree WHERE level = ? AND number = ?", (level, number)
+        ).fetchone()
+        return bytes(row[0]) if row else None
+
+    def row(self, table: str, key_column: str, key: Value) -> dict[str, Value] | None:
+        """Return one row of a table by its key, None if there is none."""
+        return next(iter(self.db.table(table).rows_where(f'"{key_column}" = ?', [key])), None)
+
     def seqs(self, where: str, parameters: Sequence[Value]) -> Iterable[int]:
         """Return the seqs, in order, of the records for which the SQL condition holds."""
         sql = f"SELECT seq FROM record WHERE {where} ORDER BY seq"

@@ -16,7 +16,7 @@ guard.
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -75,17 +75,20 @@ class LogFile:
         self._db.set_wal_hook(self._on_commit)
 
     @classmethod
-    def create(cls, path: Path, meta: Meta, rows: Sequence[Row], *, vfs: str = "") -> LogFile:
+    def create(
+        cls, path: Path, meta: Meta, rows: Iterable[Row], *, orphans: Iterable[Row] = ()
+    ) -> LogFile:
         """Make the file with its first rows, all in one transaction: it is whole or it is not."""
         with translated(path):
             flags = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE
-            db = _connect(path, flags, vfs)
+            db = _connect(path, flags, "")
             with db:
                 db.execute(f"PRAGMA application_id={APPLICATION_ID}")
                 db.execute(_SCHEMA)
                 _put_meta(db, {"format": FORMAT, "cluster_id": meta.cluster_id, "inc": meta.inc})
                 _put_meta(db, epoch_values(meta))
                 db.executemany("INSERT INTO log VALUES(?,?,?,?,?)", rows)
+                db.executemany("INSERT INTO orphans VALUES(?,?,?,?,?)", orphans)
         return cls(path, db, meta)
 
     @classmethod
@@ -114,13 +117,6 @@ class LogFile:
                 if self._db.in_transaction:  # SQLite may have rolled back by itself
                     self._db.execute("ROLLBACK")
                 raise
-
-    def cut(self, last: int) -> int:
-        """Move every row after `last` to `orphans`; return how many there were."""
-        with translated(self.path), self._db:
-            self._db.execute("INSERT INTO orphans SELECT * FROM log WHERE seq > ?", (last,))
-            self._db.execute("DELETE FROM log WHERE seq > ?", (last,))
-        return self._db.changes()
 
     def checkpoint(self, *, truncate: bool = False) -> None:
         """Copy the WAL into the main file as far as readers allow. Two syncs; not for commits."""

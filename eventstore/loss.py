@@ -1,0 +1,155 @@
+"""Going on with what is left, when acknowledged records are gone and no copy can be had (edge).
+
+Only for a log with one voter, and only by an operator's word, which is recorded: the generation is
+raised, so that everything of the old one is below, and the first record of the new one says what
+was lost and why (REPLICATION 2.2, 3.5). The damaged file is kept beside the new one under another
+name, rows that could be read but do not belong any more stand in `orphans`; nothing is destroyed.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+
+from eventstore.ack_mark import AckMark, Mark, read_mark
+from eventstore.appended import Appended
+from eventstore.chain import walk
+from eventstore.clock import HybridClock
+from eventstore.creation import replace_file, rows_of
+from eventstore.errors import CorruptLog, EventStoreError
+from eventstore.events import STREAM, LossAccepted
+from eventstore.layout import Layout
+from eventstore.log_file import Row
+from eventstore.log_reader import LogReader
+from eventstore.opening import check_mark
+from eventstore.record import Batch, Draft, Epoch, Stored, genesis_hash
+from eventstore.replica import Refused
+from eventstore.writer_lock import WriterLock
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """What is gone. `kept` and `acknowledged` are seqs; `why` says how it shows."""
+
+    kept: int
+    acknowledged: int
+    why: str
+
+
+def find_loss(directory: Path) -> Loss | None:
+    """Return what accepting the loss would give up, None if nothing is lost. Changes nothing."""
+    reader = LogReader(Layout(directory).log)
+    try:
+        return _assess(reader, read_mark(Layout(directory).mark)).loss
+    finally:
+        reader.close()
+
+
+def accept_loss(
+    directory: Path, *, reason: str, actor: str, voter: str, now_ms: int
+) -> tuple[Loss, Stored]:
+    """Cut the log behind its last sound record and append LossAccepted under a new generation.
+
+    `actor` is the operator, `voter` this voter's name. Raises EventStoreError if nothing is lost,
+    LogInUse, NotOurLog if not even the file's own description can be read. After a crash it may be
+    called again.
+    """
+    layout = Layout(directory)
+    lock = WriterLock(layout.lock)
+    try:
+        reader = LogReader(layout.log)
+        try:
+            mark = read_mark(layout.mark)
+            sound = _assess(reader, mark)
+            if sound.loss is None:
+                raise EventStoreError("nothing is lost; the log is sound", hint="just start it")
+            event = LossAccepted(
+                reason=reason,
+                last_seq=sound.loss.kept,
+                mark_seq=sound.loss.acknowledged,
+                mark_hash=mark.hash.hex() if mark else "",
+            )
+            draft = Draft(stream=STREAM, event=event, actor=actor)
+            before = max(reader.meta.epoch, mark.epoch if mark else reader.meta.epoch)
+            epoch = Epoch(before.gen + 1, before.term + 1)
+            return sound.loss, _rewrite(layout, reader, sound, draft, epoch, voter, now_ms)
+        finally:
+            reader.close()
+    finally:
+        lock.release()
+
+
+@dataclass(frozen=True, slots=True)
+class _Sound:
+    """The part of the log that can be trusted."""
+
+    last: Stored | None  # the last record of the last whole batch
+    versions: dict[str, int]
+    loss: Loss | None
+
+
+def _assess(reader: LogReader, mark: Mark | None) -> _Sound:
+    last: Stored | None = None
+    versions: dict[str, int] = {}
+    batch: list[Stored] = []
+    why = ""
+    try:
+        if mark is None:
+            raise CorruptLog("the ack mark is missing or unreadable")
+        check_mark(reader, reader.meta, mark)
+    except EventStoreError as error:
+        why = str(error)
+    try:
+        start = genesis_hash(reader.meta.cluster_id)
+        for stored in walk(reader.rows(1, reader.head()), first=1, previous=start):
+            batch.append(stored)
+            if stored.record.index + 1 == stored.record.count:
+                versions.update((s.record.stream, s.record.version) for s in batch)
+                last, batch = stored, []
+    except CorruptLog as error:
+        why = str(error)
+    kept = last.record.seq if last else 0
+    acknowledged = mark.seq if mark else kept
+    return _Sound(last, versions, Loss(kept, acknowledged, why) if why else None)
+
+
+def _rewrite(
+    layout: Layout,
+    reader: LogReader,
+    sound: _Sound,
+    draft: Draft,
+    epoch: Epoch,
+    voter: str,
+    now_ms: int,
+) -> Stored:
+    """Put a log of the sound records and `draft` in the old one's place; return the new record."""
+    meta, last = reader.meta, sound.last
+    kept = last.record.seq if last else 0
+    appended = Appended(
+        seq=kept,
+        last_hash=last.hash if last else genesis_hash(meta.cluster_id),
+        versions=dict(sound.versions),
+        clock=HybridClock(last.record.time if last else 0),
+        origin=voter,
+        draw_id=lambda: os.urandom(16),
+    )
+    placed = appended.place(Batch(drafts=(draft,)), epoch, now_ms)
+    assert not isinstance(placed, Refused), "one small record is never too large"
+    rows = chain(reader.rows(1, kept), rows_of(placed.records))
+    renewed = meta._replace(epoch=epoch, voted_for=voter, voted_inc=meta.inc)
+    replace_file(layout, renewed, rows, orphans=_readable(reader, kept + 1))
+    gen, term = epoch
+    mark = Mark(appended.seq, appended.hash, gen, term, voter, meta.inc, meta.inc)
+    AckMark.create(layout.mark, mark).close()
+    return placed.records[0]
+
+
+def _readable(reader: LogReader, first: int) -> Iterator[Row]:
+    """Yield the rows from `first` on for as long as the file gives them."""
+    try:
+        yield from reader.rows(first, reader.head())
+    except CorruptLog:
+        return

@@ -2,7 +2,7 @@
 
 A call is made to one voter at a time and moves on when that one is no use:
 
-    no connection within `_CONNECT_S`      -> the next voter
+    nobody listens, or no connection within `_CONNECT_S` -> the next voter
     connection lost before the answer      -> the next voter
     no answer within `patience_s`          -> the next voter, if there is another
     not-leader                             -> the voter that it names, or the next after a moment
@@ -247,6 +247,15 @@ class AsyncClient:
                 self._fail(call, lost)
             else:
                 self._assign(call, self._next(call))
+
+    def on_refused(self, link: Link) -> None:
+        """Ask elsewhere, without waiting for the time in which it might come up."""
+        if len(self._links) > 1:
+            for call in self._calls_on(link):
+                if call.denied_by:
+                    self._fail(call, self._denied(call))
+                else:
+                    self._assign(call, self._next(call))
 
     def on_denied(self, link: Link) -> None:
         """Ask elsewhere: a voter that lags may not know of a new key yet."""

@@ -42,6 +42,9 @@ class LinkOwner(Protocol):
     def on_lost(self, link: Link) -> None:
         """The connection ended; what was sent may or may not have arrived."""
 
+    def on_refused(self, link: Link) -> None:
+        """Nobody listens there now; ZeroMQ goes on trying."""
+
     def on_denied(self, link: Link) -> None:
         """The voter does not admit our key; the link is closed."""
 
@@ -120,6 +123,8 @@ class Link:
                     self._owner.on_denied(self)
                 case zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL:
                     self.garbled = True
+                case zmq.EVENT_CONNECT_RETRIED if not self.up:
+                    self._owner.on_refused(self)
                 case zmq.EVENT_DISCONNECTED if self.up:
                     self.up = False
                     self._owner.on_lost(self)

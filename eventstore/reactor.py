@@ -7,8 +7,8 @@ clock that stops while the machine is suspended, and an exception in a callback 
 forgotten. Here sockets are polled level-triggered with `zmq_poll`, timers run on CLOCK_BOOTTIME,
 and the first exception that a callback lets out ends `run` (see `on_crash`).
 
-Order of one turn: calls that were handed over, timers that are due, then one callback for each
-socket or descriptor that is ready. A callback drains its socket with NOBLOCK, but not for ever:
+Order of one turn: one callback for each socket or descriptor that is ready, timers that are due,
+then calls that were handed over. A callback drains its socket with NOBLOCK, but not for ever:
 what is left makes the socket ready again in the next turn.
 """
 
@@ -176,13 +176,14 @@ class Reactor:
             os.close(self._wakeup)
 
     def _turn(self, until: float | None) -> None:
-        self._call_waiting()
-        self._call_due()
+        # Polling comes first, so that `run_until` looks at its condition after all that may meet it.
         for source, _events in self._poller.poll(self._patience_ms(until)):
             # A callback earlier in this turn may have closed this one.
             callback = self._ready.get(source)
             if callback is not None:
                 callback()
+        self._call_due()
+        self._call_waiting()
 
     def _call_waiting(self) -> None:
         for _ in range(len(self._soon)):  # what these calls add waits for the next turn

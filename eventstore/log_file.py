@@ -175,6 +175,8 @@ def _connect(path: Path, flags: int, vfs: str) -> apsw.Connection:
     if db.pragma("synchronous") != 2:
         raise StorageFailed(f"{path}: commits would not be durable (synchronous is not FULL)")
     db.wal_autocheckpoint(0)
+    # The writer checkpoints, and not after an error: closing must not write.
+    db.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
     # Without this the last connection deletes the WAL, and a reader without the right to write in
     # the directory could then not open the file.
     keep = ctypes.c_int(1)

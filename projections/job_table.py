@@ -12,7 +12,7 @@ from projections.job_state import Job, OpState
 from projections.locks import LockTable
 
 
-class TaskPlace(msgspec.Struct, frozen=True, array_like=True):
+class Place(msgspec.Struct, frozen=True, array_like=True):
     """Which step, or undo of a step, a task belongs to."""
 
     job: int
@@ -28,7 +28,7 @@ class Jobs(msgspec.Struct, frozen=True, kw_only=True):
     """The queue at one seq."""
 
     open: immutables.Map[int, Job] = immutables.Map()
-    tasks: immutables.Map[str, TaskPlace] = immutables.Map()  # of open jobs
+    tasks: immutables.Map[str, Place] = immutables.Map()  # of open jobs
     locks: LockTable = LockTable()
     recent: immutables.Map[int, Job] = immutables.Map()
     # ordinal of the end -> job: which of `recent` goes next

@@ -24,14 +24,14 @@ from eventstore.record import Record as LogRecord
 from projections import op_folds, step_folds
 from projections.events import jobs as ev
 from projections.job_state import Job
-from projections.job_table import Jobs, TaskPlace, job_id_of
+from projections.job_table import Jobs, Place, job_id_of
 from projections.plans import Reservations
 
 __all__ = [
     "EndedJob",
     "Job",
     "Jobs",
-    "TaskPlace",
+    "Place",
     "decode_job",
     "ended_by",
     "fold_jobs",

@@ -27,7 +27,7 @@ import msgspec
 from projections.errors import CorruptHistory
 from projections.events.jobs import Lock
 
-Place = tuple[int, int]  # (priority, job): the order of requests
+Turn = tuple[int, int]  # (priority, job): the order of requests
 
 
 class Request(msgspec.Struct, frozen=True, array_like=True):
@@ -38,8 +38,8 @@ class Request(msgspec.Struct, frozen=True, array_like=True):
     locks: tuple[Lock, ...]
 
     @property
-    def place(self) -> Place:
-        """Its place in the order of requests."""
+    def turn(self) -> Turn:
+        """Its turn in the order of requests."""
         return (self.priority, self.job)
 
 
@@ -56,8 +56,8 @@ class LockTable(msgspec.Struct, frozen=True, kw_only=True):
     held: immutables.Map[str, Hold] = immutables.Map()
     owned: immutables.Map[int, tuple[Lock, ...]] = immutables.Map()
     waiting: immutables.Map[int, Request] = immutables.Map()
-    # lock name -> places of those that wait for it, in order
-    queues: immutables.Map[str, tuple[Place, ...]] = immutables.Map()
+    # lock name -> turns of those that wait for it, in order
+    queues: immutables.Map[str, tuple[Turn, ...]] = immutables.Map()
 
     def holders_against(self, request: Request) -> frozenset[int]:
         """Return the jobs that hold something which `request` may not share with them."""
@@ -73,7 +73,7 @@ class LockTable(msgspec.Struct, frozen=True, kw_only=True):
         found: set[int] = set()
         for lock in request.locks:
             queue = self.queues.get(lock.name, ())
-            for _, job in queue[: bisect_left(queue, request.place)]:
+            for _, job in queue[: bisect_left(queue, request.turn)]:
                 if not (lock.shared and self._shares(job, lock.name)):
                     found.add(job)
         return frozenset(found - {request.job})
@@ -84,12 +84,12 @@ class LockTable(msgspec.Struct, frozen=True, kw_only=True):
 
     def waiters_for(self, names: Iterable[str]) -> list[int]:
         """Return the jobs that wait for any of the locks `names`, first come first."""
-        places = {place for name in names for place in self.queues.get(name, ())}
-        return [job for _, job in sorted(places)]
+        turns = {turn for name in names for turn in self.queues.get(name, ())}
+        return [job for _, job in sorted(turns)]
 
     def in_order(self) -> Iterator[Request]:
         """Yield the waiting requests in their order."""
-        yield from sorted(self.waiting.values(), key=lambda request: request.place)
+        yield from sorted(self.waiting.values(), key=lambda request: request.turn)
 
     def wait(self, request: Request) -> LockTable:
         """Return the table with `request` waiting; it replaces an earlier one of the same job."""
@@ -97,7 +97,7 @@ class LockTable(msgspec.Struct, frozen=True, kw_only=True):
         queues = table.queues
         for name in {lock.name for lock in request.locks}:
             queue = list(queues.get(name, ()))
-            insort(queue, request.place)
+            insort(queue, request.turn)
             queues = queues.set(name, tuple(queue))
         return LockTable(
             held=table.held,
@@ -113,7 +113,7 @@ class LockTable(msgspec.Struct, frozen=True, kw_only=True):
             return self
         queues = self.queues
         for name in {lock.name for lock in request.locks}:
-            rest = tuple(place for place in queues[name] if place != request.place)
+            rest = tuple(turn for turn in queues[name] if turn != request.turn)
             queues = queues.set(name, rest) if rest else queues.delete(name)
         return LockTable(
             held=self.held, owned=self.owned, waiting=self.waiting.delete(job), queues=queues

@@ -38,7 +38,7 @@ from projections.job_state import (
     UndoState,
     is_satisfied,
 )
-from projections.job_table import Jobs, TaskPlace, open_op, with_job, with_op
+from projections.job_table import Jobs, Place, open_op, with_job, with_op
 from projections.plans import Call, Record, Wait
 
 UNDO_ATTEMPTS = 3  # of one undo, before a person must look
@@ -111,7 +111,7 @@ def task_requested(jobs: Jobs, event: ev.TaskRequested, record: LogRecord) -> Jo
             runs=False,
         )
     node = record.stream.partition("/")[2]
-    place = TaskPlace(job.id, event.op, event.plan, step.id, event.undo, event.attempt, node)
+    place = Place(job.id, event.op, event.plan, step.id, event.undo, event.attempt, node)
     jobs = replace(jobs, tasks=jobs.tasks.set(event.task, place))
     op = replace(op, tasks=(*op.tasks, event.task))
     return _with_step(jobs, job, event.op, op, event.plan, at, state, record)

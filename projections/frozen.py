@@ -19,8 +19,8 @@ from projections.cluster import Cluster, index_again
 from projections.errors import CorruptHistory
 from projections.events.jobs import Lock
 from projections.job_state import Job
-from projections.job_table import Jobs, TaskPlace
-from projections.locks import Hold, LockTable, Place, Request
+from projections.job_table import Jobs, Place
+from projections.locks import Hold, LockTable, Request, Turn
 from projections.objects import ClusterInfo, Group, Instance, Node
 from projections.plans import Reservations
 from projections.state import State
@@ -49,7 +49,7 @@ class _Frozen(msgspec.Struct, frozen=True, array_like=True, gc=False):
     # jobs
     open: tuple[Job, ...]
     recent: tuple[Job, ...]
-    tasks: dict[str, TaskPlace]
+    tasks: dict[str, Place]
     endings: dict[int, int]
     ended_count: int
     dependents: dict[int, tuple[int, ...]]
@@ -57,7 +57,7 @@ class _Frozen(msgspec.Struct, frozen=True, array_like=True, gc=False):
     held: dict[str, Hold]
     owned: dict[int, tuple[Lock, ...]]
     waiting: dict[int, Request]
-    queues: dict[str, tuple[Place, ...]]
+    queues: dict[str, tuple[Turn, ...]]
 
 
 _encode = msgspec.msgpack.Encoder().encode

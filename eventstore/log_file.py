@@ -22,9 +22,9 @@ from typing import NamedTuple
 
 import apsw
 
-from eventstore.errors import NotOurLog, StorageFailed
+from eventstore.errors import CorruptLog, NotOurLog, StorageFailed
 from eventstore.record import FORMAT, Epoch
-from eventstore.sqlite_errors import translated
+from eventstore.sqlite_errors import VERIFY_HINT, translated
 
 APPLICATION_ID = 0x43524E4C  # "CRNL" in the header of the file
 PAGE_BYTES = 4096
@@ -151,14 +151,23 @@ def read_meta(db: apsw.Connection, path: Path) -> Meta:
     """Return what the file says about itself. Raises NotOurLog if that is not ours to read."""
     if db.pragma("application_id") != APPLICATION_ID:
         raise NotOurLog(f"{path} is a database, but no Cairn log")
-    found = dict(db.execute("SELECT name, value FROM meta"))
+    try:
+        found = dict(db.execute("SELECT name, value FROM meta"))
+        return _meta(found, path)
+    except (KeyError, TypeError, ValueError) as error:  # a flipped bit changes names and types
+        raise CorruptLog(f"{path} does not say what it is: {error!r}", hint=VERIFY_HINT) from error
+
+
+def _meta(found: Mapping[str, MetaValue], path: Path) -> Meta:
     if found.get("format") != FORMAT:
         raise NotOurLog(
-            f"{path} has format {found.get('format')}; this version reads {FORMAT}",
+            f"{path} has format {found.get('format')!r}; this version reads {FORMAT}",
             hint="use the version of Cairn that wrote it, or a newer one",
         )
     epoch = Epoch(int(found["gen"]), int(found["term"]))
-    inc, voted_inc = bytes(found["inc"]), bytes(found["voted_inc"])
+    inc, voted_inc = found["inc"], found["voted_inc"]
+    if not (isinstance(inc, bytes) and isinstance(voted_inc, bytes)):
+        raise TypeError("an id that is not bytes")
     return Meta(str(found["cluster_id"]), inc, epoch, str(found["voted_for"]), voted_inc)
 
 

@@ -17,6 +17,11 @@ from eventstore.record import Stored
 from eventstore.sqlite_errors import VERIFY_HINT, translated
 
 _CHUNK = 1000  # rows per query: no long transaction that would hold up a checkpoint
+# A flipped bit can change the type of a value as well; the chain then finds the bytes wrong.
+_COLUMNS = (
+    "seq, CAST(gen AS INTEGER), CAST(term AS INTEGER),"
+    " coalesce(CAST(hash AS BLOB), x''), coalesce(CAST(bytes AS BLOB), x'')"
+)
 
 
 class LogReader:
@@ -47,8 +52,7 @@ class LogReader:
             upto = min(last, first + _CHUNK - 1)
             with translated(self.path):
                 found = self._db.execute(
-                    "SELECT seq, gen, term, hash, bytes FROM log WHERE seq BETWEEN ? AND ?"
-                    " ORDER BY seq",
+                    f"SELECT {_COLUMNS} FROM log WHERE seq BETWEEN ? AND ? ORDER BY seq",
                     (first, upto),
                 ).fetchall()
             yield from map(Row._make, found)

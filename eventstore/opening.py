@@ -100,12 +100,12 @@ def check_mark(reader: LogReader, meta: Meta, mark: Mark) -> None:
             f"the ack mark beside {reader.path} belongs to another storage",
             hint="do not mix the files of two logs; restore both from the same copy",
         )
-    if mark.epoch > meta.epoch:
-        told = f"the log is in epoch {tuple(meta.epoch)}, but {tuple(mark.epoch)} was acknowledged"
-        raise CorruptLog(told, hint=SHORT_HINT, seq=reader.head() + 1)
     head = reader.head()
     if mark.seq > head:
         told = f"the log ends at {head}, but records up to {mark.seq} were acknowledged"
+        raise CorruptLog(told, hint=SHORT_HINT, seq=head + 1)
+    if mark.epoch > meta.epoch:
+        told = f"the log is in epoch {tuple(meta.epoch)}, but {tuple(mark.epoch)} was acknowledged"
         raise CorruptLog(told, hint=SHORT_HINT, seq=head + 1)
     if mark.seq:
         row = reader.row(mark.seq)

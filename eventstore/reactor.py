@@ -27,7 +27,7 @@ from typing import Any
 
 import zmq
 
-Callback = Callable[[], None]
+Callback = Callable[[], object]  # what it returns is ignored
 Pollable = zmq.Socket[Any] | int
 READ = zmq.POLLIN
 WRITE = zmq.POLLOUT
@@ -176,7 +176,7 @@ class Reactor:
             os.close(self._wakeup)
 
     def _turn(self, until: float | None) -> None:
-        # Polling comes first, so that `run_until` looks at its condition after all that may meet it.
+        # Polling comes first: `run_until` then sees its condition in the turn that met it.
         for source, _events in self._poller.poll(self._patience_ms(until)):
             # A callback earlier in this turn may have closed this one.
             callback = self._ready.get(source)

@@ -1,0 +1,1 @@
+"""Opcodes about instances: one module each, with its struct, locks, decision and `HANDLER`."""

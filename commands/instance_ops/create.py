@@ -1,0 +1,515 @@
+"""OP_INSTANCE_CREATE: a new instance, from its disks to its first start (pure).
+
+First plan, only where a node that matters has not reported yet (a new leader): ask it.
+
+    look/node1                    what node1 has free
+
+Then, for a mirror on node3 and node1:
+
+    volume/node3/0/data ...       all volumes, on all nodes, at once
+    mirror/node3/0, mirror/node1/0    both sides up; they are new and empty, so they count as equal
+    active/node3/0                usable on the primary
+    os                            the OS definition's `create` runs on it
+    created                       the instance exists, and is wanted up
+    synced/0                      (wait_for_sync) both sides are connected and in order
+    start
+
+What can go wrong: anything before `start` fails -> all is undone, in the end nothing is left. The
+start itself fails -> the instance stays, wanted up, and the opcode fails saying so (as in Ganeti);
+its disks hold an installed system that nobody wants to lose. A node is lost meanwhile -> the undo
+on it becomes a duty. Two creations at once -> each reserves its room, name, minors, ports and MACs
+with its plan, and the second decides on what is left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+import msgspec
+from msgspec import Meta
+
+from commands import allocation, parse
+from commands.allocation import Need
+from commands.capacity import disk_need_mib
+from commands.disks import (
+    MIRRORED,
+    call,
+    create_mirrors,
+    create_volumes,
+    deactivate,
+    lead,
+    wait_synced,
+)
+from commands.errors import ALREADY_EXISTS, ENVIRONMENT_ERROR, WRONG_INPUT, Refused
+from commands.given import Given
+from commands.handler import Done, Handler, Outcomes
+from commands.instance_opcode import locks
+from commands.new_disks import (
+    DiskWish,
+    Numbers,
+    Wanted,
+    file_directory,
+    lay_out,
+    reservations,
+    template_for,
+    wanted_disks,
+)
+from commands.new_nics import NicWish, new_nics
+from commands.nodes import require_for_instances
+from commands.opcode import Opcode
+from commands.specs import instance_spec, whole
+from commands.tags import checked_tags
+from commands.unsupported import refuse_unsupported
+from nodeagent.calls import (
+    EnsureInactive,
+    EnsureRunning,
+    EnsureStopped,
+    InstallOs,
+    NodeCheck,
+    NodeStatus,
+    Probe,
+)
+from projections import params
+from projections.cluster import Cluster
+from projections.errors import NoSuchObject
+from projections.events.configuration import InstanceCreated, InstanceRemoved
+from projections.events.jobs import Lock
+from projections.objects import ADMIN_DOWN, ADMIN_UP, Instance, Node, Params, Value
+from projections.plans import Plan, Record, Reservations, Step, fact, names
+
+INSTALL_S = 6 * 3600.0
+START_S = 300.0
+SYNC_S = 300.0  # new sides have nothing to copy; what lasts longer is a broken connection
+NEEDS_PORT = frozenset({"kvm", "xen-hvm"})  # their consoles listen on one
+BUILT_IN = ("hail", ".")
+NOT_YET = {
+    "name_check": "names are not resolved",
+    "ip_check": "addresses are not probed",
+    "force_variant": "the OS definition decides which variants there are",
+    "opportunistic_locking": "creations run side by side without it",
+    "identify_defaults": "it belongs to imports",
+    "instance_communication": "there is no communication network yet",
+    "forthcoming": "instances cannot be announced yet",
+    "commit": "instances cannot be announced yet",
+    "osparams_private": "secrets cannot be kept yet",
+    "osparams_secret": "secrets cannot be kept yet",
+    "source_handshake": "it belongs to imports",
+    "source_instance_name": "it belongs to imports",
+    "source_x509_ca": "it belongs to imports",
+    "src_node": "it belongs to imports",
+    "src_path": "it belongs to imports",
+    "compress": "it belongs to imports",
+    "file_driver": "files are always attached through loop devices",
+    "helper_startup_timeout": "it belongs to imports",
+    "helper_shutdown_timeout": "it belongs to imports",
+}
+# a field of the opcode that completes from a table of names
+_NODE = {"names": "node"}
+_GROUP = {"names": "group"}
+
+
+class InstanceCreate(Opcode, frozen=True, kw_only=True):
+    """Create an instance, install its operating system and start it."""
+
+    NAME: ClassVar[str] = "OP_INSTANCE_CREATE"
+    SUMMARY: ClassVar[str] = "instance_name"
+
+    instance_name: Annotated[str, Meta(description="Name of the new instance")]
+    mode: Annotated[str, Meta(extra={"choices": ("create", "import", "remote-import")})] = "create"
+    disk_template: Annotated[
+        str | None, Meta(description="How its disks are stored", extra={"names": "disk-template"})
+    ] = None
+    disks: Annotated[
+        tuple[DiskWish, ...], Meta(description="Per disk: size (MiB), mode, name, vg, metavg")
+    ] = ()
+    nics: Annotated[
+        tuple[NicWish, ...], Meta(description="Per interface: mac, ip, mode, link, vlan, name")
+    ] = ()
+    os_type: Annotated[str | None, Meta(description="OS definition, +variant")] = None
+    no_install: Annotated[bool | None, Meta(description="Do not run the OS scripts")] = None
+    hypervisor: Annotated[
+        str | None, Meta(description="Hypervisor; the cluster's first if none")
+    ] = None
+    beparams: Annotated[dict[str, Value], Meta(description="Backend parameters")] = {}
+    hvparams: Annotated[dict[str, Value], Meta(description="Hypervisor parameters")] = {}
+    osparams: Annotated[dict[str, str], Meta(description="Parameters of the OS definition")] = {}
+    pnode: Annotated[str | None, Meta(description="Primary node", extra=_NODE)] = None
+    pnode_uuid: str | None = None
+    snode: Annotated[str | None, Meta(description="Secondary node", extra=_NODE)] = None
+    snode_uuid: str | None = None
+    iallocator: Annotated[str | None, Meta(description="Have the nodes chosen")] = None
+    group_name: Annotated[str | None, Meta(description="Choose in this group", extra=_GROUP)] = None
+    start: Annotated[bool, Meta(description="Start it")] = True
+    wait_for_sync: Annotated[bool, Meta(description="Wait until mirrors are in order")] = True
+    tags: Annotated[tuple[str, ...], Meta(description="Tags")] = ()
+    file_storage_dir: Annotated[
+        str | None, Meta(description="Directory of its disks, below the cluster's")
+    ] = None
+    file_driver: str | None = None
+    ignore_ipolicy: bool = False
+    conflicts_check: bool = True
+    name_check: bool = False
+    ip_check: bool = False
+    force_variant: bool = False
+    opportunistic_locking: bool = False
+    identify_defaults: bool = False
+    instance_communication: bool = False
+    forthcoming: bool = False
+    commit: bool = False
+    osparams_private: dict[str, Value] | None = None
+    osparams_secret: dict[str, Value] | None = None
+    source_handshake: list[Value] | None = None
+    source_instance_name: str | None = None
+    source_shutdown_timeout: int = 120
+    source_x509_ca: str | None = None
+    src_node: str | None = None
+    src_node_uuid: str | None = None
+    src_path: str | None = None
+    compress: str = "none"
+    helper_startup_timeout: int | None = None
+    helper_shutdown_timeout: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """The opcode with everything checked that does not depend on the nodes."""
+
+    name: str
+    template: str
+    disks: tuple[Wanted, ...]
+    directory: str
+    hypervisor: str
+    beparams: Params
+    hvparams: Params
+    tags: tuple[str, ...]
+    need: Need
+
+
+def lock(op: InstanceCreate, cluster: Cluster) -> tuple[Lock, ...]:
+    """The name, alone; every node that may be taken, shared."""
+    nodes = (f"node/{node.uuid}" for node in _possible(op, cluster))
+    return locks(exclusive=(f"name/{op.instance_name.strip().lower()}",), shared=nodes)
+
+
+def looks_at(op: InstanceCreate, cluster: Cluster) -> Iterable[str]:
+    """Every node that may be taken: its free memory and disk."""
+    return tuple(node.uuid for node in _possible(op, cluster))
+
+
+def decide(op: InstanceCreate, cluster: Cluster, given: Given, so_far: Outcomes) -> Plan | Done:
+    """Look where nothing was seen yet; then choose the nodes and create; then say how it went."""
+    if so_far and "created" in names(so_far[-1].plan.steps):
+        return _told(op, cluster, so_far)
+    order = _checked(op, cluster)
+    seen = {**given.seen, **_looked(so_far)}
+    if not so_far:
+        unseen = [node for node in _possible(op, cluster) if node.uuid not in seen]
+        if unseen:
+            return _look(require_for_instances(node) for node in unseen)
+    nodes, why = _nodes(op, cluster, seen, order)
+    numbers = Numbers(cluster, nodes)
+    instance = _instance(op, cluster, given, order, nodes, numbers)
+    return Plan(
+        steps=_steps(op, cluster, instance),
+        reserves=Reservations(
+            nodes=reservations(
+                instance.disks,
+                nodes=nodes,
+                primary=instance.primary,
+                memory_mib=order.need.memory_mib if op.start else 0,
+                numbers=numbers,
+            ),
+            names=(f"instance/{order.name}",),
+            ports=numbers.ports_taken,
+            macs=tuple(nic.mac for nic in instance.nics),
+            ips=tuple(nic.ip for nic in instance.nics if nic.ip),
+        ),
+        explanation=why,
+    )
+
+
+# --- what is asked for ------------------------------------------------------------------------
+
+
+def _checked(op: InstanceCreate, cluster: Cluster) -> Order:
+    refuse_unsupported(op, NOT_YET)
+    if op.mode != "create":
+        raise Refused(WRONG_INPUT, f"mode {op.mode} is not supported yet", hint="mode create")
+    name = parse.host_name(op.instance_name, "an instance")
+    if f"instance/{name}" in cluster.names:
+        raise Refused(
+            ALREADY_EXISTS,
+            f"there is an instance {name} already",
+            hint=f"another name, or first: gnt-instance remove {name}",
+        )
+    if op.os_type is None and not op.no_install:
+        raise Refused(
+            WRONG_INPUT, "no operating system was named", hint="-o debian; or --no-install"
+        )
+    template = template_for(cluster, op.disk_template)
+    disks = wanted_disks(op.disks, template)
+    hypervisor = op.hypervisor or cluster.settings.enabled_hypervisors[0]
+    parse.choice(hypervisor, cluster.settings.enabled_hypervisors, "enabled hypervisor")
+    beparams = backend_params({}, op.beparams, cluster)
+    hvparams = parse.modified(
+        {}, op.hvparams, params.tables().hvparams[hypervisor], f"hypervisor {hypervisor}"
+    )
+    sizes = tuple(disk.size_mib for disk in disks)
+    return Order(
+        name=name,
+        template=template,
+        disks=disks,
+        directory=file_directory(cluster, template, op.file_storage_dir),
+        hypervisor=hypervisor,
+        beparams=beparams,
+        hvparams=hvparams,
+        tags=checked_tags(op.tags),
+        need=Need(
+            memory_mib=whole(params.backend(cluster.settings, beparams), "maxmem"),
+            disk_mib=disk_need_mib(template, sizes),
+            template=template,
+            mirrored=template in MIRRORED,
+        ),
+    )
+
+
+def backend_params(own: Params, changes: Mapping[str, Value], cluster: Cluster) -> Params:
+    """Return backend parameters after `changes`. Raises Refused if minmem would exceed maxmem."""
+    result = parse.modified(own, changes, params.tables().beparams, "the instance")
+    filled = params.backend(cluster.settings, result)
+    if whole(filled, "minmem") > whole(filled, "maxmem"):
+        raise Refused(
+            WRONG_INPUT,
+            f"minmem {filled['minmem']} MiB is more than maxmem {filled['maxmem']} MiB",
+            hint="memory=... sets both",
+        )
+    return result
+
+
+# --- where it goes ----------------------------------------------------------------------------
+
+
+def _possible(op: InstanceCreate, cluster: Cluster) -> tuple[Node, ...]:
+    """Return the nodes that were named, or those that may be chosen. Unknown names: none."""
+    named = [each for each in (op.pnode_uuid or op.pnode, op.snode_uuid or op.snode) if each]
+    try:
+        if named:
+            return tuple(cluster.node(each) for each in named)
+        group = cluster.group(op.group_name) if op.group_name else None
+    except NoSuchObject:
+        return ()
+    return allocation.candidates(cluster, group)
+
+
+def _look(nodes: Iterable[Node]) -> Plan:
+    steps = [
+        call(
+            f"look/{node.name}",
+            node.uuid,
+            Probe(),
+            resource=f"node/{node.uuid}",
+            timeout_s=30.0,
+            tolerate=True,
+        )
+        for node in nodes
+    ]
+    return Plan(steps=tuple(steps))
+
+
+def _looked(so_far: Outcomes) -> dict[str, NodeStatus]:
+    """Return what the probes of earlier plans brought back, by node."""
+    found = {}
+    for outcome in so_far:
+        for result in outcome.results.values():
+            check = msgspec.msgpack.decode(result, type=NodeCheck)
+            found[check.status.node] = check.status
+    return found
+
+
+def _nodes(
+    op: InstanceCreate, cluster: Cluster, seen: Mapping[str, NodeStatus], order: Order
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the uuids of the nodes, the primary first, and why just these."""
+    primary, secondary = op.pnode_uuid or op.pnode, op.snode_uuid or op.snode
+    if primary is None and secondary is None:
+        group = cluster.group(op.group_name) if op.group_name else None
+        _check_allocator(op.iallocator)
+        chosen = allocation.choose(cluster, seen, order.need, group)
+        return chosen.nodes, chosen.explanation
+    if op.iallocator is not None or op.group_name is not None:
+        raise Refused(
+            WRONG_INPUT,
+            "nodes are named and are to be chosen",
+            hint="either -n NODE, or -I . and -g GROUP",
+        )
+    nodes = _named(cluster, primary, secondary, order)
+    for node in nodes:
+        require_for_instances(node)
+        allocation.require_room(
+            cluster,
+            seen,
+            node,
+            template=order.template,
+            memory_mib=order.need.memory_mib if op.start and node is nodes[0] else 0,
+            disk_mib=order.need.disk_mib,
+        )
+    return tuple(node.uuid for node in nodes), ("the nodes were named",)
+
+
+def _named(
+    cluster: Cluster, primary: str | None, secondary: str | None, order: Order
+) -> tuple[Node, ...]:
+    both = "-n PRIMARY:SECONDARY"
+    if primary is None:
+        raise Refused(WRONG_INPUT, "a secondary node without a primary", hint=both)
+    first = cluster.node(primary)
+    if not order.need.mirrored:
+        if secondary is not None:
+            raise Refused(
+                WRONG_INPUT, f"{order.template} has no secondary node", hint=f"-n {first.name}"
+            )
+        return (first,)
+    if secondary is None:
+        raise Refused(
+            WRONG_INPUT,
+            f"{order.template} needs a secondary node",
+            hint=f"{both}, or leave -n out to have both chosen",
+        )
+    second = cluster.node(secondary)
+    if first.uuid == second.uuid:
+        raise Refused(
+            WRONG_INPUT, f"{first.name} cannot be primary and secondary", hint="two nodes"
+        )
+    return first, second
+
+
+def _check_allocator(name: str | None) -> None:
+    if name is not None and name not in BUILT_IN:
+        raise Refused(
+            WRONG_INPUT,
+            f"there is no allocator {name}",
+            hint="hail, or . for the cluster's; both are the built-in rule",
+        )
+
+
+# --- the instance and its steps ---------------------------------------------------------------
+
+
+def _instance(
+    op: InstanceCreate,
+    cluster: Cluster,
+    given: Given,
+    order: Order,
+    nodes: tuple[str, ...],
+    numbers: Numbers,
+) -> Instance:
+    disks = lay_out(
+        cluster,
+        given,
+        order.disks,
+        template=order.template,
+        nodes=nodes,
+        numbers=numbers,
+        directory=order.directory,
+    )
+    return Instance(
+        uuid=given.uuid("instance"),
+        name=order.name,
+        primary=nodes[0],
+        os=op.os_type or "",
+        hypervisor=order.hypervisor,
+        template=order.template,
+        admin_state=ADMIN_UP if op.start else ADMIN_DOWN,
+        disks=disks,
+        nics=new_nics(cluster, given, op.nics),
+        beparams=order.beparams,
+        hvparams=order.hvparams,
+        osparams=op.osparams,
+        disks_active=op.start,
+        network_port=numbers.take_port() if order.hypervisor in NEEDS_PORT else None,
+        tags=order.tags,
+    )
+
+
+def _steps(op: InstanceCreate, cluster: Cluster, instance: Instance) -> tuple[Step, ...]:
+    every = range(len(instance.disks))
+    volumes = create_volumes(cluster, instance, every, instance.nodes)
+    mirrors = create_mirrors(cluster, instance, names(volumes))
+    active = lead(
+        cluster, instance, instance.primary, names((*volumes, *mirrors)), undo=EnsureInactive
+    )
+    steps: list[Step] = [*volumes, *mirrors, *active]
+    spec = instance_spec(cluster, instance, instance.primary)
+    resource = f"instance/{instance.uuid}"
+    if not op.no_install and instance.disks:
+        steps.append(
+            call(
+                "os",
+                instance.primary,
+                InstallOs(instance=spec),
+                resource=resource,
+                after=names(active),
+                timeout_s=INSTALL_S,
+            )
+        )
+    if not op.start:
+        steps += deactivate(cluster, instance, names(steps[-1:]))
+    created = Record(
+        id="created",
+        facts=(fact(f"instance/{instance.uuid}", InstanceCreated(instance=instance)),),
+        after=names(steps),
+        undo=(
+            fact(
+                f"instance/{instance.uuid}",
+                InstanceRemoved(instance=instance.uuid, name=instance.name),
+            ),
+        ),
+    )
+    steps.append(created)
+    if not op.start:
+        return tuple(steps)
+    waits = wait_synced(cluster, instance, ("created",), indices=every if mirrors else ())
+    if op.wait_for_sync:
+        steps += (msgspec.structs.replace(wait, timeout_s=SYNC_S) for wait in waits)
+    steps.append(
+        call(
+            "start",
+            instance.primary,
+            EnsureRunning(instance=spec),
+            resource=resource,
+            after=("created", *names(waits if op.wait_for_sync else ())),
+            undo=stop_call(instance),
+            timeout_s=START_S,
+            tolerate=True,
+        )
+    )
+    return tuple(steps)
+
+
+def stop_call(instance: Instance) -> EnsureStopped:
+    """Return the call that takes a start back: there is nothing in the guest to save yet."""
+    return EnsureStopped(
+        instance=instance.uuid,
+        name=instance.name,
+        hypervisor=instance.hypervisor,
+        grace_s=0,
+        force=True,
+    )
+
+
+def _told(op: InstanceCreate, cluster: Cluster, so_far: Outcomes) -> Done:
+    """Return the names of its nodes, which is Ganeti's result."""
+    instance = cluster.instance(parse.host_name(op.instance_name, "an instance"))
+    failure = so_far[-1].failures.get("start")
+    if failure is not None:
+        raise Refused(
+            failure[0] or ENVIRONMENT_ERROR,
+            f"{instance.name} was created, and did not start: {failure[1]}",
+            hint=f"put that right, then: gnt-instance startup {instance.name}",
+        )
+    return Done([cluster.nodes[node].name for node in instance.nodes])
+
+
+HANDLER = Handler(opcode=InstanceCreate, decide=decide, locks=lock, looks_at=looks_at)

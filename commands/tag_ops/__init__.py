@@ -1,0 +1,1 @@
+"""Opcodes about tags of any object."""

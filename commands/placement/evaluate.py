@@ -77,9 +77,7 @@ class _Term:
 class Evaluator:
     """Costs of moves from the present state of a placement; `refresh` after a move."""
 
-    def __init__(
-        self, placement: Placement, scope: Ints, fleet: Fleet, options: Options
-    ) -> None:
+    def __init__(self, placement: Placement, scope: Ints, fleet: Fleet, options: Options) -> None:
         self.placement, self.scope, self.fleet, self.options = placement, scope, fleet, options
         self.online, self.offline = metrics.split_online(placement, scope)
         self._mask = np.zeros(placement.frame.size + 1)
@@ -125,9 +123,7 @@ class Evaluator:
         terms: list[_Term] = []
         for name in names:
             column = COLUMNS[name]
-            term = _Term(
-                float(metrics.STD_WEIGHTS[column]), self._x[:, column], self._parts(name)
-            )
+            term = _Term(float(metrics.STD_WEIGHTS[column]), self._x[:, column], self._parts(name))
             twin = next((other for other in terms if _same(term, other)), None)
             if twin is not None:
                 twin.weight += term.weight
@@ -284,9 +280,7 @@ class Evaluator:
         joined = self._matrix(self._member_terms, rows, s)
         cost = joined + (rest_p + constant)
         cost += self._reserve(rows, Kind.REPLACE_SECONDARY, adm.lost)
-        self._finish(
-            found, Kind.REPLACE_SECONDARY, cost, rows, adm.allowed[Kind.REPLACE_SECONDARY]
-        )
+        self._finish(found, Kind.REPLACE_SECONDARY, cost, rows, adm.allowed[Kind.REPLACE_SECONDARY])
         if moved is None or Kind.REPLACE_AND_FAILOVER not in adm.allowed:
             return found
         taken = self._matrix(self._primary_terms, rows, p) + constant
@@ -299,9 +293,7 @@ class Evaluator:
         if Kind.REPLACE_PRIMARY in adm.allowed:
             cost = swapped + taken
             cost += self._reserve(rows, Kind.REPLACE_PRIMARY, adm.lost)
-            self._finish(
-                found, Kind.REPLACE_PRIMARY, cost, rows, adm.allowed[Kind.REPLACE_PRIMARY]
-            )
+            self._finish(found, Kind.REPLACE_PRIMARY, cost, rows, adm.allowed[Kind.REPLACE_PRIMARY])
         cost = swapped + (moved + constant)[:, None]
         cost += self._reserve(rows, Kind.FAILOVER_AND_REPLACE, adm.lost)
         self._finish(
@@ -410,10 +402,15 @@ class Evaluator:
 
     # --- the best -------------------------------------------------------------------------
 
-    def best(self, rows: Ints, tolerance: float) -> tuple[Candidates, Floats]:
-        """The moves within `tolerance` of the best one, in htools' order, with their costs."""
+    def best(
+        self, rows: Ints, tolerance: float, *, below: float = np.inf
+    ) -> tuple[Candidates, Floats]:
+        """The moves within `tolerance` of the best one, in htools' order, with their costs.
+
+        Only moves that cost at most `below` are looked for.
+        """
         blocks: list[tuple[Ints, Ints, Ints, Floats]] = []
-        limit = np.inf
+        limit = below
         for block in self._blocks(rows):
             found = self.costs(block)
             low = min((float(cost.min()) for cost in found.values() if cost.size), default=np.inf)

@@ -41,9 +41,7 @@ class _Limits:
 class Admission:
     """Limits of all nodes in the present state of a placement."""
 
-    def __init__(
-        self, placement: Placement, fleet: Fleet, online: Ints, options: Options
-    ) -> None:
+    def __init__(self, placement: Placement, fleet: Fleet, online: Ints, options: Options) -> None:
         self._state, self._fleet, self._online = placement, fleet, online
         self._options = options
         frame, state = placement.frame, placement
@@ -87,9 +85,7 @@ class Admission:
         )
         down = frame.offline
         #: Whether any move could make a node fail N+1 or mend one: else that term is constant.
-        self.may_fail = bool(
-            self._fails[online].any() or options.ignore_soft_errors or down.any()
-        )
+        self.may_fail = bool(self._fails[online].any() or options.ignore_soft_errors or down.any())
 
     # --- as primary and as secondary ------------------------------------------------------
 
@@ -257,15 +253,11 @@ class Admission:
         if not options.restricted_migration:
             forced = self._primary(rows, online, force | down[p]) if down[p].any() else primary
             kept_s = self._s_stays(rows, s, lost, force | down[p])
-            allowed[Kind.REPLACE_PRIMARY] = (
-                through & forced & kept_s & self._may_migrate(s, online)
-            )
+            allowed[Kind.REPLACE_PRIMARY] = through & forced & kept_s & self._may_migrate(s, online)
         forced_p = force | down[p]
         base = self._secondary_base(rows, online, forced_p)
         kept = self.peers_of(s) + self._fleet.reserved[rows][:, None]
-        base &= self._n1(
-            rows, kept, state.unallocated[online], self._fails[online], forced_p
-        )
+        base &= self._n1(rows, kept, state.unallocated[online], self._fails[online], forced_p)
         allowed[Kind.FAILOVER_AND_REPLACE] = through & base
         return Allowed(allowed, lost)
 

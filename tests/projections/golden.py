@@ -1,0 +1,221 @@
+"""The golden events: a recorded history with every kind of event, in every schema that ever was.
+
+Each file `tests/data/golden-events/NNN.txt` is one valid history, a record a line:
+`kind schema stream job data`, the data in hex. Files are never edited. When an event type gets a
+new schema, its kind is missing from them; then
+
+    python -m tests.projections.golden
+
+writes the next file, from the story below.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from eventstore import events as log
+from eventstore.record import Stored
+from projections.events import configuration as c
+from projections.events import jobs as j
+from projections.objects import Group, Side
+from projections.plans import Call, Plan, Undo, Wait, task_id
+from tests.projections.log_maker import CLUSTER_ID, LogMaker
+from tests.projections.stories import CURVE_KEY, GIVEN, RESULT, Story, packed, requested, uid
+
+DIRECTORY = Path(__file__).parent.parent / "data" / "golden-events"
+
+replace = msgspec.structs.replace
+
+
+def recorded(path: Path) -> list[Stored]:
+    """Return the history in a golden file, chained anew around the recorded event bytes."""
+    maker = LogMaker()
+    for line in path.read_text().splitlines():
+        kind, schema, stream, job, data = line.split(" ")
+        raw = msgspec.Raw(bytes.fromhex(data))
+        number = None if job == "-" else int(job)
+        maker.records.append(maker.append_bytes(stream, kind, int(schema), raw, job=number))
+    return maker.records
+
+
+def files() -> list[Path]:
+    """Return the golden files, oldest first."""
+    return sorted(DIRECTORY.glob("*.txt"))
+
+
+def every_kind() -> LogMaker:
+    """Tell a history in which every kind of event occurs."""
+    story = Story()
+    story.found(3)
+    _keys(story)
+    story.create("web1.example.net", primary=story.nodes[0], secondary=story.nodes[1])
+    _groups_and_nodes(story)
+    _instance(story)
+    _job_that_fails(story)
+    _job_that_parks(story)
+    _end(story)
+    return story.log
+
+
+def _keys(story: Story) -> None:
+    other = "o" * 40
+    for event in (
+        log.KeyAdmitted(name="auditor:eve", role="auditor", curve_key=other),
+        log.KeyRevoked(curve_key=other, reason="left"),
+        log.CheckpointSigned(size=4, note="origin\n4\nroot\n\n— origin c2ln\n"),
+        log.LossAccepted(reason="disk died", last_seq=9, mark_seq=11, mark_hash="ab" * 32),
+    ):
+        story.log.add((log.STREAM, event))
+
+
+def _groups_and_nodes(story: Story) -> None:
+    group = Group(uuid=uid("rack2"), name="rack2")
+    stream = f"group/{group.uuid}"
+    story.log.add((stream, c.GroupAdded(group=group)))
+    story.log.add((stream, c.GroupModified(group=replace(group, alloc_policy="last_resort"))))
+    node = story.add_node("node4.example.net")
+    stream = f"node/{node}"
+    for event in (
+        c.NodeModified(
+            node=node,
+            master_candidate=True,
+            offline=False,
+            drained=True,
+            master_capable=True,
+            vm_capable=True,
+            group=group.uuid,
+        ),
+        c.NodeLost(node=node, silent_s=61.5),
+        c.NodeReturned(node=node, boot_id="b2"),
+        c.NodeRemoved(node=node),
+    ):
+        story.log.add((stream, event))
+    story.nodes.remove(node)
+    story.log.add((f"group/{group.uuid}", c.GroupRemoved(group=group.uuid)))
+
+
+def _instance(story: Story) -> None:
+    web = uid("web1.example.net")
+    first, second, third = story.nodes
+    disk = story.instances[web].disks[0]
+    grown = replace(disk, size_mib=20480, sides=(Side(node=second, volume="xenvg/b"), disk.sides[0]))
+    new_side = Side(node=third, volume="xenvg/c", meta_volume="xenvg/m", minor=0)
+    moved = replace(grown, sides=(grown.sides[0], new_side), health={third: "syncing"})
+    for event in (
+        c.InstanceStateSeen(instance=web, node=first, state="crashed"),
+        c.InstanceStateSet(instance=web, admin_state="down"),
+        c.InstanceDisksActive(instance=web, active=False),
+        c.InstanceRenamed(
+            instance=web, old_name="web1.example.net", new_name="www.example.net"
+        ),
+        c.InstanceModified(instance=web, beparams={"vcpus": 4}, hvparams={"acpi": False}),
+        c.DiskGrown(instance=web, disk=0, size_mib=20480),
+        c.InstancePrimaryChanged(instance=web, primary=second, generation=2, how="failover"),
+        c.DiskStateSeen(instance=web, disk=disk.uuid, node=first, state="faulty"),
+        c.DiskReplaced(instance=web, disk=0, new=moved),
+        c.DiskStateSeen(instance=web, disk=disk.uuid, node=third, state="ok"),
+        c.TagsAdded(table="instance", subject=web, tags=("prod", "web")),
+        c.TagsRemoved(table="instance", subject=web, tags=("web",)),
+    ):
+        story.log.add((f"instance/{web}", event))
+
+
+def _job_that_fails(story: Story) -> None:
+    node = story.nodes[0]
+    job = story.submit("FIRST", "SECOND")
+    stream = f"job/{job}"
+    call = packed("ensure-volume", volume="xenvg/x", owner=uid("x"), size_mib=1)
+    acts = Call(id="act", node=node, call=call, after=("calm",), undo=Undo(call=call))
+    plan = Plan(steps=(Wait(id="calm"), acts))
+    locks = (j.Lock(f"instance/{uid('x')}"), j.Lock(f"node/{node}", shared=True))
+    task = task_id(CLUSTER_ID, job, 0, 0, "act", undo=False, attempt=1)
+    undo = task_id(CLUSTER_ID, job, 0, 0, "act", undo=True, attempt=1)
+    for fact in (
+        (stream, j.OpBlocked(op=0, locks=locks, behind=(1,))),
+        (stream, j.JobPrioritySet(priority=-10)),
+        (stream, j.OpStarted(op=0, handler=1, locks=locks)),
+        (stream, j.OpPlanned(op=0, number=0, plan=plan, given=GIVEN)),
+        (stream, j.WaitStarted(op=0, plan=0, step="calm")),
+        (stream, j.WaitFired(op=0, plan=0, step="calm")),
+        requested(acts, task),
+        (stream, j.OpFeedback(op=0, text="syncing", step="act", percent=12.5)),
+        (f"node/{node}", j.TaskWithdrawRequested(task=task, reason="timeout")),
+        (f"node/{node}", j.TaskRuns(task=task)),
+        (f"node/{node}", j.TaskFailed(task=task, code="timeout", message="too slow")),
+        (stream, j.OpUndoing(op=0, code="timeout", message="too slow", step="act")),
+        requested(acts, undo, undo=True),
+        (f"node/{node}", j.TaskDone(task=undo, result=RESULT)),
+        (stream, j.OpFailed(op=0, code="timeout", message="too slow", hint="try again")),
+        (stream, j.OpCanceled(op=1)),
+        (stream, j.JobArchived()),
+    ):
+        story.log.add(fact, job=job)
+
+
+def _job_that_parks(story: Story) -> None:
+    node = story.nodes[1]
+    job = story.submit("THIRD")
+    stream = f"job/{job}"
+    call = packed("start-instance", instance=uid("x"))
+    acts = Call(id="act", node=node, call=call, undo=Undo(call=call))
+    task = task_id(CLUSTER_ID, job, 0, 0, "act", undo=False, attempt=1)
+    undo = task_id(CLUSTER_ID, job, 0, 0, "act", undo=True, attempt=1)
+    owed = c.DutyRecorded(node=node, duty=undo, job=job, what="stop x")
+    for fact in (
+        (stream, j.OpStarted(op=0, handler=1, locks=(j.Lock("cluster"),))),
+        (stream, j.OpPlanned(op=0, number=0, plan=Plan(steps=(acts,)), given=GIVEN)),
+        requested(acts, task),
+        (stream, j.JobCancelRequested()),
+        (f"node/{node}", j.TaskWithdrawRequested(task=task, reason="cancel")),
+        (f"node/{node}", j.TaskWithdrawn(task=task)),
+        (stream, j.OpUndoing(op=0, code="canceled", message="canceled by alice")),
+        requested(acts, undo, undo=True),
+        (
+            stream,
+            j.StepGivenUp(op=0, plan=0, step="act", code="lost", message="lost", undo=True),
+        ),
+        (f"node/{node}", owed),
+        (stream, j.OpParked(op=0, code="lost", message="lost", left=("x runs on node2",))),
+        (stream, j.OpResolved(op=0, how="accept")),
+        (stream, j.OpFailed(op=0, code="lost", message="accepted as it is")),
+        (f"node/{node}", c.DutyDone(node=node, duty=undo)),
+    ):
+        story.log.add(fact, job=job)
+
+
+def _end(story: Story) -> None:
+    web = uid("web1.example.net")
+    story.log.add((f"instance/{web}", c.InstanceRemoved(instance=web, name="www.example.net")))
+    settled = c.ClusterCreated  # the settings as they were created, with another volume group
+    (info,) = (
+        msgspec.msgpack.decode(stored.record.data, type=settled).info
+        for stored in story.log.records
+        if stored.record.kind == settled.KIND
+    )
+    for event in (
+        c.MasterChanged(node=story.nodes[1]),
+        c.ClusterModified(info=replace(info, vg_name="vg0")),
+        c.ClusterDestroyed(reason="moved away"),
+    ):
+        story.log.add(("cluster", event))
+
+
+def _lines(records: list[Stored]) -> Iterator[str]:
+    for record, _, _ in records:
+        job = "-" if record.job is None else record.job
+        yield f"{record.kind} {record.schema} {record.stream} {job} {bytes(record.data).hex()}"
+
+
+def main() -> None:
+    """Write the next golden file."""
+    DIRECTORY.mkdir(parents=True, exist_ok=True)
+    path = DIRECTORY / f"{len(files()) + 1:03}.txt"
+    path.write_text("\n".join(_lines(every_kind().records)) + "\n")
+    print(path)
+
+
+if __name__ == "__main__":
+    main()

@@ -85,6 +85,7 @@ class Call:
         "on_part",
         "parts",
         "patience_s",
+        "pinned",
         "sent",
         "sent_here",
         "timer",
@@ -100,6 +101,7 @@ class Call:
         key: str | None,
         deadline: float,
         patience_s: float | None,
+        pinned: bool,
         on_answer: OnAnswer,
         on_error: OnError,
         on_part: OnAnswer | None,
@@ -111,6 +113,7 @@ class Call:
         self.key = key
         self.deadline = deadline
         self.patience_s = patience_s
+        self.pinned = pinned
         self.on_answer = on_answer
         self.on_error = on_error
         self.on_part = on_part
@@ -159,7 +162,10 @@ class AsyncClient:
         for link in gone:
             link.close()
             for call in self._calls_on(link):
-                self._assign(call, self._links[self.preferred])
+                if call.pinned:
+                    self._fail(call, Unreachable(f"{link.name} is no voter any more"))
+                else:
+                    self._assign(call, self._links[self.preferred])
 
     def call(
         self,
@@ -172,11 +178,13 @@ class AsyncClient:
         key: str | None = None,
         on_part: OnAnswer | None = None,
         patience_s: float | None = _PATIENCE_S,
+        voter: str = "",
     ) -> Call:
         """Ask; exactly one of `on_answer` and `on_error` is called later, unless cancelled.
 
         A call that changes something must bear a `key`. `patience_s` None: never ask another voter
-        only because this one is slow (a long wait, a stream). Raises TooLarge at once.
+        only because this one is slow (a long wait, a stream). `voter` names the only one to ask,
+        who must be among `voters`. Raises TooLarge at once.
         """
         deadline = self._reactor.now() + timeout_s
         call = Call(
@@ -187,13 +195,14 @@ class AsyncClient:
             key=key,
             deadline=deadline,
             patience_s=patience_s,
+            pinned=bool(voter),
             on_answer=on_answer,
             on_error=on_error,
             on_part=on_part,
         )
         frames.check_size(self._frame(call), frames.MAX_REQUEST_BYTES, f"the request {kind}")
         self._calls[call.id] = call
-        self._assign(call, self._links[self.preferred])
+        self._assign(call, self._links[voter or self.preferred])
         return call
 
     def forget(self, call: Call) -> None:
@@ -225,7 +234,8 @@ class AsyncClient:
             return
         epoch = Epoch(reply.gen, reply.term)
         answer = Answer(reply.body, epoch, reply.leads, reply.as_of, link.name)
-        self.preferred = link.name
+        if not call.pinned:
+            self.preferred = link.name
         if reply.status == messages.PART:
             call.parts += 1
             if call.on_part is not None:
@@ -254,14 +264,14 @@ class AsyncClient:
             for call in self._calls_on(link):
                 if call.denied_by:
                     self._fail(call, self._denied(call))
-                else:
+                elif not call.pinned:
                     self._assign(call, self._next(call))
 
     def on_denied(self, link: Link) -> None:
         """Ask elsewhere: a voter that lags may not know of a new key yet."""
         for call in self._calls_on(link):
             call.denied_by.add(link.name)
-            if call.denied_by >= self._links.keys():
+            if call.pinned or call.denied_by >= self._links.keys():
                 self._fail(call, self._denied(call))
             else:
                 self._assign(call, self._next(call))
@@ -302,13 +312,15 @@ class AsyncClient:
             self._fail(call, self._denied(call) if call.denied_by else self._unreachable(call))
         elif call.denied_by and not call.link.up:
             self._fail(call, self._denied(call))
-        elif call.parts or (call.sent_here and len(self._links) == 1):
+        elif call.parts or (call.sent_here and (call.pinned or len(self._links) == 1)):
             self._check_again(call, None)
         else:
             self._assign(call, self._next(call))
 
     def _next(self, call: Call) -> Link:
         """The voter after the call's present one that has not refused our key."""
+        if call.pinned:
+            return call.link
         names = list(self._links)
         at = names.index(call.link.name) if call.link.name in self._links else -1
         ring = names[at + 1 :] + names[: at + 1]
@@ -321,7 +333,7 @@ class AsyncClient:
             error = unreadable
         if call.link is not link:
             return  # it was moved to another voter meanwhile, which will answer
-        if not isinstance(error, NotLeader):
+        if call.pinned or not isinstance(error, NotLeader):
             self.forget(call)
             call.on_error(error)
             return

@@ -35,6 +35,7 @@ WRITE = zmq.POLLOUT
 # zmq_poll counts on CLOCK_MONOTONIC, which stands still in suspend. Waking at least this often
 # bounds how late a timer on CLOCK_BOOTTIME may fire after the machine wakes up.
 _LONGEST_POLL_S = 1.0
+_COMPACT_AT = 1024  # timers
 _MAX_SOCKETS = 8192  # per context; the default of 1023 is too few for a simulator of agents
 
 
@@ -74,6 +75,7 @@ class Reactor:
         self._ready: dict[Pollable, Callback] = {}
         self._soon: deque[Callback] = deque()
         self._timers: list[Timer] = []
+        self._compact_at = _COMPACT_AT
         self._stopping = False
         self._closing: list[Callback] = []
         self._wakeup = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
@@ -118,6 +120,8 @@ class Reactor:
     def call_at(self, due: float, callback: Callback) -> Timer:
         """Call once `now()` has reached `due`."""
         timer = Timer(due, callback)
+        if len(self._timers) >= self._compact_at:
+            self._drop_cancelled()
         heapq.heappush(self._timers, timer)
         return timer
 
@@ -190,14 +194,19 @@ class Reactor:
             self._soon.popleft()()
 
     def _call_due(self) -> None:
-        timers = self._timers
-        if not timers:
+        if not self._timers:
             return
         now = self.now()
-        while timers and (timers[0].callback is None or timers[0].due <= now):
-            callback = heapq.heappop(timers).callback
+        while self._timers and (self._timers[0].callback is None or self._timers[0].due <= now):
+            callback = heapq.heappop(self._timers).callback
             if callback is not None:
                 callback()
+
+    def _drop_cancelled(self) -> None:
+        """Let go of cancelled timers: most are (a request's deadline), long before they are due."""
+        self._timers = [timer for timer in self._timers if timer.callback is not None]
+        heapq.heapify(self._timers)
+        self._compact_at = max(_COMPACT_AT, 2 * len(self._timers))
 
     def _patience_ms(self, until: float | None) -> int:
         if self._soon or self._stopping:

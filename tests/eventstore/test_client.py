@@ -226,6 +226,37 @@ def test_voters_may_change_under_a_call(
     assert got == ["v2"]
 
 
+def test_a_call_to_one_voter_stays_there(
+    reactor: Reactor, voters: list[WireVoter], keys: CurveKeys
+) -> None:
+    """A call that names its voter is made there alone: its NotLeader is the answer, and its death
+    the end of the call."""
+    led_by(voters, "v1", hint="v1")
+    known = [voter.voter for voter in voters]
+    client = AsyncClient(reactor, known, keys)
+    got: list[str] = []
+    errors: list[EventStoreError] = []
+
+    def call(kind: str, timeout_s: float) -> None:
+        client.call(
+            kind,
+            timeout_s=timeout_s,
+            voter="v3",
+            on_answer=lambda answer: got.append(answer.decode(str)),
+            on_error=errors.append,
+        )
+
+    call("who", 10)
+    assert reactor.run_until(lambda: got == ["v3"], timeout_s=10)
+    call("lead", 10)
+    assert reactor.run_until(lambda: len(errors) == 1, timeout_s=10)
+    voters[2].close()
+    call("who", 0.3)
+    assert reactor.run_until(lambda: len(errors) == 2, timeout_s=10)
+    assert [type(error) for error in errors] == [NotLeader, Unreachable]
+    assert client.preferred == "v1"
+
+
 def test_a_cancelled_call_is_silent(
     reactor: Reactor, voters: list[WireVoter], keys: CurveKeys
 ) -> None:

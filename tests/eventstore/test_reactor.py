@@ -44,6 +44,19 @@ def test_a_cancelled_timer_stays_silent(reactor: Reactor) -> None:
     assert fired == ["after"]
 
 
+def test_cancelled_timers_do_not_pile_up(reactor: Reactor) -> None:
+    """A hundred thousand timers that were cancelled long before their time leave room for others,
+    and the live ones among them still fire."""
+    fired: list[int] = []
+    for n in range(100_000):
+        reactor.call_later(3600, lambda: fired.append(-1)).cancel()
+        if n % 25_000 == 0:
+            reactor.call_later(0.0, partial(fired.append, n))
+    assert len(reactor._timers) < 3000
+    assert reactor.run_until(lambda: len(fired) == 4, timeout_s=5)
+    assert sorted(fired) == [0, 25_000, 50_000, 75_000]
+
+
 def test_call_every_can_stop_itself(reactor: Reactor) -> None:
     """A periodic call that stops itself within its callback is not called again."""
     calls: list[int] = []

@@ -138,8 +138,7 @@ def test_a_subscription_moves_to_the_leader_and_tells_of_the_reign(
 ) -> None:
     """When another voter leads, deliveries come from it, in its epoch, without a repetition."""
     keys = voter.admit()
-    replica2 = MemoryReplica("v2")
-    replica2.log = voter.replica.log  # one log, seen by two voters
+    replica2 = MemoryReplica("v2", like=voter.replica)  # one log, seen by two voters
     second = WireVoter(reactor, voter._zap, "v2", replica2)
     follow = Leadership(Epoch(1, 1), "v1", here=False, ready=False)
     replica2.lead(follow)
@@ -163,8 +162,7 @@ def test_a_silent_voter_is_left_for_another(
     """Without heartbeats the subscription listens to the next voter."""
     monkeypatch.setattr("eventstore.subscriber._SILENCE_S", 1.5)
     keys = voter.admit()
-    replica2 = MemoryReplica("v2")
-    replica2.log = voter.replica.log
+    replica2 = MemoryReplica("v2", like=voter.replica)
     second = WireVoter(reactor, voter._zap, "v2", replica2)
     subject = Subject(voter, Log.from_start(CLUSTER), keys=keys, voters=[voter.voter, second.voter])
     assert reactor.run_until(lambda: len(subject.records) == 1, timeout_s=10)

@@ -38,8 +38,9 @@ class MemoryReplica:
 
     cluster_id = CLUSTER
 
-    def __init__(self, name: str = "v1") -> None:
-        self.log: list[Stored] = []
+    def __init__(self, name: str = "v1", *, like: MemoryReplica | None = None) -> None:
+        self.log: list[Stored] = like.log if like is not None else []
+        self._streams: dict[str, list[Stored]] = like._streams if like is not None else {}
         self.leadership = Leadership(Epoch(1, 1), name, here=True, ready=True)
         self._committed: list[Callable[[Sequence[Stored]], None]] = []
         self._leadership: list[Callable[[Leadership], None]] = []
@@ -58,11 +59,10 @@ class MemoryReplica:
         return self.log[first - 1 : last]
 
     def version(self, stream: str) -> int:
-        return sum(stored.record.stream == stream for stored in self.log)
+        return len(self._streams.get(stream, ()))
 
     def read_stream(self, stream: str, first: int, limit: int) -> Sequence[Stored]:
-        found = [s for s in self.log if s.record.stream == stream and s.record.version >= first]
-        return found[:limit]
+        return self._streams.get(stream, [])[first - 1 : first - 1 + limit]
 
     def propose(self, batch: Batch, done: Callable[[Outcome], None]) -> None:
         raise NotImplementedError("tests append")
@@ -100,6 +100,7 @@ class MemoryReplica:
         previous = self.log[-1].hash if self.log else genesis_hash(CLUSTER)
         stored = Stored(record, encoded, chain_hash(previous, encoded))
         self.log.append(stored)
+        self._streams.setdefault(stream, []).append(stored)
         return stored
 
 

@@ -23,7 +23,7 @@ from projections.events import jobs as j
 from projections.objects import Group, Side
 from projections.plans import Call, Plan, Undo, Wait, task_id
 from tests.projections.log_maker import CLUSTER_ID, LogMaker
-from tests.projections.stories import CURVE_KEY, GIVEN, RESULT, Story, packed, requested, uid
+from tests.projections.stories import GIVEN, RESULT, Story, packed, requested, uid
 
 DIRECTORY = Path(__file__).parent.parent / "data" / "golden-events"
 
@@ -101,16 +101,16 @@ def _instance(story: Story) -> None:
     web = uid("web1.example.net")
     first, second, third = story.nodes
     disk = story.instances[web].disks[0]
-    grown = replace(disk, size_mib=20480, sides=(Side(node=second, volume="xenvg/b"), disk.sides[0]))
+    grown = replace(
+        disk, size_mib=20480, sides=(Side(node=second, volume="xenvg/b"), disk.sides[0])
+    )
     new_side = Side(node=third, volume="xenvg/c", meta_volume="xenvg/m", minor=0)
     moved = replace(grown, sides=(grown.sides[0], new_side), health={third: "syncing"})
     for event in (
         c.InstanceStateSeen(instance=web, node=first, state="crashed"),
         c.InstanceStateSet(instance=web, admin_state="down"),
         c.InstanceDisksActive(instance=web, active=False),
-        c.InstanceRenamed(
-            instance=web, old_name="web1.example.net", new_name="www.example.net"
-        ),
+        c.InstanceRenamed(instance=web, old_name="web1.example.net", new_name="www.example.net"),
         c.InstanceModified(instance=web, beparams={"vcpus": 4}, hvparams={"acpi": False}),
         c.DiskGrown(instance=web, disk=0, size_mib=20480),
         c.InstancePrimaryChanged(instance=web, primary=second, generation=2, how="failover"),

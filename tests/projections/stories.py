@@ -23,6 +23,7 @@ from tests.projections.log_maker import CLUSTER_ID, Fact, LogMaker
 RESULT = msgspec.Raw(msgspec.msgpack.encode({"ok": True}))
 GIVEN = msgspec.Raw(msgspec.msgpack.encode({"now_ms": 1, "seed": b"0123456789abcdef"}))
 CURVE_KEY = "k" * 40
+NOTHING = Reservations()
 
 
 def uid(name: str) -> str:
@@ -101,9 +102,9 @@ class Story:
         calls: Sequence[Call],
         facts: Sequence[Fact],
         *,
-        reserves: Reservations = Reservations(),
+        reserves: Reservations = NOTHING,
     ) -> int:
-        """A job of one opcode carries out the calls, one after the other, then records the facts."""
+        """A job of one opcode carries out the calls, one by one, then records the facts."""
         number = self.submit(summary)
         stream = f"job/{number}"
         record = Record(
@@ -170,9 +171,7 @@ def mirrored(name: str, primary: str, secondary: str) -> Instance:
         )
         for node in (primary, secondary)
     )
-    disk = Disk(
-        uuid=uid(f"{name}/0"), size_mib=10240, template="drbd", sides=sides, port=11000
-    )
+    disk = Disk(uuid=uid(f"{name}/0"), size_mib=10240, template="drbd", sides=sides, port=11000)
     return Instance(
         uuid=uid(name),
         name=name,

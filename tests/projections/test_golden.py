@@ -19,9 +19,7 @@ def kinds(records: Iterable[Stored]) -> set[tuple[str, int]]:
 def test_every_kind_has_recorded_bytes_of_each_of_its_schemas() -> None:
     """No schema that was ever written is without golden bytes."""
     golden = {key for path in files() for key in kinds(recorded(path))}
-    wanted = {
-        (event.KIND, schema) for event in REGISTRY for schema in range(1, event.SCHEMA + 1)
-    }
+    wanted = {(event.KIND, schema) for event in REGISTRY for schema in range(1, event.SCHEMA + 1)}
     assert golden == wanted
 
 

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Sequence
 from itertools import islice
 
+from eventstore.errors import DiskFull
 from eventstore.index import IndexWriter
 from eventstore.index_table import IndexTable
 from eventstore.layout import Layout
@@ -21,7 +22,11 @@ class Indexer:
     """Follow the log up to what `advance` says is committed."""
 
     def __init__(self, layout: Layout, tables: Sequence[IndexTable] = ()) -> None:
-        self._index = IndexWriter(layout.index, tables)
+        """Open the index, or make it. Raises DiskFull if that cannot be done."""
+        try:
+            self._index = IndexWriter(layout.index, tables)
+        except sqlite3.Error as error:
+            raise DiskFull(f"{layout.index} cannot be made: {error}") from error
         self._log = LogReader(layout.log)
         if self._index.seq:
             row = self._log.row(self._index.seq)
@@ -44,9 +49,17 @@ class Indexer:
         return self._index.root
 
     def catch_up(self, last: int) -> None:
-        """Index the log up to `last` now, on the caller's thread. Before `start` only."""
-        while self._index.seq < last and self._step(last):
-            pass
+        """Index the log up to `last` now, on the caller's thread. Before `start` only.
+
+        If the index cannot be written (a full disk, say), it stays behind and `error` says why.
+        """
+        try:
+            while self._index.seq < last and self._step(last):
+                pass
+        except sqlite3.Error as error:
+            self.error = str(error)
+        else:
+            self.error = ""
 
     def start(self) -> None:
         """Start the thread."""
@@ -81,10 +94,8 @@ class Indexer:
                 )
                 target = self._target
             self._closing.wait(GATHER_S)
-            try:
-                self.catch_up(target)
-            except sqlite3.Error as error:  # a full disk, say: the index waits, the log goes on
-                self.error = str(error)
+            self.catch_up(target)
+            if self.error:
                 self._closing.wait(RETRY_S)
             with self._changed:
                 self._changed.notify_all()

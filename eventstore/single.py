@@ -84,10 +84,14 @@ class SingleVoter:
         self._index = IndexReader(opened.layout.index)
         self._origin = decode_event(LogCreated, opened.first.record.data).origin
         self._keys = IdempotencyKeys(self._index.keyed)
+        versions = self._index.stream_versions()
+        for stored in opened.reader.stored(self._index.seq + 1, opened.head):
+            versions[stored.record.stream] = stored.record.version  # no room for the index, say
+            self._keys.add(stored)
         self._appended = Appended(
             seq=opened.head,
             last_hash=opened.last.hash,
-            versions=self._index.stream_versions(),
+            versions=versions,
             clock=HybridClock(opened.last.record.time),
             origin=voter,
             draw_id=lambda: os.urandom(16),

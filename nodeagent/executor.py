@@ -1,0 +1,215 @@
+"""From a call to the drivers that make it true (edge).
+
+The only place that knows every call; it decides nothing. Runs on worker threads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+import msgspec
+
+from eventstore.packed import Packed
+from nodeagent import calls
+from nodeagent.calls import Device, InstanceSpec, NodeCheck, NodeStatus
+from nodeagent.errors import BadCall
+from nodeagent.hypervisor.contract import Hypervisor
+from nodeagent.network.contract import NetworkDriver
+from nodeagent.os_interface import OsInterface
+from nodeagent.storage.disks import Disks
+from nodeagent.task_scope import TaskScope
+
+T = TypeVar("T")
+
+
+class Interference(Protocol):
+    """What the lab may do to a call; a node outside a lab has none."""
+
+    def before(self, call: str, scope: TaskScope) -> None:
+        """Called before the call acts."""
+
+    def after(self, call: str) -> None:
+        """Called when it has acted."""
+
+    def passed(self, point: str) -> None:
+        """Called at each point of a task's path."""
+
+
+@dataclass(frozen=True, slots=True)
+class Drivers:
+    """What acts on this node."""
+
+    disks: Disks
+    hypervisors: tuple[Hypervisor, ...]
+    networks: tuple[NetworkDriver, ...]
+    os: OsInterface
+    boot_id: str
+    simulated: bool
+    interference: Interference | None = None
+
+    def needs(self) -> tuple[str, ...]:
+        """What the drivers lack on this node, one sentence each."""
+        others: tuple[Hypervisor | NetworkDriver, ...] = (*self.hypervisors, *self.networks)
+        return (*self.disks.needs(), *(need for driver in others for need in driver.needs()))
+
+
+def decode_call(packed: Packed) -> calls.Call:
+    """Return the call. Raises BadCall for one that this agent does not know or cannot read."""
+    kind = calls.CALLS.get(packed.name)
+    if kind is None or packed.version != kind.VERSION:
+        raise BadCall(
+            f"this agent does not know the call {packed.name} version {packed.version}",
+            hint="upgrade the agent of this node",
+        )
+    try:
+        return msgspec.msgpack.decode(packed.data, type=kind)
+    except msgspec.MsgspecError as wrong:
+        raise BadCall(f"not a {packed.name}: {wrong}", hint="upgrade the agent") from None
+
+
+class Executor:
+    """Makes calls true. `status` says what is seen of the node now."""
+
+    def __init__(self, drivers: Drivers, status: Callable[[], NodeStatus]) -> None:
+        self._drivers = drivers
+        self._disks = drivers.disks
+        self._status = status
+        self._hypervisor_of = {name: hv for hv in drivers.hypervisors for name in hv.names}
+        self._network_of = {mode: net for net in drivers.networks for mode in net.modes}
+
+    def perform(self, call: calls.Call, scope: TaskScope) -> msgspec.Struct | None:
+        """Make the wanted result true and return it. Raises NodeAgentError."""
+        interference = self._drivers.interference
+        if interference is not None:
+            interference.before(call.NAME, scope)
+        scope.check(left="nothing was done")
+        result = self._perform(call, scope)
+        if interference is not None:
+            interference.after(call.NAME)
+        return result
+
+    def _perform(self, call: calls.Call, scope: TaskScope) -> msgspec.Struct | None:
+        match call:
+            case calls.EnsureVolume():
+                self._disks.ensure_volume(call, scope)
+            case calls.RemoveVolume():
+                self._disks.remove_volume(call, scope)
+            case calls.EnsureReplicated():
+                self._disks.ensure_replicated(call, scope)
+            case calls.RemoveReplicated():
+                self._disks.remove_replicated(call, scope)
+            case calls.EnsureActive():
+                return self._disks.ensure_active(call, scope)
+            case calls.EnsureInactive():
+                self._disks.ensure_inactive(call, scope)
+            case calls.Probe():
+                return self._check()
+            case calls.LeaveCluster():
+                pass  # the agent itself forgets, once the leader has heard that this is done
+            case _:
+                return self._perform_on_instance(call, scope)
+        return None
+
+    def _perform_on_instance(self, call: calls.Call, scope: TaskScope) -> msgspec.Struct | None:
+        match call:
+            case calls.InstallOs(instance=instance):
+                devices = self._devices(instance)
+                self._drivers.os.create(
+                    instance, devices, reinstall=call.reinstall,
+                    debug_level=call.debug_level, scope=scope,
+                )  # fmt: skip
+            case calls.RenameOs(instance=instance):
+                devices = self._devices(instance)
+                self._drivers.os.rename(instance, devices, old_name=call.old_name, scope=scope)
+            case calls.EnsureRunning(instance=instance):
+                return self._run(instance, paused=call.paused, scope=scope)
+            case calls.EnsureStopped():
+                hypervisor = self._hypervisor(call.hypervisor)
+                hypervisor.ensure_stopped(
+                    call.instance, grace_s=call.grace_s, force=call.force, scope=scope
+                )
+                self._interfaces_down(call.instance)
+            case calls.Reboot(instance=instance):
+                return self._hypervisor(instance.hypervisor).reboot(
+                    instance, how=call.how, incarnation=call.incarnation, scope=scope
+                )
+            case calls.BalloonMemory():
+                hypervisor = self._hypervisor(call.hypervisor)
+                return hypervisor.balloon(call.instance, memory_mib=call.memory_mib)
+            case _:
+                return self._migrate(call, scope)
+        return None
+
+    def _migrate(self, call: calls.Call, scope: TaskScope) -> msgspec.Struct | None:
+        match call:
+            case calls.PrepareMigration(instance=instance):
+                self._devices(instance)
+                self._interfaces_up(instance)
+                return self._hypervisor(instance.hypervisor).prepare(instance, scope=scope)
+            case calls.Migrate(instance=instance):
+                self._hypervisor(instance.hypervisor).send(
+                    instance, target=call.target, address=call.target_address,
+                    live=call.live, scope=scope,
+                )  # fmt: skip
+                self._interfaces_down(instance.uuid)
+            case calls.FinishMigration(instance=instance):
+                hypervisor = self._hypervisor(instance.hypervisor)
+                hypervisor.finish(
+                    instance, source=call.source, target=call.target, succeeded=call.succeeded
+                )
+                if not any(seen.uuid == instance.uuid for seen in hypervisor.seen()):
+                    self._interfaces_down(instance.uuid)
+            case _:
+                raise BadCall(f"this agent does not perform {call.NAME}")
+        return None
+
+    def _run(self, instance: InstanceSpec, *, paused: bool, scope: TaskScope) -> msgspec.Struct:
+        return self._hypervisor(instance.hypervisor).ensure_running(
+            instance,
+            devices=self._devices(instance),
+            interfaces=self._interfaces_up(instance),
+            paused=paused,
+            scope=scope,
+        )
+
+    def _check(self) -> NodeCheck:
+        return NodeCheck(
+            status=self._status(),
+            missing=self._drivers.needs(),
+            volumes=self._disks.volumes(),
+            minors=self._disks.minors(),
+            os=self._drivers.os.definitions(),
+        )
+
+    def _devices(self, instance: InstanceSpec) -> tuple[Device, ...]:
+        return tuple(self._disks.device(disk) for disk in instance.disks)
+
+    def _hypervisor(self, name: str) -> Hypervisor:
+        return _choose(self._hypervisor_of, name, "hypervisor")
+
+    def _interfaces_up(self, instance: InstanceSpec) -> tuple[str, ...]:
+        return tuple(
+            _choose(self._network_of, nic.mode, "network mode").ensure_up(instance.uuid, nic)
+            for nic in instance.nics
+        )
+
+    def _interfaces_down(self, instance: str) -> None:
+        for network in self._drivers.networks:
+            network.ensure_down(instance)
+
+
+def disks_named(call: calls.Call) -> Iterable[tuple[str, str]]:
+    """Which (disk, instance) a call names: what the observer must know to report on a disk."""
+    match call:
+        case calls.EnsureReplicated(disk=disk) | calls.EnsureActive(disk=disk):
+            yield disk.uuid, disk.instance
+
+
+def _choose(of: dict[str, T], name: str, what: str) -> T:
+    found = of.get(name)
+    if found is None:
+        known = ", ".join(sorted(of)) or "none"
+        raise BadCall(f"no driver here for {what} {name!r}", hint=f"known: {known}")
+    return found

@@ -1,0 +1,1 @@
+"""The hypervisor contract, and what is common to its drivers."""

@@ -1,0 +1,121 @@
+"""What the agent asks of a hypervisor: run, stop, move guests (pure).
+
+For QEMU over QMP, Xen through xl, LXC, and the simulated one. Every method states a wanted result.
+
+A guest bears the **generation** under which it was started: it rises at each change of primary. A
+node remembers the highest that it was ever asked for and refuses a lower one, so that a late order
+of an earlier time cannot start a second copy (REPLICATION 3.6, "effects guard themselves").
+
+A guest that has ended without an order is still known: `crashed`, or `user-down` if its own user
+shut it down. `ensure_stopped` forgets it, `ensure_running` starts it anew.
+
+Migration is four calls, in this order: `prepare` on the target, `send` on the source, `finish` on
+both. At every moment at most one of the two runs the guest.
+
+Errors: NoRoom (memory), StateMismatch, NoSuchThing, Missing, BadCall, CommandFailed, Stopped.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol
+
+from nodeagent.calls import Device, InstanceSeen, InstanceSpec, MigrationTarget, RunState
+from nodeagent.task_scope import TaskScope
+
+
+class HypervisorCapabilities(NamedTuple):
+    """What it can do; the agent refuses what its hypervisor cannot."""
+
+    live_migration: bool = True
+    migration: bool = True
+    balloon: bool = True
+    pause: bool = True
+    soft_reboot: bool = True
+    user_shutdown: bool = True  # tells a guest's own shutdown from a crash
+
+
+class HostMemory(NamedTuple):
+    """Memory of the node as the hypervisor counts it, MiB."""
+
+    total_mib: int
+    free_mib: int
+    own_mib: int
+
+
+class HostCpus(NamedTuple):
+    """Processors of the node."""
+
+    cpus: int
+    sockets: int
+    numa_nodes: int
+
+
+class Hypervisor(Protocol):
+    """Guests on this node."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The values of `InstanceSpec.hypervisor` that it serves."""
+
+    @property
+    def capabilities(self) -> HypervisorCapabilities:
+        """What it can do."""
+
+    def needs(self) -> tuple[str, ...]:
+        """What is missing for it to work, one sentence each."""
+
+    def ensure_running(
+        self,
+        instance: InstanceSpec,
+        *,
+        devices: tuple[Device, ...],
+        interfaces: tuple[str, ...],
+        paused: bool,
+        scope: TaskScope,
+    ) -> RunState:
+        """The guest runs here, on these devices (one per disk) and interfaces (one per NIC).
+
+        A guest that runs already is left alone. Raises NoRoom; StateMismatch for an older
+        generation than was seen here, or if an older one still runs.
+        """
+
+    def ensure_stopped(self, uuid: str, *, grace_s: float, force: bool, scope: TaskScope) -> None:
+        """The guest does not run here and is not known. Asks it first, then forces it."""
+
+    def reboot(
+        self, instance: InstanceSpec, *, how: str, incarnation: str, scope: TaskScope
+    ) -> RunState:
+        """The guest was rebooted for this order, once. Raises NoSuchThing if it does not run."""
+
+    def prepare(self, instance: InstanceSpec, *, scope: TaskScope) -> MigrationTarget:
+        """This node is ready to receive the guest; its memory is set aside."""
+
+    def send(
+        self, instance: InstanceSpec, *, target: str, address: str, live: bool, scope: TaskScope
+    ) -> None:
+        """The guest has gone to `target`. A second call finds it gone and does nothing.
+
+        Raises StateMismatch if the target is not ready. Stopped: it still runs here.
+        """
+
+    def finish(self, instance: InstanceSpec, *, source: str, target: str, succeeded: bool) -> None:
+        """On either side: what the migration left is in order. Raises StateMismatch if the guest
+        is not where `succeeded` says."""
+
+    def balloon(self, uuid: str, *, memory_mib: int) -> RunState:
+        """The guest has this much memory. Raises NoSuchThing, NoRoom."""
+
+    def seen(self) -> tuple[InstanceSeen, ...]:
+        """Every guest it knows, also those that nobody here started."""
+
+    def uses_disk(self, disk: str) -> bool:
+        """Whether a guest here has the disk (uuid) open."""
+
+    def memory(self) -> HostMemory:
+        """Memory of the node."""
+
+    def cpus(self) -> HostCpus:
+        """Processors of the node."""
+
+    def versions(self) -> dict[str, str]:
+        """Versions of its parts, for `NodeStatus.versions`."""

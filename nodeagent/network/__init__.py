@@ -1,0 +1,1 @@
+"""The network contract, and what is common to its drivers."""

@@ -1,0 +1,270 @@
+"""Running an OS definition's scripts: environment, bounds, logs (edge).
+
+Source: Ganeti's OS interface (docs/os-interface.md); the environment is exactly its, so that OS
+definitions written for it run unchanged.
+
+A script changes an instance's disks, so two must never run for one instance. An agent that dies
+leaves its script running; the next one finds the script's lock held (every process of the script
+inherits it, the kernel drops it with the last of them), ends that process group, and only then
+starts anew.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from nodeagent.calls import Device, DiskSpec, InstanceSpec, NicSpec, OsStatus, Value
+from nodeagent.errors import BadCall, CommandFailed, StateMismatch
+from nodeagent.os_definition import OsDefinition, chosen_variant, find_os, list_os
+from nodeagent.runner import PATH, run_process
+from nodeagent.task_scope import TaskScope
+
+_BACKENDS = {"file": "file:loop", "sharedfile": "file:loop", "gluster": "file:loop"}
+_ORPHAN_S = 10.0
+_SCRIPT_S = 3600.0 * 24  # the task's own timeout is the real bound
+_VERIFY_S = 60.0
+_FEEDBACK_BYTES = 2000
+
+
+class OsRun(NamedTuple):
+    """What came of a script."""
+
+    log: Path
+    output: str  # its end
+
+
+class OsInterface:
+    """The OS definitions of one node. Logs go to `log_directory`, locks to `lock_directory`."""
+
+    def __init__(
+        self, search_path: Sequence[Path], *, log_directory: Path, lock_directory: Path
+    ) -> None:
+        self._search_path = tuple(search_path)
+        self._logs, self._locks = log_directory, lock_directory
+
+    def definitions(self) -> tuple[OsStatus, ...]:
+        """Every definition on the node, valid or with its problem."""
+        return list_os(self._search_path)
+
+    def create(
+        self,
+        instance: InstanceSpec,
+        devices: Sequence[Device],
+        *,
+        reinstall: bool,
+        debug_level: int,
+        scope: TaskScope,
+    ) -> OsRun:
+        """Run `create` on the instance's disks. Raises CommandFailed with the end of its output."""
+        definition = find_os(self._search_path, instance.os)
+        if definition.untrusted:
+            raise BadCall(
+                f"OS {definition.name} has only create_untrusted",
+                hint="it needs a helper VM and an install image; use an OS with a create script",
+            )
+        environment = instance_environment(definition, instance, devices, debug_level=debug_level)
+        if reinstall:
+            environment["INSTANCE_REINSTALL"] = "1"
+        return self._run(definition, "create", instance, environment, scope)
+
+    def rename(
+        self, instance: InstanceSpec, devices: Sequence[Device], *, old_name: str, scope: TaskScope
+    ) -> OsRun:
+        """Run `rename`, so that the guest knows its new name."""
+        definition = find_os(self._search_path, instance.os)
+        environment = instance_environment(definition, instance, devices)
+        environment["OLD_INSTANCE_NAME"] = old_name
+        return self._run(definition, "rename", instance, environment, scope)
+
+    def verify(self, name: str, parameters: Mapping[str, str], *, scope: TaskScope) -> str:
+        """Ask the definition whether these parameters are right; returns what it says.
+
+        Raises CommandFailed if they are not. Definitions older than version 20 cannot be asked.
+        """
+        definition = find_os(self._search_path, name)
+        unknown = sorted(set(parameters) - set(definition.parameters))
+        if unknown:
+            known = ", ".join(definition.parameters) or "none"
+            raise BadCall(f"OS {name} has no parameter {unknown[0]!r}", hint=f"it has: {known}")
+        if definition.api_version < 20:
+            return ""
+        environment = os_environment(definition, name, parameters, debug_level=0)
+        argv = [str(definition.directory / "verify"), "parameters"]
+        ran = run_process(
+            argv, scope=scope, timeout_s=_VERIFY_S, environment=environment,
+            directory=definition.directory, merged=True,
+        )  # fmt: skip
+        output = ran.stdout.decode(errors="replace")
+        if ran.exit_status != 0:
+            raise CommandFailed(argv, exit_status=ran.exit_status, output=output)
+        return output
+
+    def _run(
+        self,
+        definition: OsDefinition,
+        script: str,
+        instance: InstanceSpec,
+        environment: Mapping[str, str],
+        scope: TaskScope,
+    ) -> OsRun:
+        self._logs.mkdir(parents=True, exist_ok=True)
+        path = self._logs / f"{script}-{definition.name}-{instance.name}-{instance.uuid[:8]}.log"
+        argv = [str(definition.directory / script)]
+        lock = self._lock(instance)
+        try:
+            with path.open("ab") as log:
+
+                def on_output(piece: bytes) -> None:
+                    log.write(piece)
+                    log.flush()
+                    _speak(scope, piece)
+
+                ran = run_process(
+                    argv, scope=scope, timeout_s=_SCRIPT_S, environment=environment,
+                    directory=definition.directory, merged=True, inherit=(lock,),
+                    on_start=lambda group: _write_group(lock, group), on_output=on_output,
+                )  # fmt: skip
+        finally:
+            os.close(lock)
+        output = ran.stdout.decode(errors="replace")
+        if scope.stopping:
+            raise scope.stopped(left=f"{script} was killed; the disks are half done", output=output)
+        if ran.exit_status != 0:
+            raise CommandFailed(
+                argv, exit_status=ran.exit_status, output=output, hint=f"all of it: {path}"
+            )
+        return OsRun(path, output)
+
+    def _lock(self, instance: InstanceSpec) -> int:
+        """Return the locked descriptor that the script inherits; ends an orphan first."""
+        self._locks.mkdir(parents=True, exist_ok=True)
+        handle = os.open(self._locks / instance.uuid, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        until = time.monotonic() + _ORPHAN_S
+        while True:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return handle
+            except BlockingIOError:
+                _end_orphan(handle)
+            if time.monotonic() > until:
+                os.close(handle)
+                raise StateMismatch(
+                    f"a script for {instance.name} of an earlier agent cannot be ended",
+                    hint="look for processes that hang on the disks of this instance",
+                )
+            time.sleep(0.02)
+
+
+def os_environment(
+    definition: OsDefinition, name: str, parameters: Mapping[str, str], *, debug_level: int
+) -> dict[str, str]:
+    """What every script sees, with or without an instance. `name` includes the variant."""
+    environment = {
+        "PATH": PATH,
+        "OS_API_VERSION": str(definition.api_version),
+        "OS_NAME": definition.name,
+        "INSTANCE_OS": name,
+        "OS_VARIANT": chosen_variant(definition, name),
+        "DEBUG_LEVEL": str(debug_level),
+    }
+    for parameter, value in parameters.items():
+        environment[f"OSP_{parameter.upper().replace('-', '_')}"] = value
+    return environment
+
+
+def instance_environment(
+    definition: OsDefinition,
+    instance: InstanceSpec,
+    devices: Sequence[Device],
+    *,
+    debug_level: int = 0,
+) -> dict[str, str]:
+    """What a script sees that works on an instance; `devices` are its disks', in order."""
+    environment = os_environment(
+        definition, instance.os, instance.osparams, debug_level=debug_level
+    )
+    environment |= {
+        "INSTANCE_NAME": instance.name,
+        "INSTANCE_UUID": instance.uuid,
+        "INSTANCE_CTIME": str(instance.ctime),
+        "INSTANCE_MTIME": str(instance.mtime),
+        "INSTANCE_PRIMARY_NODE": instance.primary,
+        "INSTANCE_SECONDARY_NODES": " ".join(instance.secondaries),
+        "HYPERVISOR": instance.hypervisor,
+        "DISK_COUNT": str(len(instance.disks)),
+        "NIC_COUNT": str(len(instance.nics)),
+    }
+    environment |= dict(_prefixed("INSTANCE_BE_", instance.beparams))
+    environment |= dict(_prefixed("INSTANCE_HV_", instance.hvparams))
+    for number, (disk, device) in enumerate(zip(instance.disks, devices, strict=True)):
+        pairs = _disk_environment(disk, device, instance)
+        environment |= {f"DISK_{number}_{key}": value for key, value in pairs}
+    for number, nic in enumerate(instance.nics):
+        pairs = _nic_environment(nic, instance)
+        environment |= {f"NIC_{number}_{key}": value for key, value in pairs}
+    return environment
+
+
+def _prefixed(prefix: str, parameters: Mapping[str, Value]) -> Iterable[tuple[str, str]]:
+    return ((prefix + name, str(value)) for name, value in parameters.items())
+
+
+def _disk_environment(
+    disk: DiskSpec, device: Device, instance: InstanceSpec
+) -> Iterable[tuple[str, str]]:
+    yield "ACCESS", disk.mode
+    yield "SIZE", str(disk.size_mib)
+    yield "UUID", disk.uuid
+    yield "BACKEND_TYPE", _BACKENDS.get(disk.template, "block")
+    if device.path:
+        yield "PATH", device.path
+    if device.uri:
+        yield "URI", device.uri
+    if disk.name:
+        yield "NAME", disk.name
+    if "disk_type" in instance.hvparams:
+        yield "FRONTEND_TYPE", str(instance.hvparams["disk_type"])
+
+
+def _nic_environment(nic: NicSpec, instance: InstanceSpec) -> Iterable[tuple[str, str]]:
+    yield "MAC", nic.mac
+    yield "UUID", nic.uuid
+    yield "MODE", nic.mode
+    yield "LINK", nic.link
+    if nic.mode == "bridged":
+        yield "BRIDGE", nic.link
+    if nic.name:
+        yield "NAME", nic.name
+    if nic.ip:
+        yield "IP", nic.ip
+    if nic.network:
+        yield "NETWORK_UUID", nic.network
+    if "nic_type" in instance.hvparams:
+        yield "FRONTEND_TYPE", str(instance.hvparams["nic_type"])
+
+
+def _speak(scope: TaskScope, piece: bytes) -> None:
+    lines = piece.decode(errors="replace").strip().splitlines()
+    if lines:
+        scope.feedback("\n".join(lines)[-_FEEDBACK_BYTES:])
+
+
+def _write_group(lock: int, group: int) -> None:
+    os.ftruncate(lock, 0)
+    os.pwrite(lock, str(group).encode(), 0)
+
+
+def _end_orphan(lock: int) -> None:
+    """Kill the process group that the lock names: as the lock is held, it is still that group."""
+    text = os.pread(lock, 20, 0)
+    if text.isdigit():
+        try:
+            os.killpg(int(text), signal.SIGKILL)
+        except ProcessLookupError:
+            return

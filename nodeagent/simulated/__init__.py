@@ -1,0 +1,1 @@
+"""Drivers that behave like real ones and touch nothing but files of the lab."""

@@ -1,0 +1,1 @@
+"""The storage contract, and what is common to its drivers."""

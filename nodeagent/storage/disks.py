@@ -1,0 +1,164 @@
+"""Disks of instances, made of volumes and mirrors: what each storage call does (edge).
+
+A template says what a disk is made of here; which driver does it follows from the volume's kind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from nodeagent.calls import (
+    Device,
+    DiskSeen,
+    DiskSpec,
+    EnsureActive,
+    EnsureInactive,
+    EnsureReplicated,
+    EnsureVolume,
+    OwnedVolume,
+    RemoveReplicated,
+    RemoveVolume,
+    VolumeSpec,
+)
+from nodeagent.errors import BadCall, StateMismatch
+from nodeagent.storage.contract import MirrorDriver, Space, VolumeDriver
+from nodeagent.task_scope import TaskScope
+
+MIRRORED = frozenset({"drbd"})
+NOTHING = frozenset({"diskless"})  # templates without any storage
+FILE_BACKED = frozenset({"file", "sharedfile", "gluster"})
+
+
+class Disks:
+    """The storage of one node. `in_use` says whether a guest here has a disk (uuid) open."""
+
+    def __init__(
+        self,
+        volumes: Iterable[VolumeDriver],
+        mirrors: MirrorDriver,
+        *,
+        in_use: Callable[[str], bool],
+    ) -> None:
+        self._drivers = tuple(volumes)
+        self._of_kind = {kind: driver for driver in self._drivers for kind in driver.kinds}
+        self._mirrors = mirrors
+        self._in_use = in_use
+
+    def needs(self) -> tuple[str, ...]:
+        """What is missing, over all drivers."""
+        volumes = (need for driver in self._drivers for need in driver.needs())
+        return (*volumes, *self._mirrors.needs())
+
+    def ensure_volume(self, call: EnsureVolume, scope: TaskScope) -> None:
+        """See EnsureVolume."""
+        if call.volume.size_mib <= 0:
+            raise BadCall(f"volume {call.volume.name} of {call.volume.size_mib} MiB")
+        self._driver(call.volume).ensure(call.volume, owner=call.owner, scope=scope)
+
+    def remove_volume(self, call: RemoveVolume, scope: TaskScope) -> None:
+        """See RemoveVolume."""
+        driver = self._driver(call.volume)
+        owners = {volume.name: volume.owner for volume in driver.volumes()}
+        if owners.get(call.volume.name) != call.owner:
+            return  # gone, or another's: nothing of ours to remove
+        device = driver.device(call.volume)
+        if device is not None and self._is_used(call.owner, device):
+            raise StateMismatch(f"volume {call.volume.name} is in use here", hint="stop its user")
+        driver.remove(call.volume, owner=call.owner, scope=scope)
+
+    def ensure_replicated(self, call: EnsureReplicated, scope: TaskScope) -> None:
+        """See EnsureReplicated."""
+        self._raise_mirror(call.disk, fresh=call.fresh, source=call.source, scope=scope)
+
+    def remove_replicated(self, call: RemoveReplicated, scope: TaskScope) -> None:
+        """See RemoveReplicated."""
+        _expect_mirror(call.disk)
+        self._mirrors.remove(call.disk, scope=scope)
+
+    def ensure_active(self, call: EnsureActive, scope: TaskScope) -> Device:
+        """See EnsureActive."""
+        disk = call.disk
+        if disk.template in NOTHING:
+            return Device()
+        if disk.template not in MIRRORED:
+            return self._driver(disk.volume).activate(disk.volume)
+        self._raise_mirror(disk, fresh=False, source=False, scope=scope)
+        return self._mirrors.set_role(disk, primary=call.primary, dual=call.dual, scope=scope)
+
+    def ensure_inactive(self, call: EnsureInactive, scope: TaskScope) -> None:
+        """See EnsureInactive."""
+        disk = call.disk
+        if disk.template in NOTHING:
+            return
+        if self._in_use(disk.uuid):
+            raise StateMismatch(f"disk {disk.uuid} is in use by a guest here", hint="stop it first")
+        if disk.template in MIRRORED:
+            self._mirrors.down(disk, scope=scope)
+        for volume in (disk.volume, disk.meta):
+            if volume is not None:
+                self._driver(volume).deactivate(volume)
+
+    def device(self, disk: DiskSpec) -> Device:
+        """Where an active disk is. Raises StateMismatch if it is not active here."""
+        if disk.template in NOTHING:
+            return Device()
+        if disk.template in MIRRORED:
+            device = self._mirrors.device(disk)
+        else:
+            device = self._driver(disk.volume).device(disk.volume)
+        if device is None:
+            raise StateMismatch(
+                f"disk {disk.index} ({disk.uuid}) is not active here",
+                hint="activate the instance's disks first",
+            )
+        return device
+
+    def volumes(self) -> tuple[OwnedVolume, ...]:
+        """Every volume on the node."""
+        return tuple(volume for driver in self._drivers for volume in driver.volumes())
+
+    def minors(self) -> dict[int, str]:
+        """Minors that are taken, and by which disk."""
+        return self._mirrors.minors()
+
+    def seen(self) -> tuple[DiskSeen, ...]:
+        """The state of each disk: of its mirror if it has one, else of its volume."""
+        mirrored = {seen.uuid: seen for seen in self._mirrors.seen()}
+        alone = (
+            seen
+            for driver in self._drivers
+            if not driver.capabilities.shared
+            for seen in driver.seen()
+            if seen.uuid not in mirrored
+        )
+        return (*mirrored.values(), *alone)
+
+    def space(self, kind: str) -> Space:
+        """Room in the pool that serves a kind of volume; none if no driver does."""
+        driver = self._of_kind.get(kind)
+        return driver.space() if driver is not None else Space(0, 0)
+
+    def _driver(self, volume: VolumeSpec) -> VolumeDriver:
+        driver = self._of_kind.get(volume.kind)
+        if driver is None:
+            known = ", ".join(sorted(self._of_kind))
+            raise BadCall(
+                f"no driver here for volumes of kind {volume.kind!r}", hint=f"known: {known}"
+            )
+        return driver
+
+    def _raise_mirror(self, disk: DiskSpec, *, fresh: bool, source: bool, scope: TaskScope) -> None:
+        _expect_mirror(disk)
+        data = self._driver(disk.volume).activate(disk.volume)
+        meta = self._driver(disk.meta).activate(disk.meta) if disk.meta is not None else None
+        self._mirrors.ensure(disk, data=data, meta=meta, fresh=fresh, source=source, scope=scope)
+
+    def _is_used(self, disk: str, device: Device) -> bool:
+        if disk in self._mirrors.minors().values():
+            return self._mirrors.holds(device)  # not so a volume that its mirror has left
+        return self._in_use(disk)
+
+
+def _expect_mirror(disk: DiskSpec) -> None:
+    if disk.template not in MIRRORED:
+        raise BadCall(f"disk {disk.uuid} is {disk.template}, not a mirror")

@@ -6,8 +6,9 @@ The engine calls, for each opcode:
     decide(op, cluster, given, so_far)     under the locks; then again each time a plan is through
 
 `decide` returns a `Plan` (carried out, then it is asked again with its results in `so_far`), or
-`Done` (the opcode succeeded), or raises `Refused` or `NoSuchObject` (it failed; on the first call
-nothing was done). A dry run is the first call, shown.
+`Done` (the opcode is over), or raises `Refused` or `NoSuchObject` (it failed: on the first call
+nothing was done, on a later one all that was done is undone, or parked if there is no way back). A
+dry run is the first call, shown.
 
 Contract: no I/O, no clock, no randomness; the same arguments give the same answer. Every call in a
 plan may be made twice. Between two calls only the facts of its own plans, and what locks do not
@@ -22,6 +23,7 @@ from typing import Generic, TypeVar
 
 import msgspec
 
+from commands.errors import Refused
 from commands.given import Given
 from commands.opcode import Opcode
 from projections.cluster import Cluster
@@ -44,9 +46,14 @@ Outcomes = tuple[PlanOutcome, ...]
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """The opcode succeeded. `result` must be what MessagePack can hold."""
+    """The opcode is over. `result` must be what MessagePack can hold.
+
+    With a `problem` it failed, and yet what it did stays: nothing is undone, nothing is parked (an
+    instance that was created and did not start). Raising Refused instead would undo it all.
+    """
 
     result: object = None
+    problem: Refused | None = None
 
 
 Decide = Callable[[Op, Cluster, Given, Outcomes], Plan | Done]

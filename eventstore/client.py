@@ -379,7 +379,10 @@ class AsyncClient:
 
 
 class Client:
-    """Calls that wait for their answer: for command lines. Not for use inside a reactor."""
+    """Calls that wait for their answer: for command lines. Not for use inside a reactor's callback.
+
+    While it waits it turns `reactor`, its own unless one is given; only its own it also closes.
+    """
 
     def __init__(
         self,
@@ -390,6 +393,7 @@ class Client:
         reactor: Reactor | None = None,
     ) -> None:
         self._reactor = reactor if reactor is not None else Reactor()
+        self._owns_reactor = reactor is None
         self._client = AsyncClient(self._reactor, voters, keys, prefer=prefer)
 
     def __enter__(self) -> Client:
@@ -400,7 +404,9 @@ class Client:
 
     def close(self) -> None:
         """Disconnect."""
-        self._reactor.close()
+        self._client.close()
+        if self._owns_reactor:
+            self._reactor.close()
 
     def call(
         self,

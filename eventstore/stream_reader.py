@@ -1,4 +1,4 @@
-"""The records of one stream, found by the index and, behind it, in the log itself (edge).
+"""Records of one stream, or of some kinds, found by the index and behind it in the log (edge).
 
 The index follows the log at its own pace on a thread of its own; a reader must not miss what it has
 not reached yet. So the index answers for the records up to its own seq, and what was committed
@@ -7,11 +7,11 @@ after that, few records as a rule, is looked through.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Protocol
 
-from eventstore.record import Stored
+from eventstore.record import Record, Stored
 from eventstore.replica import Replica
 
 _AT_ONCE = 256
@@ -36,7 +36,7 @@ class Index(Protocol):
 
 
 class IndexedStreams:
-    """A StreamReader over a replica and its index."""
+    """A StreamReader over a replica and its index. On the reactor's thread."""
 
     def __init__(self, replica: Replica, index: Index) -> None:
         self._replica = replica
@@ -44,16 +44,31 @@ class IndexedStreams:
 
     def read_stream(self, stream: str, first: int, limit: int) -> Sequence[Stored]:
         """Return at most `limit` committed records of `stream`, from version `first` on."""
-        return list(islice(self._all(stream, first, first + limit - 1), limit))
+        last = first + limit - 1
+        found = self._find(
+            "stream = ? AND version BETWEEN ? AND ?",
+            (stream, first, last),
+            lambda record: record.stream == stream and first <= record.version <= last,
+        )
+        return list(islice(found, limit))
 
-    def _all(self, stream: str, first: int, last: int) -> Iterator[Stored]:
+    def of_kinds(self, stream: str, kinds: Sequence[str]) -> Iterator[Stored]:
+        """Yield the committed records of `stream` of one of these kinds."""
+        marks = ", ".join("?" * len(kinds))
+        return self._find(
+            f"stream = ? AND kind IN ({marks})",
+            (stream, *kinds),
+            lambda record: record.stream == stream and record.kind in kinds,
+        )
+
+    def _find(
+        self, where: str, parameters: Sequence[str | int], holds: Callable[[Record], bool]
+    ) -> Iterator[Stored]:
         indexed, head = self._index.seq, self._replica.committed  # in this order: see above
-        where = "stream = ? AND version BETWEEN ? AND ?"
-        for seq in self._index.seqs(where, (stream, first, last)):
+        for seq in self._index.seqs(where, parameters):
             if seq <= min(indexed, head):
                 yield from self._replica.read(seq, seq)
         for start in range(indexed + 1, head + 1, _AT_ONCE):
             for stored in self._replica.read(start, min(start + _AT_ONCE - 1, head)):
-                record = stored.record
-                if record.stream == stream and first <= record.version <= last:
+                if holds(stored.record):
                     yield stored

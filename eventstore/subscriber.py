@@ -264,8 +264,9 @@ class Subscription:
 
 
 class Subscriber:
-    """A subscription to wait for: `for delivery in Subscriber(...)`. Not for use inside a reactor.
+    """A subscription to wait for: `for delivery in Subscriber(...)`. Not for use in a callback.
 
+    While it waits it turns `reactor`, its own unless one is given; only its own it also closes.
     Raises AccessDenied if the key is refused, CorruptLog if the history contradicts itself;
     otherwise it goes on for ever, through restarts of voters and changes of the leader.
     """
@@ -281,10 +282,12 @@ class Subscriber:
         reactor: Reactor | None = None,
     ) -> None:
         self._reactor = reactor if reactor is not None else Reactor()
+        self._owns_reactor = reactor is None
         self._inbox = _Inbox()
+        self._client = AsyncClient(self._reactor, voters, keys)
         self._subscription = Subscription(
             self._reactor,
-            AsyncClient(self._reactor, voters, keys),
+            self._client,
             keys,
             follower,
             on_delivery=self._inbox.deliveries.append,
@@ -315,7 +318,10 @@ class Subscriber:
 
     def close(self) -> None:
         """Disconnect."""
-        self._reactor.close()
+        self._subscription.close()
+        self._client.close()
+        if self._owns_reactor:
+            self._reactor.close()
 
     def _on_error(self, error: EventStoreError) -> None:
         self._inbox.error = error

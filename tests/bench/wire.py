@@ -140,6 +140,7 @@ def many_in_flight(voter: Voter, keys: CurveKeys, count: int) -> None:
             ask()
         reactor.run_until(lambda: answered == count)
         wall, ours, theirs = meter.stop()
+    reactor.close()
     print(
         f"requests, {_IN_FLIGHT} in flight: {count / wall:.0f}/s;"
         f" CPU client {ours / count * 1e6:.0f} us, voter {theirs / count * 1e6:.0f} us"
@@ -179,6 +180,7 @@ def _publish(
         gauge.call("commit", order)
         reactor.run_until(lambda: all(g - b >= each for g, b in zip(got, before, strict=True)))
         wall, ours, theirs = meter.stop()
+    reactor.close()
     messages = each * len(followers)
     print(
         f"published, {len(followers)} x {what}: {messages / wall:.0f} records delivered/s;"

@@ -190,8 +190,8 @@ class SingleVoter:
         """Finish what was proposed, then close the files. Open callbacks are posted, not called."""
         self._writer.close()
         self._resign()
+        self._index.close()  # first: the last to close moves the WAL into the file, if it may write
         self.indexer.close()
-        self._index.close()
         self._opened.close()
 
     def _begin_reign(self) -> None:

@@ -103,7 +103,9 @@ class IndexWriter:
     def add(self, records: Sequence[Stored]) -> None:
         """Index the records that follow `seq`, all or none of them."""
         assert records[0].record.seq == self.seq + 1, "the index follows the log without gaps"
-        rows: dict[tuple[str, tuple[str, ...]], list[tuple[Value, ...]]] = {}
+        # Per table in the order of the records: a later row may update columns of an earlier one.
+        runs: list[tuple[str, tuple[str, ...], list[tuple[Value, ...]]]] = []
+        latest: dict[str, tuple[str, tuple[str, ...], list[tuple[Value, ...]]]] = {}
         subtrees: list[Subtree] = []
         tree = Tree(self._tree.size, self._tree.frontier)
         for stored in records:
@@ -114,12 +116,17 @@ class IndexWriter:
             ]
             for table in self._tables:
                 for row in table.rows(stored.record):
-                    rows.setdefault((table.name, tuple(row)), []).append(tuple(row.values()))
+                    columns = tuple(row)
+                    run = latest.get(table.name)
+                    if run is None or run[1] != columns:
+                        run = latest[table.name] = (table.name, columns, [])
+                        runs.append(run)
+                    run[2].append(tuple(row.values()))
         frontier = b"".join(tree.frontier)
         with self._db.conn:
             self._db.conn.execute("BEGIN")
-            for key, values in rows.items():
-                self._db.conn.executemany(self._statement(*key), values)
+            for name, columns, values in runs:
+                self._db.conn.executemany(self._statement(name, columns), values)
             self._db.conn.executemany("INSERT INTO subtree VALUES(?, ?, ?)", subtrees)
             self._db.conn.execute(
                 "UPDATE progress SET seq = ?, hash = ?, frontier = ?, digest = ?",

@@ -94,6 +94,7 @@ def summary(event: Event) -> str:
     else:
         fields = msgspec.to_builtins(event, builtin_types=(bytes,), enc_hook=_opaque)
         text = " ".join(_told(name, value) for name, value in fields.items() if _tells(value))
+    text = " ".join(text.split())
     return text if len(text) <= MAX_SUMMARY else f"{text[: MAX_SUMMARY - 1]}…"
 
 

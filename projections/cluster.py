@@ -122,7 +122,7 @@ class Cluster(msgspec.Struct, frozen=True, kw_only=True):
         uuid = self.names.get(f"{table}/{name}", "")
         if uuid:
             return uuid
-        short = [known for known in self.names_of(table) if known.startswith(f"{name}.")]
+        short = sorted(known for known in self.names_of(table) if known.startswith(f"{name}."))
         if len(short) == 1:  # Ganeti expands a short name where it is unambiguous
             return self.names[f"{table}/{short[0]}"]
         known = sorted(self.names_of(table))

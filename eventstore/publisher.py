@@ -67,7 +67,7 @@ class Topics:
 
 
 class Publisher:
-    """The XPUB of a voter. It listens to `replica` by itself."""
+    """The XPUB of a voter. It listens to `replica` by itself. Raises CannotListen."""
 
     def __init__(
         self,
@@ -90,9 +90,9 @@ class Publisher:
         self._waiting: list[Stored] = []
         self._hash = head_hash(replica)
         zap.serve(domain, lambda key: _may_read(keyring, key))
-        self._socket = self._open()
-        self._socket.bind(endpoint)
-        self.endpoint = self._socket.getsockopt_string(zmq.LAST_ENDPOINT)
+        self._socket = sockets.publisher(reactor.context, keys, domain)
+        self.endpoint = sockets.listen(self._socket, endpoint)
+        reactor.watch(self._socket, self._on_subscription)
         self._stop_beating = reactor.call_every(HEARTBEAT_S, self._beat)
         replica.on_committed(self._on_committed)
         replica.on_leadership(self._on_leadership)
@@ -163,11 +163,6 @@ class Publisher:
         )
         self._socket.send_multipart([HEARTBEAT_TOPIC, frames.encode(beat)], zmq.NOBLOCK)
 
-    def _open(self) -> sockets.Socket:
-        socket = sockets.publisher(self._reactor.context, self._keys, self._domain)
-        self._reactor.watch(socket, self._on_subscription)
-        return socket
-
     def _on_subscription(self) -> None:
         for _ in range(_TURN):
             try:
@@ -182,7 +177,8 @@ class Publisher:
         self._reactor.unwatch(self._socket)
         self._socket.close(0)
         self._topics = Topics()
-        self._socket = self._open()
+        self._socket = sockets.publisher(self._reactor.context, self._keys, self._domain)
+        self._reactor.watch(self._socket, self._on_subscription)
         self._bind_again()
 
     def _bind_again(self) -> None:

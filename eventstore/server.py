@@ -119,7 +119,7 @@ class RequestServer:
     """The ROUTER of a voter.
 
     `stamp` says, whenever a reply is sent, in which epoch and as of which seq. `endpoint` may name
-    port `*`; the attribute of that name holds the real one.
+    port `*`; the attribute of that name holds the real one. Raises CannotListen.
     """
 
     def __init__(
@@ -140,9 +140,8 @@ class RequestServer:
         self._open: dict[str, set[ReplyTo]] = {}  # unanswered, by the key of the client
         zap.serve(domain, lambda key: keyring.get(key) is not None)
         self._socket = sockets.request_server(reactor.context, keys, domain)
+        self.endpoint = sockets.listen(self._socket, endpoint)
         self._watching = sockets.monitor(self._socket)
-        self._socket.bind(endpoint)
-        self.endpoint = self._socket.getsockopt_string(zmq.LAST_ENDPOINT)
         reactor.watch(self._socket, self._on_readable)
         reactor.watch(self._watching, self._on_monitor)
         self._stop_sweeping = reactor.call_every(_SWEEP_S, self._sweep)

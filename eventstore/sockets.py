@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import zmq
 
+from eventstore.errors import EventStoreError
 from eventstore.keys import CurveKeys
 from eventstore.wire import frames
 
@@ -34,6 +35,10 @@ MONITORED = (
     | zmq.EVENT_DISCONNECTED
     | zmq.EVENT_CONNECT_RETRIED
 )
+
+
+class CannotListen(EventStoreError):
+    """The address cannot be bound; `hint` says what may be wrong with it."""
 
 
 class Happened(NamedTuple):
@@ -81,6 +86,17 @@ def subscriber(context: zmq.Context[Any], keys: CurveKeys, server_key: str) -> S
     socket.setsockopt(zmq.RCVHWM, _PUBLISH_HWM)
     socket.setsockopt(zmq.MAXMSGSIZE, frames.MAX_PUBLISHED_BYTES + _CURVE_OVERHEAD)
     return socket
+
+
+def listen(socket: Socket, endpoint: str) -> str:
+    """Bind, and return the endpoint with its real port. Raises CannotListen, with it closed."""
+    try:
+        socket.bind(endpoint)
+    except zmq.ZMQError as failed:
+        socket.close(0)
+        hint = "is another daemon running here? else look at the address in the configuration"
+        raise CannotListen(f"{endpoint}: {failed.strerror}", hint=hint) from None
+    return socket.getsockopt_string(zmq.LAST_ENDPOINT)
 
 
 def monitor(socket: Socket) -> Socket:

@@ -325,3 +325,11 @@ def test_a_range_that_begins_nowhere_is_refused(voter: WireVoter) -> None:
     """Record 0 does not exist."""
     with pytest.raises(DecodeError):
         voter.client().call("range", messages.RangeRequest(0))
+
+
+def test_an_address_in_use_is_a_clear_error(voter: WireVoter, reactor: Reactor) -> None:
+    """A second server at the same address raises CannotListen, which names it and has a hint."""
+    with pytest.raises(sockets.CannotListen, match="in use") as refused:
+        WireVoter(reactor, voter._zap, "v2").open(voter.server.endpoint, "tcp://127.0.0.1:*")
+    assert voter.server.endpoint in str(refused.value)
+    assert refused.value.hint

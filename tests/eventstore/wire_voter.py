@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Sequence
 
 import msgspec
@@ -136,9 +137,12 @@ class WireVoter:
         LogService(self.replica, self.replica, voter=self.name).register(self.server)
 
     def close(self) -> None:
-        """Stop serving, as a daemon that ends."""
-        self.server.close()
-        self.publisher.close()
+        """Stop serving, as a daemon that ends: when this returns its ports are free."""
+        for serving in (self.server, self.publisher):
+            serving.close()
+            port = int(serving.endpoint.rpartition(":")[2])
+            while not _is_free(port):  # ZeroMQ closes a listener on its own thread
+                self.reactor.run_until(lambda: False, timeout_s=0.005)
 
     @property
     def voter(self) -> Voter:
@@ -170,6 +174,17 @@ class WireVoter:
 def unexpected(what: object) -> None:
     """Fail: the callback that must not be called."""
     pytest.fail(f"called with {what!r}")
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+            probe.listen()
+        except OSError:
+            return False
+    return True
 
 
 def new_reactor() -> Reactor:

@@ -36,7 +36,7 @@ from commands.placement.moves import Kind
 from commands.placement.options import Options
 from commands.placement.state import Placement
 
-_CELLS: Final = 1 << 16  # rows x nodes of one block: matrices of 512 KiB stay in the cache
+_CELLS: Final = 1 << 15  # rows x nodes of one block: matrices of 256 KiB stay in the cache
 
 _PRIMARY: Final = (
     "free_mem_cv",
@@ -98,6 +98,11 @@ class Evaluator:
         online_x = self._reserve_x[self.online]
         self._reserve_sums = float(online_x.sum()), float(online_x @ online_x)
         self._reserve_mean = 0.0
+        self._per_memory = metrics.ratio(np.ones(state.frame.size), state.frame.total_memory)
+        peers = state.peers.astype(np.float64)
+        #: What online nodes keep for a primary, and what a node keeps for online primaries.
+        self._online_keep_for = np.ascontiguousarray(peers[self.online].T)
+        self._keep_for_online = np.ascontiguousarray(peers[:, self.online])
         if len(self.online):
             found = metrics.ratio(state.reserve, state.frame.total_memory)
             self._reserve_mean = float(found[self.online].mean())
@@ -216,21 +221,34 @@ class Evaluator:
     def _resting(self, terms: list[_Term]) -> float:
         return sum(term.weight * self._std(term.squares, term.total) for term in terms)
 
-    def _reserve_change(self, kept: Ints, nodes: Ints) -> tuple[Floats, Floats]:
-        """Changes of S and Q when `nodes` keep `kept` instead of what they keep now."""
-        memory = self.placement.frame.total_memory[nodes]
-        new = metrics.ratio(kept, memory) - self._reserve_mean
+    def _reserve_change(self, kept: Floats, nodes: Ints) -> tuple[Floats, Floats]:
+        """Changes of S and Q when `nodes` keep `kept` instead of what they keep now.
+
+        `nodes` is a row or a column that broadcasts to the shape of `kept`.
+        """
         old = self._reserve_x[nodes]
-        return (new - old) * self._mask[nodes], (new * new - old * old) * self._mask[nodes]
+        new = kept * self._per_memory[nodes]
+        new -= self._reserve_mean
+        squares = new * new
+        squares -= old * old
+        new -= old
+        if len(self.offline):
+            mask = self._mask[nodes]
+            new *= mask
+            squares *= mask
+        return new, squares
 
     def _reserve_cost(self, total: Floats, squares: Floats) -> Floats:
-        """Weighted reserve terms from the changes of S and Q."""
-        total = total + self._reserve_sums[0]
-        variance = (squares + self._reserve_sums[1]) / self._count - (total / self._count) ** 2
-        np.maximum(variance, 0.0, out=variance)
-        np.sqrt(variance, out=variance)
-        variance += metrics.RESERVED_WEIGHT * total
-        return variance
+        """Weighted reserve terms from the changes of S and Q, which are used up."""
+        total += self._reserve_sums[0]
+        squares += self._reserve_sums[1]
+        squares *= 1.0 / self._count
+        squares -= total * total * (1.0 / self._count**2)
+        np.maximum(squares, 0.0, out=squares)
+        np.sqrt(squares, out=squares)
+        total *= metrics.RESERVED_WEIGHT
+        squares += total
+        return squares
 
     # --- costs ----------------------------------------------------------------------------
 
@@ -321,38 +339,34 @@ class Evaluator:
         """The reserve terms after a move; `lost` is what the secondary keeps without it."""
         state = self.placement
         p, s = self.primary[rows], self.secondary[rows]
-        memory = self.fleet.reserved[rows]
-        real = self.fleet.real[rows]
-        online = self.online
+        memory = self.fleet.reserved[rows].astype(np.float64)
+        coming = ~self.fleet.real[rows]
         if kind is Kind.FAILOVER:
-            kept = np.where(
-                real, np.maximum(state.reserve[p], state.peers[p, s] + memory), state.reserve[p]
-            )
+            kept = np.maximum(state.reserve[p], state.peers[p, s] + memory)
+            kept[coming] = state.reserve[p[coming]]
             total_p, squares_p = self._reserve_change(kept, p)
-            total_s, squares_s = self._reserve_change(lost, s)
+            total_s, squares_s = self._reserve_change(lost.astype(np.float64), s)
             return self._reserve_cost(total_p + total_s, squares_p + squares_s)[:, None]
         if kind is Kind.REPLACE_PRIMARY:
-            kept = np.maximum(lost[:, None], state.peers[s][:, online] + memory[:, None])
-            kept = np.where(real[:, None], kept, state.reserve[s][:, None])
-            nodes = np.broadcast_to(s[:, None], kept.shape)
-            return self._reserve_cost(*self._reserve_change(kept, nodes))
-        total, squares = self._reserve_change(lost, s)
+            kept = self._keep_for_online[s] + memory[:, None]
+            np.maximum(kept, lost[:, None], out=kept)
+            kept[coming] = lost[coming, None]
+            return self._reserve_cost(*self._reserve_change(kept, s[:, None]))
+        total, squares = self._reserve_change(lost.astype(np.float64), s)
         if kind is Kind.REPLACE_AND_FAILOVER:
-            kept = np.maximum(
-                state.reserve[p][:, None], state.peers[p][:, online] + memory[:, None]
-            )
-            kept = np.where(real[:, None], kept, state.reserve[p][:, None])
-            more_total, more_squares = self._reserve_change(
-                kept, np.broadcast_to(p[:, None], kept.shape)
-            )
+            kept = self._keep_for_online[p] + memory[:, None]
+            now = state.reserve[p].astype(np.float64)[:, None]
+            np.maximum(kept, now, out=kept)
+            kept[coming] = now[coming]
+            nodes = p[:, None]
         else:
-            peer = p if kind is Kind.REPLACE_SECONDARY else s
-            kept = self._admission.peers_of(peer) + memory[:, None]
-            np.maximum(kept, state.reserve[online], out=kept)
-            kept = np.where(real[:, None], kept, state.reserve[online])
-            more_total, more_squares = self._reserve_change(
-                kept, np.broadcast_to(online, kept.shape)
-            )
+            kept = self._online_keep_for[p if kind is Kind.REPLACE_SECONDARY else s]
+            kept = kept + memory[:, None]
+            now = state.reserve[self.online].astype(np.float64)
+            np.maximum(kept, now, out=kept)
+            kept[coming] = now
+            nodes = self.online
+        more_total, more_squares = self._reserve_change(kept, nodes)
         more_total += total[:, None]
         more_squares += squares[:, None]
         return self._reserve_cost(more_total, more_squares)

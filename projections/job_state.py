@@ -156,6 +156,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     met: dict[int, str] = {}  # jobs it depended on that have ended, and how
     reason: tuple[tuple[str, str, int], ...] = ()
     cancel: bool = False
+    archived: bool = False
     lines: tuple[Line, ...] = ()  # the last MAX_LINES
     received_ms: int = 0
     serial: int = 0

@@ -99,7 +99,11 @@ def archived(jobs: Jobs, event: ev.JobArchived, record: LogRecord) -> Jobs:
     job_id = job_id_of(record)
     if job_id in jobs.open:
         raise CorruptHistory(f"record {record.seq}: job {job_id} is open and cannot be archived")
-    return jobs  # `recent` keeps it a while; the index knows that it is archived
+    job = jobs.recent.get(job_id)
+    if job is None:
+        return jobs  # it left memory long ago; the index notes that it is archived
+    job = replace(job, archived=True, serial=record.seq, version=record.version)
+    return replace(jobs, recent=jobs.recent.set(job_id, job))
 
 
 # --- opcodes ----------------------------------------------------------------------------------

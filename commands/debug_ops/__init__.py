@@ -1,0 +1,1 @@
+"""Opcodes for tests and measurements (Ganeti's gnt-debug)."""

@@ -1,0 +1,116 @@
+"""Asking a handler: what does this opcode want to do next?
+
+The one place where code of handlers runs. Whatever goes wrong in it ends the opcode, never the
+daemon.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+import msgspec
+
+from commands.engine.context import Context
+from commands.errors import INTERNAL_ERROR, UNKNOWN_ENTITY, Refused
+from commands.given import Given
+from commands.handler import Done, Outcomes, PlanOutcome
+from commands.opcode import Opcode
+from commands.registry import AnyHandler
+from projections.cluster import Cluster
+from projections.errors import NoSuchObject
+from projections.events.jobs import Lock
+from projections.job_state import STEP_DONE, STEP_FAILED, OpState, PlanState, Problem
+from projections.plans import Call, Plan, check
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """A plan, and the given values that it was made from. `size_bytes`: of both, encoded."""
+
+    plan: Plan
+    given: msgspec.Raw
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Succeeded:
+    """The opcode is done, with this result (MessagePack)."""
+
+    result: msgspec.Raw
+
+
+def decide(
+    context: Context, cluster: Cluster, job: int, at: int, op: OpState
+) -> Decided | Succeeded | Problem:
+    """Ask the handler of a running opcode."""
+    try:
+        opcode = context.registry.decode(op.op)
+        handler = context.registry.handler(op.op.name, op.handler)
+        given = draw(context, handler, opcode, cluster, (job, at, len(op.plans)))
+        decision = handler.decide(opcode, cluster, given, outcomes(op))
+        if isinstance(decision, Done):
+            return Succeeded(msgspec.Raw(msgspec.msgpack.encode(decision.result)))
+        check(decision)
+        drawn = msgspec.msgpack.encode(given)
+        size_bytes = len(msgspec.msgpack.encode(decision)) + len(drawn)
+        return Decided(decision, msgspec.Raw(drawn), size_bytes)
+    except Exception as error:  # a handler's bug ends its opcode, not the daemon
+        return problem_of(error, f"job {job}, opcode {at} ({op.summary})")
+
+
+def locks_of(
+    context: Context, cluster: Cluster, job: int, at: int, op: OpState
+) -> tuple[AnyHandler, tuple[Lock, ...]] | Problem:
+    """Return the newest handler of an opcode that is about to start, and the locks it needs."""
+    try:
+        handler = context.registry.handler(op.op.name)
+        return handler, handler.locks(context.registry.decode(op.op), cluster)
+    except Exception as error:  # as in `decide`
+        return problem_of(error, f"job {job}, opcode {at} ({op.summary})")
+
+
+def draw(
+    context: Context,
+    handler: AnyHandler,
+    opcode: Opcode,
+    cluster: Cluster,
+    place: tuple[int, int, int],
+) -> Given:
+    """Draw the given values of one decision."""
+    seen = context.look(handler.looks_at(opcode, cluster))
+    return Given(now_ms=context.draws.now_ms(), seed=context.draws.seed(*place), seen=seen)
+
+
+def outcomes(op: OpState) -> Outcomes:
+    """Return what came of the opcode's plans so far; all of them are through."""
+    return tuple(map(_outcome, op.plans))
+
+
+def problem_of(error: Exception, where: str) -> Problem:
+    """Return what a handler raised as the reason why its opcode failed; a bug goes to the log."""
+    match error:
+        case Refused():
+            return Problem(code=error.code, message=error.message, hint=error.hint)
+        case NoSuchObject():
+            near = f"nearest: {', '.join(error.nearest)}" if error.nearest else "list the names"
+            return Problem(code=UNKNOWN_ENTITY, message=str(error), hint=near)
+    log.error("%s: the handler failed", where, exc_info=error)
+    return Problem(
+        code=INTERNAL_ERROR,
+        message=f"{type(error).__name__}: {error}",
+        hint="this is a bug; the log of the master daemon has the trace",
+    )
+
+
+def _outcome(plan: PlanState) -> PlanOutcome:
+    results: dict[str, msgspec.Raw] = {}
+    failures: dict[str, tuple[str, str]] = {}
+    for step, state in zip(plan.plan.steps, plan.steps, strict=True):
+        if isinstance(step, Call) and state.state == STEP_DONE:
+            results[step.id] = state.result
+        elif state.state == STEP_FAILED and state.problem is not None:
+            failures[step.id] = (state.problem.code, state.problem.message)
+    return PlanOutcome(plan=plan.plan, results=results, failures=failures)

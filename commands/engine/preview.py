@@ -1,0 +1,158 @@
+"""A dry run: what an opcode would do now, as a person reads it (pure).
+
+The handler decides against the present projections, and all facts of its first plan are folded onto
+a copy, which costs a reference. Nothing is appended. What a later plan of the opcode would do is
+not known before the first one has brought back its results.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import msgspec
+
+from commands.api import Change, PlannedStep, PlanReply
+from commands.engine.context import Context
+from commands.engine.deciding import draw
+from commands.engine.endings import node_name
+from commands.engine.scratch import Scratch, State
+from commands.errors import UNKNOWN_ENTITY, Refused
+from commands.handler import Done
+from commands.opcode import Opcode
+from eventstore.packed import Packed
+from projections.cluster import TABLES, Cluster
+from projections.errors import NoSuchObject
+from projections.events.jobs import Lock
+from projections.jobs import Job
+from projections.plans import Call, Condition, Plan, Record, Step
+
+LONGEST_TEXT = 200
+HIDDEN = frozenset({"serial", "mtime_ms", "ctime_ms"})  # they change with every change
+
+
+def preview(context: Context, state: State, op: Opcode, *, as_of: int) -> PlanReply:
+    """Return what `op` would do now. Raises Refused, with a hint, if it would be refused."""
+    handler = context.registry.handler(op.NAME)
+    cluster = state.cluster
+    try:
+        locks = handler.locks(op, cluster)
+        given = draw(context, handler, op, cluster, (0, 0, 0))
+        decision = handler.decide(op, cluster, given, ())
+    except NoSuchObject as unknown:
+        near = f"nearest: {', '.join(unknown.nearest)}" if unknown.nearest else "list the names"
+        raise Refused(UNKNOWN_ENTITY, str(unknown), hint=near) from None
+    shown = tuple(_lock(lock, cluster) for lock in locks)
+    if isinstance(decision, Done):
+        return PlanReply(locks=shown, steps=(), changes=(), as_of=as_of)
+    after = _after(state, decision, given.now_ms)
+    return PlanReply(
+        locks=shown,
+        steps=tuple(_step(step, cluster, after) for step in decision.steps),
+        changes=tuple(changes(cluster, after)),
+        explanation=decision.explanation,
+        as_of=as_of,
+    )
+
+
+def changes(before: Cluster, after: Cluster) -> Iterator[Change]:
+    """Yield the fields in which two configurations differ, object by object."""
+    for table in TABLES:
+        old, new = before.table(table), after.table(table)
+        if old is new:
+            continue
+        for uuid in sorted(set(old) | set(new)):
+            yield from _object_changes(table, old.get(uuid), new.get(uuid))
+
+
+def _after(state: State, plan: Plan, now_ms: int) -> Cluster:
+    scratch = Scratch(state, Job(id=0, actor="", ops=()), now_ms=now_ms)
+    for step in plan.steps:
+        if isinstance(step, Record):
+            scratch.add_facts(step.facts)
+    return scratch.cluster
+
+
+def _object_changes(
+    table: str, old: msgspec.Struct | None, new: msgspec.Struct | None
+) -> Iterator[Change]:
+    if old is new:
+        return
+    thing = new if new is not None else old
+    assert thing is not None
+    name = f"{table} {getattr(thing, 'name', '')}".rstrip()
+    if old is None or new is None:
+        yield Change(object=name, field="", before=_text(old), after=_text(new))
+        return
+    for field in old.__struct_fields__:
+        was, is_now = getattr(old, field), getattr(new, field)
+        if was != is_now and field not in HIDDEN:
+            yield Change(object=name, field=field, before=_text(was), after=_text(is_now))
+
+
+def _step(step: Step, before: Cluster, after: Cluster) -> PlannedStep:
+    """Describe a step. A node may only become one by this plan."""
+    cluster = before
+    if isinstance(step, Call):
+        cluster = before if step.node in before.nodes else after
+        undo = "" if step.undo is None else _packed(step.undo.call)
+        return PlannedStep(
+            id=step.id,
+            what="call",
+            node=node_name(cluster, step.node),
+            text=_packed(step.call),
+            after=step.after,
+            undo=undo,
+            final=step.final,
+        )
+    if isinstance(step, Record):
+        return PlannedStep(
+            id=step.id,
+            what="record",
+            node="",
+            text=", ".join(fact.kind for fact in step.facts),
+            after=step.after,
+            undo=", ".join(fact.kind for fact in step.undo),
+            final=step.final,
+        )
+    text = f"up to {step.timeout_s:g} s" + ("" if step.until is None else _until(step.until))
+    return PlannedStep(id=step.id, what="wait", node="", text=text, after=step.after)
+
+
+def _until(condition: Condition) -> str:
+    return f" until {condition.kind} {condition.subject} {condition.argument}".rstrip()
+
+
+def _lock(lock: Lock, cluster: Cluster) -> str:
+    """Return a lock as people name it: `instance/web1 (shared)`."""
+    table, _, uuid = lock.name.partition("/")
+    name = uuid
+    if table in ("group", "node", "instance"):
+        known = cluster.table(table).get(uuid)
+        name = uuid if known is None else known.name
+    shown = f"{table}/{name}" if name else table
+    return f"{shown} (shared)" if lock.shared else shown
+
+
+def _packed(call: Packed) -> str:
+    arguments = msgspec.msgpack.decode(call.data)
+    if not isinstance(arguments, dict):
+        return call.name
+    shown = " ".join(f"{key}={_short(value)}" for key, value in arguments.items())
+    return f"{call.name} {shown}".rstrip()[:LONGEST_TEXT]
+
+
+def _short(value: object) -> str:
+    """Return a nested thing by its name, anything else as it is."""
+    if isinstance(value, dict):
+        return str(value.get("name") or value.get("uuid") or "{...}")
+    if isinstance(value, list):
+        return f"[{len(value)}]"
+    return str(value)
+
+
+def _text(value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, (str, int, float)):
+        return str(value)
+    return msgspec.json.encode(value).decode()

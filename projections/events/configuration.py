@@ -20,7 +20,10 @@ class ClusterCreated(Event, frozen=True, kw_only=True):
 
 
 class ClusterModified(Event, frozen=True, kw_only=True):
-    """Settings of the whole cluster are now these."""
+    """Settings of the whole cluster are now these.
+
+    `info.master` is passed over: who leads is not decided under a lock (`cluster.master-changed`).
+    """
 
     KIND: ClassVar[str] = "cluster.modified"
     info: ClusterInfo
@@ -78,7 +81,7 @@ class NodeJoined(Event, frozen=True, kw_only=True):
 
 
 class NodeAdded(Event, frozen=True, kw_only=True):
-    """The node is a member: it may hold instances."""
+    """The node is a member: it may hold instances. It has joined, if only by this."""
 
     KIND: ClassVar[str] = "node.added"
     node: str
@@ -96,7 +99,7 @@ class NodeModified(Event, frozen=True, kw_only=True):
     vm_capable: bool
     powered: bool = True
     ndparams: Params = {}
-    secondary_ip: str = ""
+    secondary_ip: str = ""  # "" = unchanged
     group: str = ""  # "" = unchanged
 
 
@@ -169,7 +172,12 @@ class InstanceModified(Event, frozen=True, kw_only=True):
 
 
 class InstancePrimaryChanged(Event, frozen=True, kw_only=True):
-    """Primary and secondary have changed places; the generation rose."""
+    """The instance lives on another node; the generation rose.
+
+    Of a mirrored disk the side there is now the first, so primary and secondary have changed
+    places. A move says beside this, in `instance.disk-replaced`, where a disk without a mirror
+    lies.
+    """
 
     KIND: ClassVar[str] = "instance.primary-changed"
     instance: str
@@ -196,7 +204,10 @@ class DiskGrown(Event, frozen=True, kw_only=True):
 
 
 class DiskReplaced(Event, frozen=True, kw_only=True):
-    """A disk lies elsewhere now: other volumes, or another secondary node."""
+    """A disk lies elsewhere now: other volumes, or another secondary node.
+
+    `new.health` counts for sides that are new; of one that stays, what was last seen is kept.
+    """
 
     KIND: ClassVar[str] = "instance.disk-replaced"
     instance: str
@@ -205,7 +216,10 @@ class DiskReplaced(Event, frozen=True, kw_only=True):
 
 
 class DiskStateSeen(Event, frozen=True, kw_only=True):
-    """An agent reported that the state of a disk on its node changed and stayed so."""
+    """An agent reported that the state of a disk on its node changed and stayed so.
+
+    Passed over if the node holds no side of the disk any more.
+    """
 
     KIND: ClassVar[str] = "instance.disk-state-seen"
     instance: str
@@ -215,7 +229,10 @@ class DiskStateSeen(Event, frozen=True, kw_only=True):
 
 
 class InstanceStateSeen(Event, frozen=True, kw_only=True):
-    """An agent reported that an instance ended, or runs, without an order."""
+    """An agent reported that an instance ended, or runs, without an order.
+
+    Passed over if the node is not its primary any more.
+    """
 
     KIND: ClassVar[str] = "instance.state-seen"
     instance: str

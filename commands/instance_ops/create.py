@@ -30,7 +30,7 @@ from typing import Annotated, ClassVar
 import msgspec
 from msgspec import Meta
 
-from commands import allocation, parse
+from commands import allocation, looking, parse
 from commands.allocation import Need
 from commands.capacity import disk_need_mib
 from commands.disks import (
@@ -42,10 +42,11 @@ from commands.disks import (
     lead,
     wait_synced,
 )
-from commands.errors import ALREADY_EXISTS, ENVIRONMENT_ERROR, WRONG_INPUT, Refused
+from commands.errors import ALREADY_EXISTS, WRONG_INPUT, Refused
 from commands.given import Given
-from commands.handler import Done, Handler, Outcomes
+from commands.handler import Done, Handler, Outcomes, PlanOutcome
 from commands.instance_opcode import locks
+from commands.looking import acted, look
 from commands.new_disks import (
     DiskWish,
     Numbers,
@@ -59,17 +60,14 @@ from commands.new_disks import (
 from commands.new_nics import NicWish, new_nics
 from commands.nodes import require_for_instances
 from commands.opcode import Opcode
+from commands.runs import not_started, resource_of, start
 from commands.specs import instance_spec, whole
 from commands.tags import checked_tags
 from commands.unsupported import refuse_unsupported
 from nodeagent.calls import (
     EnsureInactive,
-    EnsureRunning,
-    EnsureStopped,
     InstallOs,
-    NodeCheck,
     NodeStatus,
-    Probe,
 )
 from projections import params
 from projections.cluster import Cluster
@@ -80,7 +78,6 @@ from projections.objects import ADMIN_DOWN, ADMIN_UP, Instance, Node, Params, Va
 from projections.plans import Plan, Record, Reservations, Step, fact, names
 
 INSTALL_S = 6 * 3600.0
-START_S = 300.0
 SYNC_S = 300.0  # new sides have nothing to copy; what lasts longer is a broken connection
 NEEDS_PORT = frozenset({"kvm", "xen-hvm"})  # their consoles listen on one
 BUILT_IN = ("hail", ".")
@@ -200,14 +197,14 @@ def looks_at(op: InstanceCreate, cluster: Cluster) -> Iterable[str]:
 
 def decide(op: InstanceCreate, cluster: Cluster, given: Given, so_far: Outcomes) -> Plan | Done:
     """Look where nothing was seen yet; then choose the nodes and create; then say how it went."""
-    if so_far and "created" in names(so_far[-1].plan.steps):
-        return _told(op, cluster, so_far)
+    if outcomes := acted(so_far):
+        return _told(op, cluster, outcomes[-1])
     order = _checked(op, cluster)
-    seen = {**given.seen, **_looked(so_far)}
+    seen = looking.seen(given, so_far)
     if not so_far:
         unseen = [node for node in _possible(op, cluster) if node.uuid not in seen]
         if unseen:
-            return _look(require_for_instances(node) for node in unseen)
+            return look(require_for_instances(node) for node in unseen)
     nodes, why = _nodes(op, cluster, seen, order)
     numbers = Numbers(cluster, nodes)
     instance = _instance(op, cluster, given, order, nodes, numbers)
@@ -301,31 +298,6 @@ def _possible(op: InstanceCreate, cluster: Cluster) -> tuple[Node, ...]:
     except NoSuchObject:
         return ()
     return allocation.candidates(cluster, group)
-
-
-def _look(nodes: Iterable[Node]) -> Plan:
-    steps = [
-        call(
-            f"look/{node.name}",
-            node.uuid,
-            Probe(),
-            resource=f"node/{node.uuid}",
-            timeout_s=30.0,
-            tolerate=True,
-        )
-        for node in nodes
-    ]
-    return Plan(steps=tuple(steps))
-
-
-def _looked(so_far: Outcomes) -> dict[str, NodeStatus]:
-    """Return what the probes of earlier plans brought back, by node."""
-    found = {}
-    for outcome in so_far:
-        for result in outcome.results.values():
-            check = msgspec.msgpack.decode(result, type=NodeCheck)
-            found[check.status.node] = check.status
-    return found
 
 
 def _nodes(
@@ -442,14 +414,13 @@ def _steps(op: InstanceCreate, cluster: Cluster, instance: Instance) -> tuple[St
     )
     steps: list[Step] = [*volumes, *mirrors, *active]
     spec = instance_spec(cluster, instance, instance.primary)
-    resource = f"instance/{instance.uuid}"
     if not op.no_install and instance.disks:
         steps.append(
             call(
                 "os",
                 instance.primary,
                 InstallOs(instance=spec),
-                resource=resource,
+                resource=resource_of(instance),
                 after=names(active),
                 timeout_s=INSTALL_S,
             )
@@ -474,42 +445,18 @@ def _steps(op: InstanceCreate, cluster: Cluster, instance: Instance) -> tuple[St
     if op.wait_for_sync:
         steps += (msgspec.structs.replace(wait, timeout_s=SYNC_S) for wait in waits)
     steps.append(
-        call(
-            "start",
-            instance.primary,
-            EnsureRunning(instance=spec),
-            resource=resource,
-            after=("created", *names(waits if op.wait_for_sync else ())),
-            undo=stop_call(instance),
-            timeout_s=START_S,
-            tolerate=True,
+        start(
+            cluster, instance, ("created", *names(waits if op.wait_for_sync else ())), tolerate=True
         )
     )
     return tuple(steps)
 
 
-def stop_call(instance: Instance) -> EnsureStopped:
-    """Return the call that takes a start back: there is nothing in the guest to save yet."""
-    return EnsureStopped(
-        instance=instance.uuid,
-        name=instance.name,
-        hypervisor=instance.hypervisor,
-        grace_s=0,
-        force=True,
-    )
-
-
-def _told(op: InstanceCreate, cluster: Cluster, so_far: Outcomes) -> Done:
+def _told(op: InstanceCreate, cluster: Cluster, outcome: PlanOutcome) -> Done:
     """Return the names of its nodes, which is Ganeti's result."""
     instance = cluster.instance(parse.host_name(op.instance_name, "an instance"))
-    failure = so_far[-1].failures.get("start")
-    if failure is not None:
-        raise Refused(
-            failure[0] or ENVIRONMENT_ERROR,
-            f"{instance.name} was created, and did not start: {failure[1]}",
-            hint=f"put that right, then: gnt-instance startup {instance.name}",
-        )
-    return Done([cluster.nodes[node].name for node in instance.nodes])
+    nodes = [cluster.nodes[node].name for node in instance.nodes]
+    return Done(nodes, not_started(instance, outcome, "was created"))
 
 
 HANDLER = Handler(opcode=InstanceCreate, decide=decide, locks=lock, looks_at=looks_at)

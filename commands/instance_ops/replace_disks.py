@@ -30,7 +30,7 @@ from typing import Annotated, ClassVar
 import msgspec
 from msgspec import Meta
 
-from commands import allocation, parse
+from commands import allocation, looking, parse
 from commands.allocation import Need
 from commands.capacity import disk_need_mib
 from commands.disks import (
@@ -44,12 +44,13 @@ from commands.disks import (
 )
 from commands.errors import WRONG_INPUT, WRONG_STATE, Refused
 from commands.given import Given
-from commands.handler import Done, Handler, Outcomes
+from commands.handler import Done, Handler, Outcomes, PlanOutcome
 from commands.instance_opcode import InstanceOpcode, instance_locks, locks, subject, subject_or_none
+from commands.looking import acted, look
 from commands.new_disks import Numbers, drbd_volumes
 from commands.nodes import require_for_instances, require_reachable, why_unreachable
 from commands.specs import disk_spec, side_on
-from nodeagent.calls import EnsureReplicated, RemoveReplicated
+from nodeagent.calls import EnsureReplicated, NodeStatus, RemoveReplicated
 from projections.cluster import Cluster
 from projections.errors import NoSuchObject
 from projections.events.configuration import DiskReplaced
@@ -114,15 +115,20 @@ def decide(
     op: InstanceReplaceDisks, cluster: Cluster, given: Given, so_far: Outcomes
 ) -> Plan | Done:
     """Plan it; then say what was done and which old volumes are left."""
-    if so_far:
-        return Done(_result(so_far))
+    if outcomes := acted(so_far):
+        return Done(_result(outcomes[-1]))
     instance = subject(op, cluster)
     _check(op, instance)
-    move = _move(op, cluster, given, instance)
+    seen = looking.seen(given, so_far)
+    if not so_far:
+        unseen = [node for node in _takers(op, cluster, instance) if node.uuid not in seen]
+        if unseen:
+            return look(unseen)
+    move = _move(op, cluster, seen, instance)
     if move is None:
         return Done({"replaced": [], "left": []})
     _check_source(cluster, instance, move)
-    return _plan(op, cluster, given, instance, move)
+    return _plan(cluster, given, seen, instance, move, early_release=op.early_release)
 
 
 # --- which side -------------------------------------------------------------------------------
@@ -155,7 +161,7 @@ def _check(op: InstanceReplaceDisks, instance: Instance) -> None:
 
 
 def _move(
-    op: InstanceReplaceDisks, cluster: Cluster, given: Given, instance: Instance
+    op: InstanceReplaceDisks, cluster: Cluster, seen: Mapping[str, NodeStatus], instance: Instance
 ) -> Move | None:
     indices = tuple(sorted(set(op.disks))) or tuple(range(len(instance.disks)))
     secondary = instance.secondary
@@ -173,7 +179,7 @@ def _move(
             "all disks of an instance have the same secondary node",
             hint="leave --disks out",
         )
-    node, why = _new_secondary(op, cluster, given, instance)
+    node, why = _new_secondary(op, cluster, seen, instance)
     return Move(secondary, node.uuid, indices, why)
 
 
@@ -199,14 +205,14 @@ def _faulty(cluster: Cluster, instance: Instance) -> Move | None:
 
 
 def _new_secondary(
-    op: InstanceReplaceDisks, cluster: Cluster, given: Given, instance: Instance
+    op: InstanceReplaceDisks, cluster: Cluster, seen: Mapping[str, NodeStatus], instance: Instance
 ) -> tuple[Node, tuple[str, ...]]:
     named = op.remote_node_uuid or op.remote_node
     need = _need(instance, tuple(range(len(instance.disks))))
     if named is None:
         chosen = allocation.choose_secondary(
             cluster,
-            given.seen,
+            seen,
             need,
             primary=cluster.nodes[instance.primary],
             not_on=instance.nodes,
@@ -248,6 +254,15 @@ def _possible(op: InstanceReplaceDisks, cluster: Cluster) -> tuple[Node, ...]:
     return allocation.candidates(cluster, group)
 
 
+def _takers(op: InstanceReplaceDisks, cluster: Cluster, instance: Instance) -> tuple[Node, ...]:
+    """Return the nodes whose room counts: those that can be asked for it."""
+    if op.mode == NEW_SECONDARY:
+        nodes = _possible(op, cluster)
+    else:
+        nodes = tuple(cluster.nodes[node] for node in instance.nodes)
+    return tuple(node for node in nodes if not why_unreachable(node))
+
+
 def _check_source(cluster: Cluster, instance: Instance, move: Move) -> None:
     """Refuse unless the side that stays can give the data, and the one that is made can be."""
     (source,) = (node for node in instance.nodes if node != move.off)
@@ -268,12 +283,18 @@ def _check_source(cluster: Cluster, instance: Instance, move: Move) -> None:
 
 
 def _plan(
-    op: InstanceReplaceDisks, cluster: Cluster, given: Given, instance: Instance, move: Move
+    cluster: Cluster,
+    given: Given,
+    seen: Mapping[str, NodeStatus],
+    instance: Instance,
+    move: Move,
+    *,
+    early_release: bool,
 ) -> Plan:
     need = _need(instance, move.indices)
     allocation.require_room(
         cluster,
-        given.seen,
+        seen,
         cluster.nodes[move.onto],
         template=instance.template,
         disk_mib=need.disk_mib,
@@ -289,7 +310,7 @@ def _plan(
         undo=_facts(instance, move.indices),
     )
     synced = wait_synced(cluster, changed, ("replaced",), indices=move.indices)
-    before_old = ("replaced",) if op.early_release else names(synced)
+    before_old = ("replaced",) if early_release else names(synced)
     gone = bool(why_unreachable(cluster.nodes[move.off]))
     old = remove_volumes(
         cluster, instance, move.indices, () if gone else (move.off,), before_old,
@@ -428,9 +449,9 @@ def _volumes(cluster: Cluster, instance: Instance, move: Move) -> list[str]:
     return [f"{volume} on {node}" for side in sides for volume in (side.volume, side.meta_volume)]
 
 
-def _result(so_far: Outcomes) -> Mapping[str, list[str]]:
+def _result(outcome: PlanOutcome) -> Mapping[str, list[str]]:
     """Return which steps replaced a side, and what is left behind of old ones."""
-    plan, failures = so_far[0].plan, so_far[0].failures
+    plan, failures = outcome.plan, outcome.failures
     left = [f"{step}: {message}" for step, (_, message) in failures.items()]
     left += [
         line.removeprefix("left behind: ")

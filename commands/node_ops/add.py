@@ -9,7 +9,8 @@ the node, and only the public half into the opcode. The steps:
     added      the node may hold instances
 
 What can go wrong: the agent never comes (the wait runs out, and the invitation is taken back: the
-ticket is void), or it came and cannot answer (a second plan revokes its key and removes it again).
+ticket is void), or it came and cannot answer (a second plan revokes its key, then the invitation
+is taken back too).
 """
 
 from __future__ import annotations
@@ -96,8 +97,8 @@ def decide(op: NodeAdd, cluster: Cluster, given: Given, so_far: Outcomes) -> Pla
     first = so_far[0]
     failed = "probe" in first.failures
     if len(so_far) == 1:
-        return _send_away(cluster.node(name)) if failed else _take_in(cluster.node(name))
-    if failed:
+        return _shut_out(cluster.node(name)) if failed else _take_in(cluster.node(name))
+    if failed:  # the engine takes the invitation back
         code, message = first.failures["probe"]
         raise Refused(
             code or ENVIRONMENT_ERROR,
@@ -199,10 +200,9 @@ def _take_in(node: Node) -> Plan:
     return Plan(steps=(Record(id="added", facts=(added,)),))
 
 
-def _send_away(node: Node) -> Plan:
+def _shut_out(node: Node) -> Plan:
     revoked = KeyRevoked(curve_key=node.curve_key, reason="the node could not be added")
-    gone = fact(f"node/{node.uuid}", NodeRemoved(node=node.uuid))
-    return Plan(steps=(Record(id="removed", facts=(fact(LOG_STREAM, revoked), gone)),))
+    return Plan(steps=(Record(id="shut-out", facts=(fact(LOG_STREAM, revoked),)),))
 
 
 HANDLER = Handler(opcode=NodeAdd, decide=decide, locks=lock)

@@ -1,0 +1,77 @@
+"""`gnt-cluster` commands that need more than a table entry (edge)."""
+
+from __future__ import annotations
+
+from shell import reading
+from shell.failure import Failure, Status
+from shell.orders import opcode_of
+from shell.parsing import Words
+from shell.render.formats import Head, rendered
+from shell.render.tree import text
+from shell.session import Session
+from shell.submission import carry_out
+
+_CHECKS = {"skip_nplusone_mem": "nplusone_mem", "skip_hvparam_assessment": "hvparam_assessment"}
+
+
+def destroy(session: Session, words: Words) -> int:
+    """Carry out destroy, which nothing takes back: --yes-do-it must be given."""
+    op = opcode_of(words)
+    if not words.flag("yes_do_it") and not words.flag("dry_run"):
+        raise Failure(
+            "Destroying a cluster is irreversible; nothing was done.",
+            hint="to really destroy this cluster, give the --yes-do-it option",
+            status=Status.CONFIRMATION,
+        )
+    return carry_out(session, words, op).status
+
+
+def verify(session: Session, words: Words) -> int:
+    """Carry out verify: the findings come as feedback lines; exit status 1 if there are errors."""
+    skipped = [check for dest, check in _CHECKS.items() if words.flag(dest)]
+    more: dict[str, object] = {"skip_checks": skipped} if skipped else {}
+    ended = carry_out(session, words, opcode_of(words, **more))
+    for result in ended.results or ():
+        if not all(_is_good(value) for value in result.values):
+            return Status.FAILURE
+    return ended.status
+
+
+def _is_good(result: object) -> bool:
+    """Say whether a verification found no error: it tells a truth value, or the errors."""
+    return result is not False and not (isinstance(result, dict) and result.get("errors"))
+
+
+def getmaster(session: Session, words: Words) -> int:
+    """Carry out getmaster: the name of the node that leads."""
+    return _one_value(session, words, "master_node")
+
+
+def _one_value(session: Session, words: Words, field: str) -> int:
+    reply = reading.query(session, words, "cluster", (field,))
+    if words.get("format", session.default_format) != "table":
+        return reading.show(session, words, reply)
+    session.say(str(reading.records(reply)[0][field]))
+    return Status.SUCCESS
+
+
+_VERSIONS = {
+    "Software version": "software_version",
+    "Internode protocol": "protocol_version",
+    "Configuration format": "config_version",
+    "OS api version": "os_api_version",
+    "Export interface": "export_version",
+}
+
+
+def version(session: Session, words: Words) -> int:
+    """Carry out version: of the master's program and its interfaces."""
+    reply = reading.query(session, words, "cluster", tuple(_VERSIONS.values()))
+    style = reading.style_of(session, words)
+    if style.format == "table":
+        row = reading.records(reply)[0]
+        session.out.write(text({title: row[field] for title, field in _VERSIONS.items()}))
+    else:
+        heads = [Head(field.name, field.title, field.kind) for field in reply.fields]
+        session.out.write(rendered(heads, reply.rows, style))
+    return Status.SUCCESS

@@ -1,0 +1,176 @@
+"""`gnt-cluster init`: make the log of a new cluster here, start its master daemon (edge).
+
+The steps, in this order: the keys and the log (durable before any socket opens), the ticket of the
+first node, the voters in this client's settings, the daemon; then the wait until it answers.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+from commands.api import Query, QueryReply
+from commands.errors import Refused
+from commands.master import bootstrap
+from commands.master.config import MasterConfig
+from commands.parse import modified
+from eventstore.errors import EventStoreError, NotOurLog, Unreachable
+from projections import params
+from projections.objects import ClusterInfo, Params
+from shell import config
+from shell.failure import Failure, Status
+from shell.node_add import TICKET, lay_down
+from shell.orders import CLIENT, need
+from shell.parsing import Words
+from shell.session import Session
+
+START_S = 30.0  # how long the daemon may take until it answers
+_AGAIN_S = 0.05
+
+_LISTS = {
+    "enabled_hypervisors": "enabled_hypervisors",
+    "enabled_disk_templates": "enabled_disk_templates",
+}
+_PLAIN = {
+    "vg_name": "vg_name",
+    "mac_prefix": "mac_prefix",
+    "file_storage_dir": "file_storage_dir",
+    "shared_file_storage_dir": "shared_file_storage_dir",
+    "candidate_pool_size": "candidate_pool_size",
+}
+_PARAMETERS = ("beparams", "nicparams", "ndparams", "hvparams", "diskparams")
+_HONOURED = {*_LISTS, *_PLAIN, *_PARAMETERS, "secondary_ip", *CLIENT}
+# Ganeti's options about what Cairn does not have or do: they ask for nothing.
+_MOOT = {"modify_etc_hosts", "modify_ssh_setup"}
+
+
+def run(session: Session, words: Words) -> int:
+    """Carry out init."""
+    need(words, *(set(words.given) - _HONOURED - _MOOT))
+    found = session.config
+    master = found.config.master
+    if master is None:
+        raise Failure(
+            f"{found.path} does not say where the master's files are to be",
+            hint='add "master": {"directory": "/var/lib/cairn", "node": "node1"}',
+            status=Status.NOT_CLUSTER,
+        )
+    directory = found.resolve(master.directory)
+    founded = _found(session, words, directory, master)
+    if found.config.ticket_dir:
+        lay_down(found.resolve(found.config.ticket_dir) / master.node / TICKET, founded.ticket)
+    else:
+        lay_down(directory / TICKET, founded.ticket)
+        session.note(f"The ticket of {master.node} is {directory / TICKET}")
+    session.config = config.save(found, _with_voters(found.config, (founded.voter,)))
+    _start(directory, master, found)
+    _wait(session, directory, master)
+    return Status.SUCCESS
+
+
+def info_of(words: Words) -> ClusterInfo:
+    """Return the settings that were asked for. Raises Refused for parameters that there are not."""
+    values: dict[str, Any] = {"uuid": "", "name": words.args[0]}
+    for dest, field in _LISTS.items():
+        if dest in words.given:
+            values[field] = tuple(filter(None, words.given[dest].split(",")))
+    for dest, field in _PLAIN.items():
+        if dest in words.given:
+            values[field] = words.given[dest]
+    tables = params.tables()
+    for name, table in (("beparams", tables.beparams), ("nicparams", tables.nicparams),
+                        ("ndparams", tables.ndparams)):  # fmt: skip
+        if name in words.given:
+            values[name] = modified({}, words.given[name], table, "the cluster")
+    for name, by_kind in (("hvparams", tables.hvparams), ("diskparams", tables.diskparams)):
+        if name in words.given:
+            values[name] = {
+                ident: _checked(ident, given, by_kind) for ident, given in words.given[name]
+            }
+    return ClusterInfo(**values)
+
+
+def _checked(ident: str, given: Any, tables: dict[str, params.Table]) -> Params:
+    table = tables.get(ident)
+    if table is None or not isinstance(given, dict):
+        raise Refused(
+            "wrong_input",
+            f"{ident!r} has no parameters",
+            hint=f"one of {', '.join(sorted(tables))}",
+        )
+    return modified({}, given, table, "the cluster")
+
+
+def _found(
+    session: Session, words: Words, directory: Path, master: config.Master
+) -> bootstrap.Founded:
+    settings = MasterConfig(
+        voter=master.node,
+        requests=f"tcp://{master.address}:{master.requests_port}",
+        publications=f"tcp://{master.address}:{master.publications_port}",
+        **master.settings,  # type: ignore[arg-type]  # checked when the file was read by the daemon
+    )
+    try:
+        return bootstrap.init_cluster(
+            directory,
+            config=settings,
+            info=info_of(words),
+            operator=session.operator,
+            operator_key=session.config.resolve(session.config.config.key_file),
+            node_ip=master.address,
+            secondary_ip=words.get("secondary_ip", ""),
+        )
+    except NotOurLog as there:
+        raise Failure(
+            f"Cluster is already initialised: {there}",
+            hint=there.hint or f"move {directory} away to begin anew",
+        ) from None
+
+
+def _with_voters(old: config.ClientConfig, voters: tuple[Any, ...]) -> config.ClientConfig:
+    import msgspec
+
+    return msgspec.structs.replace(old, voters=voters)
+
+
+def _start(directory: Path, master: config.Master, found: config.Found) -> None:
+    """Start the daemon, detached: it lives on when this terminal is closed."""
+    log = found.resolve(master.log_file) if master.log_file else directory / "master.out"
+    argv = [*master.command, "--dir", str(directory)]
+    try:
+        with log.open("ab") as output:
+            subprocess.Popen(
+                argv,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                cwd="/",
+                env=dict(os.environ),
+            )
+    except OSError as failed:
+        raise Failure(
+            f"the master daemon cannot be started: {argv[0]}: {failed.strerror}",
+            hint="the cluster is made; start the daemon by hand, and go on",
+        ) from None
+
+
+def _wait(session: Session, directory: Path, master: config.Master) -> None:
+    deadline = time.monotonic() + START_S
+    while True:
+        try:
+            session.ask("query", Query(what="cluster", fields=("name",)), QueryReply, timeout_s=2)
+        except Unreachable as silent:
+            if time.monotonic() >= deadline:
+                raise Failure(
+                    f"the master daemon does not answer: {silent}",
+                    hint=f"look into {master.log_file or directory / 'master.out'}",
+                ) from None
+        except EventStoreError:
+            raise
+        else:
+            return
+        time.sleep(_AGAIN_S)

@@ -1,0 +1,123 @@
+"""Orders about instances that need more than a table entry (edge)."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from commands import parse
+from shell import confirm, selection
+from shell.failure import BadUsage, Status
+from shell.orders import opcode_of
+from shell.parsing import Words
+from shell.session import Session
+from shell.submission import Wanted, carry_out, carry_out_all
+
+
+def many(session: Session, words: Words) -> int:
+    """Carry out startup, shutdown or reboot: one job for each selected instance."""
+    names = selection.instances(session, words)
+    if names is None:
+        return Status.FAILURE
+    given = {
+        dest: value
+        for dest, value in words.given.items()
+        if dest not in ("multi_mode", "force_multi")
+    }
+    each = dataclasses.replace(words, args=(), given=given)
+    jobs = [Wanted((opcode_of(each, instance_name=name),), name) for name in names]
+    return carry_out_all(session, words, jobs).status
+
+
+def remove(session: Session, words: Words) -> int:
+    """Carry out remove, which destroys data: asked about unless -f is given."""
+    op = opcode_of(words)
+    name = words.args[0]
+    question = (
+        f"This will remove the volumes of the instance {name} (including mirrors), thus removing"
+        " all the data of the instance. Continue?"
+    )
+    if not _agreed(session, words, question):
+        return Status.FAILURE
+    return carry_out(session, words, op).status
+
+
+def failover(session: Session, words: Words) -> int:
+    """Carry out failover, which interrupts the guest: asked about unless -f is given."""
+    op = opcode_of(words)
+    question = (
+        f"Failover will happen to image {words.args[0]}. This requires a shutdown of the instance."
+        " Continue?"
+    )
+    if not _agreed(session, words, question):
+        return Status.FAILURE
+    return carry_out(session, words, op).status
+
+
+def migrate(session: Session, words: Words) -> int:
+    """Carry out migrate: asked about unless -f is given, as in Ganeti."""
+    op = opcode_of(words)
+    name = words.args[0]
+    question = f"Instance {name} will be migrated. Note that migration might impact it. Continue?"
+    if words.flag("cleanup"):
+        question = f"Instance {name} will be recovered from a failed migration. Continue?"
+    if not _agreed(session, words, question):
+        return Status.FAILURE
+    return carry_out(session, words, op).status
+
+
+_MODES = {
+    "on_primary": "replace_on_primary",
+    "on_secondary": "replace_on_secondary",
+    "auto": "replace_auto",
+    "dst_node": "replace_new_secondary",
+    "iallocator": "replace_new_secondary",
+}
+
+
+def replace_disks(session: Session, words: Words) -> int:
+    """Carry out replace-disks: exactly one of -p, -s, -a, -n and -I says how."""
+    chosen = [dest for dest in _MODES if dest in words.given]
+    if len(chosen) != 1:
+        raise BadUsage(
+            "One and only one of the -p, -s, -a, -n and -I options must be passed",
+            hint="-a replaces what is broken; -n NODE moves the mirror to another node",
+        )
+    given = {dest: value for dest, value in words.given.items() if dest not in _MODES}
+    more: dict[str, object] = {"mode": _MODES[chosen[0]]}
+    if "disks" in given:
+        more["disks"] = [_index(text, "--disks") for text in given.pop("disks").split(",")]
+    if chosen[0] == "dst_node":
+        more["remote_node"] = words.given["dst_node"]
+    elif chosen[0] == "iallocator":
+        more["iallocator"] = words.given["iallocator"]
+    op = opcode_of(dataclasses.replace(words, given=given), **more)
+    return carry_out(session, words, op).status
+
+
+def grow_disk(session: Session, words: Words) -> int:
+    """Carry out grow-disk."""
+    _, disk, amount = words.args
+    more = {"disk": _index(disk, "the disk"), "amount": parse.size_mib(amount, "the size")}
+    return carry_out(session, words, opcode_of(words, **more)).status
+
+
+def activate_disks(session: Session, words: Words) -> int:
+    """Carry out activate-disks and print node:disk:device, one to a line, as Ganeti does."""
+    ended = carry_out(session, words, opcode_of(words))
+    for result in ended.results or ():
+        for devices in result.values:
+            for host, name, device in devices or ():  # type: ignore[attr-defined]  # the opcode's result
+                session.say(f"{host}:{name}:{device}")
+    return ended.status
+
+
+def _agreed(session: Session, words: Words, question: str) -> bool:
+    if words.flag("force") or words.flag("dry_run"):
+        return True
+    return confirm.ask(session, question)
+
+
+def _index(text: str, what: str) -> int:
+    if text.isdecimal():
+        return int(text)
+    raise BadUsage(f"{what}: {text!r} is not the index of a disk", hint="disks count from 0")

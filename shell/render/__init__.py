@@ -1,0 +1,1 @@
+"""Laying out for people and for programs: values in, text out. Nothing here asks or decides."""

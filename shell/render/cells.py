@@ -1,0 +1,71 @@
+"""One value as text: sizes, times, yes and no, and what is not there (pure).
+
+As in Ganeti: `?` no data, `-` does not apply, `*` its node is offline, `??` unknown field; with
+--verbose (nodata), (unavail), (offline), (unknown).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+
+NORMAL, UNKNOWN, NO_DATA, UNAVAILABLE, OFFLINE = range(5)
+
+_SHORT = {UNKNOWN: "??", NO_DATA: "?", UNAVAILABLE: "-", OFFLINE: "*"}
+_LONG = {
+    UNKNOWN: "(unknown)",
+    NO_DATA: "(nodata)",
+    UNAVAILABLE: "(unavail)",
+    OFFLINE: "(offline)",
+}
+
+RIGHT = frozenset({"number", "float", "unit"})  # kinds of columns that are set flush right
+
+
+def absent(status: int, *, verbose: bool) -> str:
+    """Return what stands for a value that is not there."""
+    return (_LONG if verbose else _SHORT)[status]
+
+
+def size(mib: float, units: str = "h") -> str:
+    """Return a size that is given in MiB. `units`: h (the nearest, with its letter), m, g or t."""
+    if units == "m" or (units == "h" and mib < 1024):
+        return f"{round(mib)}" + "M" * (units == "h")
+    if units == "g" or (units == "h" and mib < 1024 * 1024):
+        return f"{mib / 1024:.1f}" + "G" * (units == "h")
+    return f"{mib / 1024 / 1024:.1f}" + "T" * (units == "h")
+
+
+def moment(seconds: float) -> str:
+    """Return a time, given in seconds since 1970 UTC, in local time."""
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
+
+
+def moment_ms(ms: int) -> str:
+    """Return a time, given in ms since 1970 UTC, in local time with ms."""
+    return f"{moment(ms // 1000)}.{ms % 1000:03}"
+
+
+def text(value: object, kind: str, units: str) -> str:
+    """Return a value of a column of this kind."""
+    if value is None:
+        return "-"
+    if kind == "unit" and isinstance(value, (int, float)):
+        return size(value, units)
+    if kind == "timestamp" and isinstance(value, (int, float)):
+        return moment(value)
+    return plain(value)
+
+
+def plain(value: object) -> str:
+    """Return a value whose kind says nothing about its form."""
+    match value:
+        case None:
+            return "-"
+        case bool():
+            return "Y" if value else "N"
+        case list() | tuple():
+            return ",".join(map(plain, value))
+        case Mapping():
+            return ", ".join(f"{key}={plain(value[key])}" for key in sorted(value)) or "(empty)"
+    return str(value)

@@ -1,0 +1,98 @@
+"""What a command works with: where to write, who it is, the cluster it speaks to (edge)."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import socket
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TextIO, TypeVar
+
+from shell import config
+from shell.failure import Failure, Status
+
+if TYPE_CHECKING:
+    from eventstore.client import Client
+
+T = TypeVar("T")
+
+
+@dataclass
+class Session:
+    """One run of a command. The connection is made when it is first needed."""
+
+    out: TextIO = field(default_factory=lambda: sys.stdout)
+    err: TextIO = field(default_factory=lambda: sys.stderr)
+    stdin: TextIO = field(default_factory=lambda: sys.stdin)
+    find_config: Callable[[], config.Found] = config.load
+    at: str = ""  # a moment that every read of this session is asked as of
+    default_format: str = "table"
+
+    def say(self, text: str = "") -> None:
+        """Write a line that was asked for."""
+        self.out.write(text + "\n")
+
+    def note(self, text: str) -> None:
+        """Write a line for the person only."""
+        self.out.flush()
+        self.err.write(text + "\n")
+        self.err.flush()
+
+    @cached_property
+    def config(self) -> config.Found:
+        """The client's settings. Raises Failure (exit status 5) if there are none."""
+        return self.find_config()
+
+    @property
+    def operator(self) -> str:
+        """This user's name in the log."""
+        return self.config.config.operator or f"{getpass.getuser()}@{socket.gethostname()}"
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether a person looks at stderr, where progress is shown."""
+        return self.err.isatty() and os.environ.get("TERM", "") != "dumb"
+
+    @cached_property
+    def client(self) -> Client:
+        """The connection to the cluster's voters."""
+        from eventstore.client import Client, Voter
+        from eventstore.keys import load_curve_keys
+
+        found = self.config
+        if not found.config.voters:
+            raise Failure(
+                f"No cluster is known here: {found.path} names no voters.",
+                hint="gnt-cluster init NAME makes a cluster",
+                status=Status.NOT_CLUSTER,
+            )
+        voters = [
+            Voter(
+                name=voter.name,
+                requests_endpoint=voter.requests,
+                publish_endpoint=voter.publications,
+                curve_key=voter.curve_key,
+            )
+            for voter in found.config.voters
+        ]
+        return Client(voters, load_curve_keys(found.resolve(found.config.key_file)))
+
+    def ask(
+        self,
+        kind: str,
+        body: Any,  # a struct of commands/api.py
+        reply: type[T],
+        *,
+        timeout_s: float = 30.0,
+        key: str | None = None,
+    ) -> T:
+        """Ask the cluster. Raises what it answered with, or Unreachable."""
+        return self.client.call(kind, body, timeout_s=timeout_s, key=key).decode(reply)
+
+    def close(self) -> None:
+        """Disconnect, if there is a connection."""
+        if "client" in self.__dict__:
+            self.client.close()

@@ -1,0 +1,203 @@
+"""`cairn-agent`: one node's daemon (edge).
+
+Owns the process: files, log, signals, and the way from unjoined to member and back. The only part
+of Cairn that runs as root. It ends cleanly on SIGTERM and SIGINT; what its calls had begun is taken
+up again at the next start. It ends by itself only if its journal cannot be written: acting without
+one would do things twice.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import signal
+import sys
+from pathlib import Path
+
+import msgspec
+
+from eventstore.errors import EventStoreError
+from eventstore.reactor import Reactor
+from nodeagent.agent import Agent
+from nodeagent.errors import NodeAgentError
+from nodeagent.identity import AgentConfig, AgentDirectory, Identity
+from nodeagent.joining import Joining
+from nodeagent.journal import Journal, JournalFailed
+from nodeagent.os_interface import OsInterface
+from nodeagent.simulated.control import Answer, ControlSocket, Order, carry_out
+from nodeagent.simulated.lab import Lab
+from nodeagent.simulated.node import SimulatedMachine, simulated_machine
+
+_REFUSED_AGAIN_S = 10.0
+_log = logging.getLogger("nodeagent")
+
+
+class Daemon:
+    """The life of an agent's process."""
+
+    def __init__(self, reactor: Reactor, directory: AgentDirectory, config: AgentConfig) -> None:
+        self._reactor, self._directory, self._config = reactor, directory, config
+        self._keys = directory.keys()
+        self._lab = Lab(Path(config.lab) if config.lab else directory.path / "lab", config.name)
+        self._lab.claim()
+        self._journal = Journal(directory.path / "journal.db", sync_delay_s=config.sync_delay_s)
+        self._agent: Agent | None = None
+        self._machine: SimulatedMachine | None = None
+        ControlSocket(reactor, directory.path, self._on_order)
+
+    def start(self) -> None:
+        """Go on as a member, or wait for a ticket."""
+        identity = self._directory.identity()
+        if identity is None:
+            self._join()
+        else:
+            self._work(identity)
+
+    def close(self) -> None:
+        """End cleanly."""
+        if self._agent is not None:
+            self._agent.close()
+        self._journal.close()
+        self._lab.release()
+
+    def _join(self) -> None:
+        Joining(self._reactor, self._directory, self._keys, self._config.name, self._work)
+
+    def _work(self, identity: Identity) -> None:
+        directory = self._directory.path
+        os_interface = OsInterface(
+            [Path(path) for path in self._config.os_path],
+            log_directory=directory / "os-logs",
+            lock_directory=directory / "os-locks",
+        )
+        self._lab.name_node(identity.node)
+        self._machine = simulated_machine(
+            self._lab, identity.node, self._config.simulated, os_interface
+        )
+        self._agent = Agent(
+            self._reactor,
+            identity,
+            self._keys,
+            self._journal,
+            self._machine.drivers,
+            self._config,
+            on_voters=self._directory.save_identity,
+            on_left=self._left,
+            on_refused=self._refused,
+        )
+        self._agent.start()
+
+    def _left(self) -> None:
+        """The node has left its cluster: keep the key, forget the rest, wait for a ticket."""
+        _log.info("left the cluster")
+        assert self._agent is not None
+        self._agent.close()
+        self._agent = None
+        self._journal.forget_all()
+        self._directory.drop_identity()
+        self._join()
+
+    def _refused(self, error: EventStoreError) -> None:
+        """No voter admits the key. A voter may lag, or the node was removed: try, and look for a
+        new ticket meanwhile."""
+        _log.error("no voter lets me in: %s (%s)", error, error.hint)
+        assert self._agent is not None
+        self._agent.close()
+        self._agent = None
+        self._reactor.call_later(_REFUSED_AGAIN_S, self._again)
+
+    def _again(self) -> None:
+        if self._directory.ticket() is not None:
+            self._journal.forget_all()
+            self._directory.drop_identity()
+        self.start()
+
+    def _on_order(self, order: Order) -> Answer:
+        if self._machine is None:
+            raise NodeAgentError("the node has not joined a cluster yet")
+        hit = carry_out(self._machine, order)
+        promised = self._agent.core.promised if self._agent is not None else (0, 0)
+        return Answer(
+            ok=True,
+            hit=hit,
+            effects=self._machine.effects(),
+            syncs=self._journal.metrics.syncs,
+            promised=(promised[0], promised[1]),
+        )
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the daemon until a signal ends it; returns the exit status."""
+    options = _options(argv)
+    directory = AgentDirectory(options.dir.absolute())
+    try:
+        config = _config(directory, options)
+    except NodeAgentError as wrong:
+        print(f"cairn-agent: {wrong}", file=sys.stderr)
+        return 1
+    if not config.name:
+        print("cairn-agent: no name: give --name", file=sys.stderr)
+        return 2
+    _start_log(directory.path / "agent.log")
+    pid_file = directory.path / "agent.pid"
+    reactor = Reactor()
+    try:
+        daemon = Daemon(reactor, directory, config)
+    except BlockingIOError:
+        print(f"cairn-agent: {config.name} runs already", file=sys.stderr)
+        return 1
+    except (NodeAgentError, EventStoreError) as failed:
+        print(f"cairn-agent: {failed} ({failed.hint})", file=sys.stderr)
+        return 1
+    pid_file.write_text(f"{os.getpid()}\n")
+    for number in (signal.SIGTERM, signal.SIGINT):
+        reactor.on_signal(number, reactor.stop)
+    _log.info("%s starts, with %s drivers", config.name, config.drivers)
+    try:
+        daemon.start()
+        reactor.run()
+    except JournalFailed as failed:
+        _log.critical("%s (%s)", failed, failed.hint)
+        return 1
+    finally:
+        daemon.close()
+        reactor.close()
+        pid_file.unlink(missing_ok=True)
+    _log.info("ended")
+    return 0
+
+
+def _options(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="cairn-agent", description="The agent of one node.")
+    parser.add_argument("--dir", type=Path, required=True, help="its directory: keys, journal, log")
+    parser.add_argument("--name", help="the node's name")
+    parser.add_argument("--drivers", choices=("simulated",), help="what acts on this node")
+    parser.add_argument("--lab", type=Path, help="where simulated nodes meet")
+    parser.add_argument(
+        "--os-path", action="append", help="a directory of OS definitions; may be repeated"
+    )
+    return parser.parse_args(argv)
+
+
+def _config(directory: AgentDirectory, options: argparse.Namespace) -> AgentConfig:
+    config = directory.config()
+    given = {
+        "name": options.name,
+        "drivers": options.drivers,
+        "lab": str(options.lab.absolute()) if options.lab else None,
+        "os_path": tuple(options.os_path) if options.os_path else None,
+    }
+    return msgspec.structs.replace(config, **{k: v for k, v in given.items() if v is not None})
+
+
+def _start_log(path: Path) -> None:
+    logging.basicConfig(
+        filename=path,
+        level=logging.INFO,
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

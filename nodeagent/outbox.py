@@ -1,0 +1,225 @@
+"""What the leader has to hear: sent until it surely has (edge).
+
+A result is sent until its end is seen in the node's stream, an observation until the leader says
+that it is recorded, feedback and status once. Every message may arrive twice; idempotency keys and
+serials make that harmless.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from eventstore.client import Answer, AsyncClient
+from eventstore.errors import AccessDenied, EventStoreError
+from eventstore.keys import CurveKeys
+from eventstore.link import Voter
+from eventstore.reactor import Reactor, Timer
+from nodeagent.calls import (
+    Feedback,
+    NodeStatus,
+    Observation,
+    Observed,
+    Promised,
+    PromiseReply,
+    TaskResult,
+)
+
+_TIMEOUT_S = 15.0
+_AGAIN_S = 1.0  # after a failure
+_UNSEEN_S = 5.0  # after an answer, if the end of the task is not seen in the stream
+_STATUS_TIMEOUT_S = 4.0
+_MOST_OBSERVATIONS = 100  # in one message
+_log = logging.getLogger(__name__)
+
+
+class Outbox:
+    """Messages of one member to its leader, and its status to every voter.
+
+    `on_word` hears each answer (it bears the leader's epoch), `on_denied` that the key is refused.
+    """
+
+    def __init__(
+        self,
+        reactor: Reactor,
+        node: str,
+        voters: Sequence[Voter],
+        keys: CurveKeys,
+        *,
+        on_word: Callable[[Answer], None],
+    ) -> None:
+        self._reactor, self._node, self._keys = reactor, node, keys
+        self._on_word = on_word
+        self.client = AsyncClient(reactor, voters, keys)
+        self._each = self._one_each(voters)
+        self._results: dict[str, TaskResult] = {}
+        self._timers: dict[str, Timer] = {}
+        self._observations: dict[int, Observation] = {}
+        self._observing = False
+        self._lines = 0
+        self._boot = reactor.now()  # part of the keys of what is not repeated after a restart
+
+    def close(self) -> None:
+        """Say nothing more."""
+        for timer in self._timers.values():
+            timer.cancel()
+        for client in (self.client, *self._each):
+            client.close()
+
+    def set_voters(self, voters: Sequence[Voter]) -> None:
+        """Speak to these voters from now on."""
+        if tuple(voters) != self.client.voters:
+            self.client.set_voters(voters)
+            for client in self._each:
+                if client is not self.client:
+                    client.close()
+            self._each = self._one_each(voters)
+
+    def send_promise(
+        self,
+        promised: Promised,
+        on_reply: Callable[[PromiseReply, Answer], None],
+        on_lost: Callable[[], None],
+    ) -> None:
+        """Tell the leader what is promised; exactly one of the callbacks is called."""
+
+        def answered(answer: Answer) -> None:
+            self._on_word(answer)
+            on_reply(answer.decode(PromiseReply), answer)
+
+        def failed(error: EventStoreError) -> None:
+            _log.info("the promise of %s.%s: %s", promised.gen, promised.term, error)
+            self._reactor.call_later(_AGAIN_S, on_lost)
+
+        key = f"promise/{self._node}/{promised.gen}.{promised.term}/{self._boot}"
+        self.client.call(
+            "promise", promised, key=key, timeout_s=_TIMEOUT_S, on_answer=answered, on_error=failed
+        )
+
+    def _one_each(self, voters: Sequence[Voter]) -> list[AsyncClient]:
+        if len(voters) == 1:
+            return [self.client]
+        return [AsyncClient(self._reactor, (voter,), self._keys) for voter in voters]
+
+    # --- results ------------------------------------------------------------------------------
+
+    def send_result(self, result: TaskResult, on_heard: Callable[[], None] = lambda: None) -> None:
+        """Send until `settled`; `on_heard` is called when the leader has it for the first time.
+
+        The answer "it runs" is sent until it is heard.
+        """
+        if result.running:
+            self._transmit(result, "runs", again=False, on_heard=on_heard)
+        elif self._results.get(result.task) != result:
+            self._results[result.task] = result
+            self._transmit(result, "end", again=True, on_heard=on_heard)
+
+    def settled(self, task: str) -> None:
+        """The end of the task is in the log."""
+        self._results.pop(task, None)
+        timer = self._timers.pop(task, None)
+        if timer is not None:
+            timer.cancel()
+
+    def _transmit(
+        self, result: TaskResult, what: str, *, again: bool, on_heard: Callable[[], None]
+    ) -> None:
+        def answered(answer: Answer) -> None:
+            self._on_word(answer)
+            on_heard()
+            if again:
+                self._later(result, _UNSEEN_S)
+
+        def failed(error: EventStoreError) -> None:
+            _log.warning("the result of %s: %s (%s)", result.task, error, error.hint)
+            if again:
+                self._later(result, _AGAIN_S, on_heard)
+            elif isinstance(error, AccessDenied):
+                return
+            else:
+                self._reactor.call_later(
+                    _AGAIN_S, lambda: self._transmit(result, what, again=again, on_heard=on_heard)
+                )
+
+        self.client.call(
+            "task-result",
+            result,
+            key=f"{what}/{result.task}",
+            timeout_s=_TIMEOUT_S,
+            on_answer=answered,
+            on_error=failed,
+        )
+
+    def _later(
+        self, result: TaskResult, delay_s: float, on_heard: Callable[[], None] = lambda: None
+    ) -> None:
+        def again() -> None:
+            if self._results.get(result.task) == result:
+                self._transmit(result, "end", again=True, on_heard=on_heard)
+
+        if self._results.get(result.task) == result:
+            self._timers[result.task] = self._reactor.call_later(delay_s, again)
+
+    # --- the rest -----------------------------------------------------------------------------
+
+    def send_observations(
+        self, observations: Sequence[Observation], on_recorded: Callable[[int], None]
+    ) -> None:
+        """Send until recorded; `on_recorded` gets the serial up to which they are."""
+        for observation in observations:
+            self._observations[observation.serial] = observation
+        self._observe(on_recorded)
+
+    def _observe(self, on_recorded: Callable[[int], None]) -> None:
+        if self._observing or not self._observations:
+            return
+        self._observing = True
+        serials = sorted(self._observations)[:_MOST_OBSERVATIONS]
+
+        def answered(answer: Answer) -> None:
+            self._observing = False
+            for serial in serials:
+                del self._observations[serial]
+            on_recorded(serials[-1])
+            self._observe(on_recorded)
+
+        def failed(error: EventStoreError) -> None:
+            self._observing = False
+            _log.warning("observations %d to %d: %s", serials[0], serials[-1], error)
+            self._reactor.call_later(_AGAIN_S, lambda: self._observe(on_recorded))
+
+        self.client.call(
+            "observed",
+            Observed(observations=tuple(self._observations[serial] for serial in serials)),
+            key=f"observed/{self._node}/{serials[0]}-{serials[-1]}",
+            timeout_s=_TIMEOUT_S,
+            on_answer=answered,
+            on_error=failed,
+        )
+
+    def send_feedback(self, line: Feedback) -> None:
+        """Say it once; a line that is lost is no harm."""
+        self._lines += 1
+        self.client.call(
+            "feedback",
+            line,
+            key=f"feedback/{line.task}/{self._boot}/{self._lines}",
+            timeout_s=_STATUS_TIMEOUT_S,
+            on_answer=self._on_word,
+            on_error=lambda error: _log.info("feedback of %s: %s", line.task, error),
+        )
+
+    def send_status(self, status: NodeStatus) -> None:
+        """Tell every voter, each by its own connection: a dead one must not delay the others."""
+        body = msgspec.Raw(msgspec.msgpack.encode(status))
+        for client in self._each:
+            client.call(
+                "status",
+                body,
+                timeout_s=_STATUS_TIMEOUT_S,
+                patience_s=None,
+                on_answer=self._on_word,
+                on_error=lambda error: _log.info("status: %s", error),
+            )

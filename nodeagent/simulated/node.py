@@ -1,0 +1,87 @@
+"""A whole simulated node: its drivers, and what the lab may do to it (edge)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from nodeagent.executor import Drivers
+from nodeagent.os_interface import OsInterface
+from nodeagent.simulated.faults import Faults
+from nodeagent.simulated.hypervisor import SimulatedHypervisor
+from nodeagent.simulated.lab import Lab, SimulatedNode
+from nodeagent.simulated.mirror import SimulatedMirrors
+from nodeagent.simulated.network import SimulatedNetwork
+from nodeagent.simulated.volumes import SimulatedVolumes
+from nodeagent.storage.disks import Disks
+
+
+@dataclass(frozen=True, slots=True)
+class SimulatedMachine:
+    """The simulated parts of one node."""
+
+    lab: Lab
+    volumes: SimulatedVolumes
+    files: SimulatedVolumes
+    shared: SimulatedVolumes
+    mirrors: SimulatedMirrors
+    hypervisor: SimulatedHypervisor
+    network: SimulatedNetwork
+    faults: Faults
+    drivers: Drivers
+
+    def effects(self) -> dict[str, int]:
+        """How often each effect happened on this node, by `what subject`."""
+        parts = (self.volumes, self.files, self.mirrors, self.hypervisor, self.network)
+        return {key: times for part in parts for key, times in part.effects().items()}
+
+    def break_disk(self, disk: str, *, broken: bool) -> tuple[str, ...]:
+        """Make the volumes of a disk unreadable, or readable again; returns their names."""
+        return tuple(
+            name
+            for pool in (self.volumes, self.files)
+            for name in pool.break_disk(disk, broken=broken)
+        )
+
+
+def simulated_machine(
+    lab: Lab, node: str, size: SimulatedNode, os: OsInterface
+) -> SimulatedMachine:
+    """Return the simulated parts of node `node` (uuid), as they were left.
+
+    If the lab has cut its power, whatever a node keeps in its memory is gone.
+    """
+    home = lab.home
+    volumes = SimulatedVolumes(
+        home / "volumes", home / "volumes.json", kinds=("lvm",), total_mib=size.disk_mib
+    )
+    files = SimulatedVolumes(
+        home / "files", home / "files.json", kinds=("file",), total_mib=size.file_mib
+    )
+    shared = SimulatedVolumes(
+        lab.root / "shared" / "volumes", lab.root / "shared" / "volumes.json",
+        kinds=("sharedfile",), total_mib=size.shared_mib, shared=True,
+    )  # fmt: skip
+    hypervisor = SimulatedHypervisor(lab, node, size=size)
+    mirrors = SimulatedMirrors(
+        lab, node, broken=volumes.broken_paths, in_use=hypervisor.uses_disk,
+        rate_mib_s=size.sync_mib_s,
+    )  # fmt: skip
+    network = SimulatedNetwork(home / "network.json", links=size.links)
+    faults = Faults(home / "faults.json")
+    if lab.power_was_cut:
+        for part in (volumes, files, mirrors, hypervisor):
+            part.lose_power()
+        lab.power_restored()
+    drivers = Drivers(
+        disks=Disks((volumes, files, shared), mirrors, in_use=hypervisor.uses_disk),
+        hypervisors=(hypervisor,),
+        networks=(network,),
+        os=os,
+        boot_id=lab.boot_id,
+        simulated=True,
+        interference=faults,
+    )
+    return SimulatedMachine(
+        lab=lab, volumes=volumes, files=files, shared=shared, mirrors=mirrors,
+        hypervisor=hypervisor, network=network, faults=faults, drivers=drivers,
+    )  # fmt: skip

@@ -1,0 +1,45 @@
+"""What is seen of the node now: the answer to status and probe (edge)."""
+
+from __future__ import annotations
+
+import os
+from importlib import metadata
+
+from nodeagent.calls import NodeStatus
+from nodeagent.executor import Drivers
+
+
+class StatusReader:
+    """Reads the state of a node from its drivers."""
+
+    def __init__(self, node: str, drivers: Drivers) -> None:
+        self._node = node
+        self._drivers = drivers
+        self._versions = {"kernel": os.uname().release, "cairn": metadata.version("cairn")}
+        for hypervisor in drivers.hypervisors:
+            self._versions |= hypervisor.versions()
+
+    def read(self) -> NodeStatus:
+        """Return what is seen now. Cheap enough for once a second."""
+        drivers = self._drivers
+        host = drivers.hypervisors[0]
+        memory, cpus = host.memory(), host.cpus()
+        lvm, file = drivers.disks.space("lvm"), drivers.disks.space("file")
+        return NodeStatus(
+            node=self._node,
+            boot_id=drivers.boot_id,
+            memory_total_mib=memory.total_mib,
+            memory_free_mib=memory.free_mib,
+            memory_own_mib=memory.own_mib,
+            disk_total_mib=lvm.total_mib,
+            disk_free_mib=lvm.free_mib,
+            cpus=cpus.cpus,
+            cpu_sockets=cpus.sockets,
+            cpu_nodes=cpus.numa_nodes,
+            instances=tuple(seen for hv in drivers.hypervisors for seen in hv.seen()),
+            disks=drivers.disks.seen(),
+            simulated=drivers.simulated,
+            versions=self._versions,
+            file_total_mib=file.total_mib,
+            file_free_mib=file.free_mib,
+        )

@@ -49,10 +49,14 @@ class Happened(NamedTuple):
 
 
 def request_server(context: zmq.Context[Any], keys: CurveKeys, domain: str) -> Socket:
-    """Return a ROUTER that tells when a peer is gone, and lets one that came back in."""
+    """Return a ROUTER that tells when a peer is gone.
+
+    ROUTER_HANDOVER stays off: with it, whoever was admitted, in any role, could claim the routing
+    id of another connection and be sent its replies. Our clients leave the id to the ROUTER, which
+    draws one for each connection, so none of them is ever mistaken for its dead self.
+    """
     socket = _serving(context, zmq.ROUTER, keys, domain)
     socket.setsockopt(zmq.ROUTER_MANDATORY, 1)  # a reply to a gone peer is an error, not silence
-    socket.setsockopt(zmq.ROUTER_HANDOVER, 1)  # else a peer that came back is ignored for ever
     socket.setsockopt(zmq.MAXMSGSIZE, _HARD_LIMIT)
     socket.setsockopt(zmq.SNDHWM, _REQUEST_HWM)
     socket.setsockopt(zmq.RCVHWM, _REQUEST_HWM)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -242,6 +243,42 @@ def test_a_client_that_is_gone_is_forgotten(voter: WireVoter, reactor: Reactor) 
 
     assert reactor.run_until(part_until_closed, timeout_s=10)
     assert closed == [True]
+
+
+def test_a_stolen_routing_id_gets_no_replies(voter: WireVoter, reactor: Reactor) -> None:
+    """A connection that claims the routing id of another gets none of its replies."""
+    waiting: list[ReplyTo] = []
+    voter.server.register("later", EVERYONE, lambda _asked, reply: waiting.append(reply))
+    victim, thief = (sockets.request_client(reactor.context, voter.admit(f"node:{n}", "node"),
+                     voter.keys.public) for n in range(2))  # fmt: skip
+    got: list[sockets.Socket] = []
+
+    def note(socket: sockets.Socket) -> None:
+        socket.recv()
+        got.append(socket)
+
+    for socket in (victim, thief):
+        socket.setsockopt(zmq.ROUTING_ID, b"the same")
+        socket.setsockopt(zmq.IMMEDIATE, 0)
+        reactor.watch(socket, partial(note, socket))
+    victim.connect(voter.server.endpoint)
+    victim.send(request("later"))
+    assert reactor.run_until(lambda: bool(waiting), timeout_s=10)
+    watching = sockets.monitor(thief)
+    thief.connect(voter.server.endpoint)
+    thief.send(request("later"))
+    events: list[int] = []
+    reactor.watch(watching, lambda: events.append(sockets.read_monitor(watching).event))  # type: ignore[union-attr]
+    assert reactor.run_until(lambda: zmq.EVENT_HANDSHAKE_SUCCEEDED in events, timeout_s=10)
+    assert voter.client().call("echo").voter == "v1"  # the thief's request would have come by now
+    waiting[0].done("for the victim alone")
+    assert reactor.run_until(lambda: bool(got), timeout_s=10)
+    assert got == [victim]
+    assert len(waiting) == 1
+    for source in (victim, thief, watching):
+        reactor.unwatch(source)
+    victim.close(0)
+    sockets.close_monitored(thief, watching)
 
 
 def test_a_reply_nobody_waits_for_is_closed(

@@ -16,7 +16,7 @@ Params = dict[str, Value]
 ADMIN_UP, ADMIN_DOWN, ADMIN_OFFLINE = "up", "down", "offline"
 
 
-class Nic(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Nic(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """A network interface."""
 
     uuid: str
@@ -27,7 +27,7 @@ class Nic(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     params: Params = {}  # mode, link, vlan
 
 
-class Side(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Side(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """What one node holds of a disk."""
 
     node: str  # uuid
@@ -36,7 +36,7 @@ class Side(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     minor: int | None = None
 
 
-class Disk(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Disk(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """A disk. `sides[0]` is on the primary node; a mirror has a second one."""
 
     uuid: str
@@ -53,7 +53,7 @@ class Disk(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     health: dict[str, str] = {}
 
 
-class Instance(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Instance(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """An instance, running or not."""
 
     uuid: str
@@ -94,7 +94,7 @@ class Instance(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         return (self.primary,) if secondary is None else (self.primary, secondary)
 
 
-class Node(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Node(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """A node. `joined`: its agent has shown its key; before, it is only invited."""
 
     uuid: str
@@ -118,7 +118,7 @@ class Node(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     serial: int = 1
 
 
-class Group(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Group(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """A node group."""
 
     uuid: str
@@ -133,7 +133,7 @@ class Group(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     serial: int = 1
 
 
-class ClusterInfo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class ClusterInfo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """What holds for the whole cluster."""
 
     uuid: str

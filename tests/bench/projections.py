@@ -24,7 +24,6 @@ from contextlib import closing
 from itertools import islice
 from pathlib import Path
 
-from eventstore.creation import rows_of
 from eventstore.layout import Layout
 from eventstore.log_file import LogFile
 from eventstore.log_view import LogView
@@ -38,7 +37,7 @@ from projections.past import snapshot_due, snapshot_of, state_at
 from projections.registry import decode
 from projections.state import Projector, State, digest_of
 from tests.projections.log_maker import CLUSTER_ID, LogMaker
-from tests.projections.log_on_disk import META, snapshots
+from tests.projections.log_on_disk import META, rows, snapshots
 from tests.projections.stories import Story, mirrored
 
 _CHUNK = 1000
@@ -173,8 +172,8 @@ def past(log: LogView, store: SnapshotStore) -> None:
 
 def _append(directory: Path, file: LogFile | None, records: list[Stored]) -> LogFile:
     if file is None:
-        return LogFile.create(Layout(directory).log, META, rows_of(records))
-    file.append(rows_of(records))
+        return LogFile.create(Layout(directory).log, META, rows(records))
+    file.append(rows(records))
     if file.wal_pages > 4000:
         file.checkpoint()
     return file
@@ -220,9 +219,9 @@ def _profile(log: LogView) -> None:
     profile.runcall(_read_and_fold, log, _PROFILED)
     stats = pstats.Stats(profile)
     total = stats.total_tt  # type: ignore[attr-defined] # not in the stubs
-    rows = sorted(stats.stats.items(), key=lambda row: -row[1][2])  # type: ignore[attr-defined]
+    functions = sorted(stats.stats.items(), key=lambda row: -row[1][2])  # type: ignore[attr-defined]
     print(f"profile of the first {_PROFILED} records, own time:")
-    for (path, _, name), (_, calls, own, _, _) in rows[:15]:
+    for (path, _, name), (_, calls, own, _, _) in functions[:15]:
         print(f"  {own / total:6.1%}  {calls:>8}  {Path(path).name}:{name}")
 
 

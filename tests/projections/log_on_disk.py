@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from eventstore.creation import FIRST_EPOCH, rows_of
+from eventstore.creation import FIRST_EPOCH
 from eventstore.index import IndexWriter
 from eventstore.layout import Layout
-from eventstore.log_file import LogFile, Meta
+from eventstore.log_file import LogFile, Meta, Row
 from eventstore.record import Stored
 from eventstore.snapshots import SnapshotStore
 from projections.state import FOLD, VERSION
@@ -21,13 +21,21 @@ META = Meta(CLUSTER_ID, b"0" * 16, FIRST_EPOCH, "node1", b"0" * 16)
 def write_log(directory: Path, records: Sequence[Stored], *, index: bool = True) -> None:
     """Make a log of these records, with its index; it can be read, not written on."""
     layout = Layout(directory)
-    log = LogFile.create(layout.log, META, rows_of(records))
+    log = LogFile.create(layout.log, META, rows(records))
     log.checkpoint(truncate=True)
     log.close()
     if index:
         writer = IndexWriter(layout.index, INDEX_TABLES)
         writer.add(records)
         writer.close()
+
+
+def rows(records: Sequence[Stored]) -> list[Row]:
+    """Return the records as the file holds them."""
+    return [
+        Row(record.seq, record.gen, record.term, hash_, encoded)
+        for record, encoded, hash_ in records
+    ]
 
 
 def snapshots(directory: Path, damaged: list[str] | None = None) -> SnapshotStore:

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import assert_never
 
 import msgspec
@@ -28,7 +28,15 @@ from eventstore.keys import CurveKeys
 from eventstore.reactor import Reactor, Timer
 from eventstore.record import Epoch
 from eventstore.subscriber import Delivery, Reign, Subscription
-from nodeagent.calls import Failure, LeaveCluster, NodeStatus, PromiseReply, TaskOrder, TaskResult
+from nodeagent.calls import (
+    Call,
+    Failure,
+    LeaveCluster,
+    NodeStatus,
+    PromiseReply,
+    TaskOrder,
+    TaskResult,
+)
 from nodeagent.core import Core, Effect, Reread, Send, SendPromise, Start, Stop
 from nodeagent.errors import NodeAgentError
 from nodeagent.executor import Drivers, Executor, decode_call, disks_named
@@ -91,7 +99,7 @@ class Agent:
         self._subscription: Subscription | None = None
         self._looking: Timer | None = None
         self._feeding: Timer | None = None
-        self._stop_status: Callable[[], None] = lambda: None
+        self._stop_status: Callable[[], object] = lambda: None
 
     def start(self) -> None:
         """Begin to follow the stream and to report."""
@@ -227,9 +235,12 @@ class Agent:
     def _work(self, order: TaskOrder, scope: TaskScope) -> None:
         """On a worker's thread."""
         began = time.monotonic()
+        disks: tuple[tuple[str, str], ...] = ()
         try:
+            call = decode_call(order.call)
+            disks = disks_named(call)
             self._passed("acting")
-            result = self._perform(order, scope)
+            result = self._perform(order.task, call, scope)
             self._passed("acted")
         except NodeAgentError as failed:
             result = TaskResult(task=order.task, failed=failed.failure())
@@ -239,34 +250,31 @@ class Agent:
             result = TaskResult(task=order.task, failed=failure)
         took_ms = int((time.monotonic() - began) * 1000)
         result = msgspec.structs.replace(result, duration_ms=took_ms)
-        self._from_worker(lambda: self._on_finished(order, result))
+        self._from_worker(lambda: self._on_finished(order, result, disks))
 
-    def _perform(self, order: TaskOrder, scope: TaskScope) -> TaskResult:
-        call = decode_call(order.call)
+    def _perform(self, task: str, call: Call, scope: TaskScope) -> TaskResult:
         value = self._executor.perform(call, scope)
-        for disk, instance in disks_named(call):
-            self._from_worker(
-                lambda disk=disk, instance=instance: self._journal_news(  # type: ignore[misc]
-                    self.observer.belongs(disk, instance)
-                )
-            )
         if isinstance(call, LeaveCluster):
-            self._leaving = order.task
+            self._leaving = task
         encoded = msgspec.Raw(msgspec.msgpack.encode(value))
         if len(encoded) > _RESULT_BYTES:
             raise NodeAgentError(
                 f"the result of {call.NAME} has {len(encoded)} bytes",
                 hint=f"at most {_RESULT_BYTES} fit into a record",
             )
-        return TaskResult(task=order.task, done=encoded)
+        return TaskResult(task=task, done=encoded)
 
-    def _on_finished(self, order: TaskOrder, result: TaskResult) -> None:
+    def _on_finished(
+        self, order: TaskOrder, result: TaskResult, disks: tuple[tuple[str, str], ...]
+    ) -> None:
         task = order.task
         self._scopes.pop(task).stop("stopped", "it has ended")
         self._timers.pop(task).cancel()
         self._gate.ended(task)
         if result.failed is not None:
             _log.warning("task %s: %s failed: %s", task, order.call.name, result.failed.message)
+        for disk, instance in disks:
+            self._gather(list(self.observer.belongs(disk, instance)))
         self._gather(self.core.on_finished(result))
         self._look_in(_SOON_S)
 
@@ -311,12 +319,15 @@ class Agent:
         self._feeding = self._reactor.call_at(due, self._feed) if due is not None else None
 
     def _look_in(self, delay_s: float) -> None:
-        if self._looking is not None:
-            self._looking.cancel()
-        self._looking = self._reactor.call_later(delay_s, self._look)
+        due = self._reactor.now() + delay_s
+        if self._looking is None or due < self._looking.due:
+            if self._looking is not None:
+                self._looking.cancel()
+            self._looking = self._reactor.call_at(due, self._look)
 
     def _look(self) -> None:
         """Look at the node; report what matters, and tell the leader at once what has changed."""
+        self._looking = None
         status = self._status.read()
         self._journal_news(self.observer.look(self._reactor.now(), status.disks, status.instances))
         if _states(status) != _states(self._told):
@@ -324,7 +335,7 @@ class Agent:
         etas = [disk.sync_eta_s for disk in status.disks if disk.sync_eta_s is not None]
         self._look_in(max(min([self._config.look_s, *etas]), _SOON_S))
 
-    def _journal_news(self, entries: list[Entry]) -> None:
+    def _journal_news(self, entries: Sequence[Entry]) -> None:
         if entries:
             self._journal.write(entries)
             news = [entry.observation for entry in entries if isinstance(entry, Noticed)]

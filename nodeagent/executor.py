@@ -5,7 +5,7 @@ The only place that knows every call; it decides nothing. Runs on worker threads
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
@@ -200,11 +200,12 @@ class Executor:
             network.ensure_down(instance)
 
 
-def disks_named(call: calls.Call) -> Iterable[tuple[str, str]]:
+def disks_named(call: calls.Call) -> tuple[tuple[str, str], ...]:
     """Which (disk, instance) a call names: what the observer must know to report on a disk."""
     match call:
         case calls.EnsureReplicated(disk=disk) | calls.EnsureActive(disk=disk):
-            yield disk.uuid, disk.instance
+            return ((disk.uuid, disk.instance),)
+    return ()
 
 
 def _choose(of: dict[str, T], name: str, what: str) -> T:

@@ -36,11 +36,8 @@ class SimulatedMachine:
 
     def break_disk(self, disk: str, *, broken: bool) -> tuple[str, ...]:
         """Make the volumes of a disk unreadable, or readable again; returns their names."""
-        return tuple(
-            name
-            for pool in (self.volumes, self.files)
-            for name in pool.break_disk(disk, broken=broken)
-        )
+        pools = (self.volumes, self.files)
+        return tuple(name for pool in pools for name in pool.break_disk(disk, broken=broken))
 
 
 def simulated_machine(

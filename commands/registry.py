@@ -23,6 +23,9 @@ from eventstore.packed import Packed
 AnyHandler = Handler[Any]
 
 MODULES: Mapping[str, str] = {
+    "OP_INSTANCE_CREATE": "commands.instance_ops.create",
+    "OP_INSTANCE_REPLACE_DISKS": "commands.instance_ops.replace_disks",
+    "OP_NODE_ADD": "commands.node_ops.add",
     "OP_TEST_DELAY": "commands.debug_ops.delay",
 }
 

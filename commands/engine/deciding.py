@@ -37,9 +37,13 @@ class Decided:
 
 @dataclass(frozen=True, slots=True)
 class Succeeded:
-    """The opcode is done, with this result (MessagePack)."""
+    """The opcode is over, with this result (MessagePack).
+
+    With a `problem` it failed, and what it did stays all the same (`handler.Done`).
+    """
 
     result: msgspec.Raw
+    problem: Problem | None = None
 
 
 def decide(
@@ -52,7 +56,8 @@ def decide(
         given = draw(context, handler, opcode, cluster, (job, at, len(op.plans)))
         decision = handler.decide(opcode, cluster, given, outcomes(op))
         if isinstance(decision, Done):
-            return Succeeded(msgspec.Raw(msgspec.msgpack.encode(decision.result)))
+            problem = None if decision.problem is None else problem_of(decision.problem, "")
+            return Succeeded(msgspec.Raw(msgspec.msgpack.encode(decision.result)), problem)
         check(decision)
         drawn = msgspec.msgpack.encode(given)
         size_bytes = len(msgspec.msgpack.encode(decision)) + len(drawn)

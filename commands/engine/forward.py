@@ -145,6 +145,8 @@ def _decide(walk: Walk) -> bool:
     op, scratch = walk.op, walk.scratch
     decision = decide(walk.context, scratch.cluster, walk.job.id, walk.at, op)
     match decision:
+        case Succeeded(problem=Problem() as problem):
+            endings.fail(scratch, walk.at, problem)
         case Succeeded():
             endings.succeed(scratch, walk.at, decision.result)
         case Decided():

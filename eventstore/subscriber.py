@@ -26,7 +26,7 @@ import msgspec
 import zmq
 
 from eventstore import sockets
-from eventstore.client import Answer, AsyncClient
+from eventstore.async_client import Answer, AsyncClient
 from eventstore.errors import AccessDenied, CorruptLog, DecodeError, EventStoreError
 from eventstore.following import Follower
 from eventstore.keys import CurveKeys

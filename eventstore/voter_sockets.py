@@ -7,6 +7,8 @@ some milliseconds: what else hears of commits should replay and register within 
 
 from __future__ import annotations
 
+import resource
+
 from eventstore import log_service
 from eventstore.events import STREAM, KeyAdmitted, KeyRevoked
 from eventstore.keyring import Keyring
@@ -41,6 +43,7 @@ class VoterSockets:
         requests_endpoint: str,
         publish_endpoint: str,
     ) -> None:
+        _allow_many_connections()
         self.streams = IndexedStreams(replica, index)
         found = self.streams.of_kinds(STREAM, _KEY_KINDS)
         self.keyring = Keyring(stored.record for stored in found)
@@ -66,3 +69,12 @@ class VoterSockets:
             replica=replica,
             voter=name,
         )
+
+
+def _allow_many_connections() -> None:
+    """Raise the number of open files to what the system allows: each connection is one.
+
+    The usual 1,024 end a voter at some five hundred agents, each with two connections.
+    """
+    _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -14,7 +14,7 @@ from eventstore.clock import HybridClock
 from eventstore.errors import NotOurLog, TooLarge
 from eventstore.events import STREAM, EpochStarted, LogCreated
 from eventstore.layout import Layout
-from eventstore.log_file import LogFile, Meta, Row
+from eventstore.log_file import LogFile, Meta, RowValues
 from eventstore.record import Batch, Draft, Epoch, Stored, genesis_hash
 from eventstore.replica import Refused
 from eventstore.writer_lock import WriterLock
@@ -70,7 +70,7 @@ def _create(
         versions={},
         clock=HybridClock(),
         origin=voter,
-        draw_id=lambda: os.urandom(16),
+        draw_bytes=os.urandom,
     )
     placed = appended.place(Batch(drafts=(*own, *first)), FIRST_EPOCH, now_ms)
     if isinstance(placed, Refused):
@@ -81,7 +81,7 @@ def _create(
     mark = AckMark.create(
         layout.mark, Mark(0, genesis_hash(cluster_id), gen, term, voter, inc, inc)
     )
-    _make_file(layout, meta, rows_of(placed.records)).rename(layout.log)
+    _make_file(layout, meta, placed.rows()).rename(layout.log)
     sync_directory(layout.directory)
     mark.write(Mark(appended.seq, appended.hash, gen, term, voter, inc, inc))
     mark.close()
@@ -90,7 +90,7 @@ def _create(
 
 
 def _make_file(
-    layout: Layout, meta: Meta, rows: Iterable[Row], orphans: Iterable[Row] = ()
+    layout: Layout, meta: Meta, rows: Iterable[RowValues], orphans: Iterable[RowValues] = ()
 ) -> Path:
     """Make a log under another name, whole in its main file and durable; return that name."""
     new = layout.log.with_name(f"{layout.log.name}.new")
@@ -104,7 +104,9 @@ def _make_file(
     return new
 
 
-def replace_file(layout: Layout, meta: Meta, rows: Iterable[Row], orphans: Iterable[Row]) -> Path:
+def replace_file(
+    layout: Layout, meta: Meta, rows: Iterable[RowValues], orphans: Iterable[RowValues]
+) -> Path:
     """Put a new log in the old one's place; return where a copy of the old one is kept.
 
     At each moment the name holds a whole log, the old or the new: the old one's WAL goes into its
@@ -132,11 +134,6 @@ def _companions(path: Path) -> tuple[Path, Path]:
 def _free_name(path: Path) -> Path:
     names = (path.with_name(f"{path.name}.damaged-{number}") for number in count(1))
     return next(name for name in names if not name.exists())
-
-
-def rows_of(records: Sequence[Stored]) -> tuple[Row, ...]:
-    """Return the records as the file holds them."""
-    return tuple(Row(s.record.seq, s.record.gen, s.record.term, s.hash, s.encoded) for s in records)
 
 
 def make_ballast(layout: Layout, size: int) -> None:

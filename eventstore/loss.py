@@ -18,11 +18,11 @@ from eventstore.ack_mark import AckMark, Mark, read_mark
 from eventstore.appended import Appended
 from eventstore.chain import walk
 from eventstore.clock import HybridClock
-from eventstore.creation import replace_file, rows_of
+from eventstore.creation import replace_file
 from eventstore.errors import CorruptLog, EventStoreError
 from eventstore.events import STREAM, LossAccepted
 from eventstore.layout import Layout
-from eventstore.log_file import Row
+from eventstore.log_file import Row, RowValues
 from eventstore.log_reader import LogReader
 from eventstore.opening import check_mark
 from eventstore.record import Batch, Draft, Epoch, Stored, genesis_hash
@@ -134,11 +134,11 @@ def _rewrite(
         versions=dict(sound.versions),
         clock=HybridClock(last.record.time if last else 0),
         origin=voter,
-        draw_id=lambda: os.urandom(16),
+        draw_bytes=os.urandom,
     )
     placed = appended.place(Batch(drafts=(draft,)), epoch, now_ms)
     assert not isinstance(placed, Refused), "one small record is never too large"
-    rows = chain(reader.rows(1, kept), rows_of(placed.records))
+    rows = chain[RowValues](reader.rows(1, kept), placed.rows())
     renewed = meta._replace(epoch=epoch, voted_for=voter, voted_inc=meta.inc)
     replace_file(layout, renewed, rows, orphans=_readable(reader, kept + 1))
     gen, term = epoch

@@ -27,9 +27,10 @@ from dataclasses import dataclass
 import msgspec
 
 from eventstore.ack_mark import AckMark
+from eventstore.appended import Placed
 from eventstore.errors import CorruptLog, DiskFull, EventStoreError, StorageFailed
 from eventstore.faults import Fault
-from eventstore.log_file import PAGE_BYTES, LogFile, MetaValue, Row
+from eventstore.log_file import PAGE_BYTES, LogFile, MetaValue, RowValues
 from eventstore.metrics import StorageMetrics
 
 GROUP_RECORDS = 1000
@@ -40,16 +41,10 @@ IDLE_S = 1.0  # after so long without an append the WAL is copied whole and trun
 
 @dataclass(frozen=True, slots=True)
 class Append:
-    """One batch, encoded and chained. `previous` is the hash of the record before its first."""
+    """One batch, and the meta values that are set in the same transaction."""
 
-    rows: tuple[Row, ...]
-    previous: bytes
-    values: Mapping[str, MetaValue]  # meta values set in the same transaction
-
-    @property
-    def size(self) -> int:
-        """Bytes of the encoded records."""
-        return sum(len(row.encoded) for row in self.rows)
+    placed: Placed
+    values: Mapping[str, MetaValue]
 
 
 class Writer:
@@ -124,7 +119,8 @@ class Writer:
         records, size = 0, 0
         while self._waiting:
             following = self._waiting[0]
-            records, size = records + len(following.rows), size + following.size
+            records += len(following.placed.records)
+            size += following.placed.size
             if group and (records > GROUP_RECORDS or size > GROUP_BYTES or self._cut(following)):
                 break
             group.append(self._waiting.popleft())
@@ -133,57 +129,63 @@ class Writer:
         return group
 
     def _cut(self, append: Append) -> bool:
-        return self._fault is not None and self._fault.cuts(append.rows[0].seq, append.rows[-1].seq)
+        placed = append.placed
+        return self._fault is not None and self._fault.cuts(placed.first, placed.last)
 
     def _write(self, group: list[Append]) -> None:
-        rows: list[Row] = []
-        values: dict[str, MetaValue] = {}
+        """Write what continues the durable head, drop what cannot any more."""
+        fitting: list[Append] = []
         seq, last_hash = self._head.seq, self._head.hash
         for append in group:
-            if append.rows[0].seq == seq + 1 and append.previous == last_hash:
-                rows.extend(append.rows)
-                values.update(append.values)
-                seq, last_hash = rows[-1].seq, rows[-1].hash
-        if not rows:
+            if append.placed.first == seq + 1 and append.placed.previous == last_hash:
+                fitting.append(append)
+                seq, last_hash = append.placed.last, append.placed.hash
+        if not fitting:
             return
         try:
-            self._commit(rows, values)
+            self._commit(fitting)
         except DiskFull as error:
             self._metrics.disk_full = True
-            self._on_refused(rows[0].seq, error)
+            self._on_refused(fitting[0].placed.first, error)
         else:
             self._metrics.disk_full = False
             self._on_durable(seq)
 
-    def _commit(self, rows: list[Row], values: Mapping[str, MetaValue]) -> None:
+    def _commit(self, group: list[Append]) -> None:
         """Log, then mark; on return both are on the disk. Raises DiskFull: neither changed."""
-        first, last = rows[0], rows[-1]
+        first, last = group[0].placed.first, group[-1].placed
+        rows: list[RowValues] = []
+        values: dict[str, MetaValue] = {}
+        for append in group:
+            rows.extend(append.placed.rows())
+            values.update(append.values)
         if self._fault:
-            self._fault.before_commit(first.seq, last.seq)
+            self._fault.before_commit(first, last.last)
         begun = time.perf_counter()
         self._log.append(rows, values)
         self._emulate_sync()
-        self._count(rows, (time.perf_counter() - begun) * 1000)
+        self._count(group, (time.perf_counter() - begun) * 1000)
         if self._fault:
-            self._fault.after_commit(first.seq, last.seq)
+            self._fault.after_commit(first, last.last)
+        gen, term = last.epoch
         self._head = msgspec.structs.replace(
-            self._head, seq=last.seq, hash=last.hash, gen=last.gen, term=last.term
+            self._head, seq=last.last, hash=last.hash, gen=gen, term=term
         )
         self._mark.write(self._head)
         self._emulate_sync()
         self._metrics.mark_syncs += 1
         if self._fault:
-            self._fault.after_mark(first.seq, last.seq)
+            self._fault.after_mark(first, last.last)
 
     def _emulate_sync(self) -> None:
         if self._sync_delay_s:
             time.sleep(self._sync_delay_s)
 
-    def _count(self, rows: list[Row], took_ms: float) -> None:
+    def _count(self, group: list[Append], took_ms: float) -> None:
         metrics = self._metrics
         metrics.log_commits += 1
-        metrics.records += len(rows)
-        metrics.encoded_bytes += sum(len(row.encoded) for row in rows)
+        metrics.records += sum(len(append.placed.records) for append in group)
+        metrics.encoded_bytes += sum(append.placed.size for append in group)
         metrics.last_fsync_ms = took_ms
         metrics.worst_fsync_ms = max(metrics.worst_fsync_ms, took_ms)
 

@@ -86,11 +86,12 @@ def as_click(
         for at, option in enumerate(options)
     ]
     parameters.append(click.Argument(["words"], nargs=-1, metavar=command.usage or ""))
+    settings: dict[str, Any] = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+    if any(argument.kind == "ArgCommand" for argument in command.args):
+        # what follows the first word is another command, with options of its own
+        settings |= {"allow_interspersed_args": False, "ignore_unknown_options": True}
     return click.Command(
-        name,
-        params=parameters,
-        help=command.summary + ".",
-        context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+        name, params=parameters, help=command.summary + ".", context_settings=settings
     )
 
 

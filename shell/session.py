@@ -15,7 +15,7 @@ from shell import config
 from shell.failure import Failure, Status
 
 if TYPE_CHECKING:
-    from eventstore.client import Client
+    from eventstore.client import Client, Voter
 
 T = TypeVar("T")
 
@@ -59,8 +59,16 @@ class Session:
     @cached_property
     def client(self) -> Client:
         """The connection to the cluster's voters."""
-        from eventstore.client import Client, Voter
+        from eventstore.client import Client
         from eventstore.keys import load_curve_keys
+
+        voters, found = self.voters, self.config
+        return Client(voters, load_curve_keys(found.resolve(found.config.key_file)))
+
+    @property
+    def voters(self) -> list[Voter]:
+        """The voters of the cluster. Raises Failure (exit status 5) if none is known."""
+        from eventstore.client import Voter
 
         found = self.config
         if not found.config.voters:
@@ -69,7 +77,7 @@ class Session:
                 hint="gnt-cluster init NAME makes a cluster",
                 status=Status.NOT_CLUSTER,
             )
-        voters = [
+        return [
             Voter(
                 name=voter.name,
                 requests_endpoint=voter.requests,
@@ -78,7 +86,6 @@ class Session:
             )
             for voter in found.config.voters
         ]
-        return Client(voters, load_curve_keys(found.resolve(found.config.key_file)))
 
     def ask(
         self,

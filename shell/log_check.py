@@ -1,0 +1,213 @@
+"""`gnt-log verify`, `replay`, `status`, `accept-loss`: is the log sound and complete? (edge)
+
+verify     a directory: every hash, stream version, the ack mark, every checkpoint and signature;
+           through the cluster: the chain, and that it ends in the hash that the voter names
+replay     fold the log alone, from its first record, and compare the digests with the master's
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from commands.api import Digest as DigestRequest
+from commands.api import DigestReply
+from eventstore.errors import EventStoreError, Unreachable
+from eventstore.record import chain_hash, genesis_hash
+from shell import log_source, reading
+from shell.failure import BadUsage, Failure, Status
+from shell.log_source import RemoteLog, Source
+from shell.parsing import Words
+from shell.render.formats import Head, rendered
+from shell.render.tree import Leaf, text
+from shell.session import Session
+
+
+def verify(session: Session, words: Words) -> int:
+    """Carry out verify; exit status 1 if anything is wrong."""
+    directory = log_source.directory_of(session, words)
+    if directory is None:
+        return _verify_remote(session, words)
+    from eventstore.verify import verify as verify_directory
+
+    report = verify_directory(directory)
+    facts: dict[str, Leaf] = {
+        "Log": str(directory),
+        "Cluster": report.cluster_id,
+        "Records": report.records,
+        "Head": f"{report.head} {report.head_hash.hex()}",
+        "Checkpoints": f"{report.checkpoints}, signed up to record {report.covered}",
+    }
+    return _tell(session, words, facts, [(each.seq, each.what) for each in report.findings])
+
+
+def _verify_remote(session: Session, words: Words) -> int:
+    log = RemoteLog(session)
+    found: list[tuple[int, str]] = []
+    seq, digest = 0, genesis_hash(log.cluster_id)
+    for stored in log.iterate():
+        seq += 1
+        digest = chain_hash(digest, stored.encoded)
+        if stored.record.seq != seq:
+            found.append((seq, f"record {stored.record.seq} stands in its place"))
+            break
+        if stored.hash != digest:
+            found.append((seq, "its hash does not follow from the one before and its bytes"))
+            break
+    if not found and (seq, digest) != (log.about.seq, log.about.hash):
+        found.append((seq, f"the voter {log.about.voter} says that the log ends otherwise"))
+    facts: dict[str, Leaf] = {
+        "Log": f"of voter {log.about.voter}",
+        "Cluster": log.cluster_id,
+        "Records": seq,
+        "Head": f"{seq} {digest.hex()}",
+        "Checkpoints": "not looked at; --dir does",
+    }
+    return _tell(session, words, facts, found)
+
+
+def _tell(
+    session: Session, words: Words, facts: dict[str, Leaf], findings: list[tuple[int, str]]
+) -> int:
+    good = not findings
+    verdict = "sound" if good else f"{len(findings)} findings, the first at record {findings[0][0]}"
+    if reading.style_of(session, words).format == "table":
+        session.out.write(text({**facts, "Verdict": verdict}))
+        for seq, what in findings:
+            session.say(f"record {seq}: {what}")
+    else:
+        heads = [Head(name.lower(), name, "text") for name in (*facts, "Verdict")]
+        heads.append(Head("findings", "Findings", "other"))
+        row = [*((0, value) for value in (*facts.values(), verdict)), (0, findings)]
+        session.out.write(rendered(heads, [row], reading.style_of(session, words)))
+    if not good:
+        session.note(
+            "hint: refetch this voter from the others; gnt-log accept-loss is the last resort"
+        )
+    return Status.SUCCESS if good else Status.FAILURE
+
+
+def replay(session: Session, words: Words) -> int:
+    """Carry out replay; exit status 1 if a digest differs from the master's."""
+    from projections.past import replay as replay_log
+
+    source = _here_or_there(session, words)
+    begin = time.monotonic()
+    projector = replay_log(source)
+    mine = projector.digest()
+    seconds = time.monotonic() - begin
+    session.note(
+        f"{projector.seq} records replayed in {seconds:.2f} s, from the log alone"
+        f" (fold {mine.fold})"
+    )
+    own = {"configuration": mine.configuration, "jobs": mine.jobs, "changes": mine.changes}
+    theirs = _master_digests(session, projector.seq, mine.fold)
+    same = {name: theirs.get(name) == digest for name, digest in own.items()}
+    heads = [
+        Head("projection", "Projection", "text"),
+        Head("replayed", "Replayed", "text"),
+        Head("master", "Master", "text"),
+        Head("same", "Same", "bool"),
+    ]
+    rows = [
+        [
+            (0, name),
+            (0, digest),
+            *([(0, theirs[name]), (0, same[name])] if theirs else [(2, None)] * 2),
+        ]
+        for name, digest in own.items()
+    ]
+    session.out.write(rendered(heads, rows, reading.style_of(session, words)))
+    return Status.FAILURE if theirs and not all(same.values()) else Status.SUCCESS
+
+
+def _master_digests(session: Session, seq: int, fold: str) -> dict[str, str]:
+    """Return the master's digests at that record; none, with a note, if they cannot be compared."""
+    try:
+        reply = session.ask("digest", DigestRequest(seq=seq), DigestReply, timeout_s=120)
+    except (Unreachable, Failure) as silent:
+        session.note(f"nothing to compare with: {silent}")
+        return {}
+    if reply.fold != fold:
+        session.note(f"not comparable: the master folds by version {reply.fold}")
+        return {}
+    return reply.digests
+
+
+def _here_or_there(session: Session, words: Words) -> Source:
+    directory = log_source.directory_of(session, words)
+    return RemoteLog(session) if directory is None else log_source.local_log(directory)
+
+
+def status(session: Session, words: Words) -> int:
+    """Carry out status."""
+    facts: dict[str, Leaf]
+    if words.get("dir"):
+        source = log_source.open_source(session, words)
+        facts = {"Cluster": source.cluster_id, "Head": source.head}
+    else:
+        about = RemoteLog(session).about
+        facts = {
+            "Cluster": about.cluster_id,
+            "Head": about.seq,
+            "Hash": about.hash.hex(),
+            "Leader": about.leader,
+            "Voter": about.voter,
+        }
+    style = reading.style_of(session, words)
+    if style.format == "table":
+        session.out.write(text(facts))
+    else:
+        heads = [Head(name.lower(), name, "text") for name in facts]
+        session.out.write(rendered(heads, [[(0, value) for value in facts.values()]], style))
+    return Status.SUCCESS
+
+
+def accept_loss(session: Session, words: Words) -> int:
+    """Carry out accept-loss, which gives records up for ever: --yes-do-it and a reason needed."""
+    from eventstore.loss import accept_loss as cut
+    from eventstore.loss import find_loss
+
+    directory = log_source.directory_of(session, words)
+    if directory is None:
+        raise BadUsage("there is no log on this machine", hint="--dir names its directory")
+    loss = find_loss(directory)
+    if loss is None:
+        raise Failure("nothing is lost; the log is sound", hint="just start the master daemon")
+    session.note(
+        f"Acknowledged up to record {loss.acknowledged}, sound up to {loss.kept}: {loss.why}"
+    )
+    if not words.flag("yes_do_it"):
+        raise Failure(
+            f"Records {loss.kept + 1} to {loss.acknowledged} would be given up; nothing was done.",
+            hint="refetch this voter from the others if there are any; else give --yes-do-it",
+            status=Status.CONFIRMATION,
+        )
+    reason = words.get("reason")
+    if not reason:
+        raise BadUsage("no reason is given", hint="--reason TEXT; it stands in the log for ever")
+    _, stored = cut(
+        directory,
+        reason=reason,
+        actor=f"operator:{session.operator}",
+        voter=_voter(directory),
+        now_ms=time.time_ns() // 1_000_000,
+    )
+    session.say(
+        f"The log goes on after record {loss.kept}; the loss is record {stored.record.seq}."
+    )
+    return Status.SUCCESS
+
+
+def _voter(directory: Path) -> str:
+    """Return the name of the voter that wrote the log here."""
+    from commands.errors import CommandError
+    from commands.master import config
+
+    try:
+        return config.load(directory.parent).voter
+    except CommandError:
+        try:
+            return log_source.local_log(directory).records(1, 1)[0].record.origin
+        except EventStoreError:
+            return "unknown"

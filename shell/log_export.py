@@ -1,0 +1,45 @@
+"""`gnt-log export`: the log as JSON Lines, for other programs (edge).
+
+One record to a line, in order, always the same text for the same log: for consumption, not for
+verification, which needs the exact bytes.
+"""
+
+from __future__ import annotations
+
+from typing import TextIO
+
+import msgspec
+
+from shell import log_source
+from shell.failure import Failure, Status
+from shell.parsing import Words
+from shell.render.records import as_fields
+from shell.session import Session
+
+
+def run(session: Session, words: Words) -> int:
+    """Carry out export."""
+    source = log_source.open_source(session, words)
+    first, last = words.get("first", 1), words.get("last")
+    path = words.get("output_file")
+    if path is None:
+        _write(session.out, source, first, last)
+        return Status.SUCCESS
+    try:
+        with open(path, "w", encoding="utf-8") as file:
+            count = _write(file, source, first, last)
+    except OSError as failed:
+        raise Failure(
+            f"{path}: {failed.strerror}", hint="give a file that can be written"
+        ) from None
+    session.note(f"{count} records written to {path}")
+    return Status.SUCCESS
+
+
+def _write(stream: TextIO, source: log_source.Source, first: int, last: int | None) -> int:
+    encode = msgspec.json.Encoder().encode
+    count = 0
+    for stored in source.iterate(first, last):
+        stream.write(encode(as_fields(stored)).decode() + "\n")
+        count += 1
+    return count

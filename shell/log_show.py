@@ -1,0 +1,118 @@
+"""`gnt-log tail` and `show`: records for people (edge)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+
+from eventstore.record import Stored
+from shell import log_source, reading
+from shell.failure import BadUsage, Failure, Status
+from shell.log_source import Source
+from shell.parsing import Words
+from shell.render.formats import Head, rendered, to_json, to_yaml
+from shell.render.records import COLUMNS, as_fields, as_row, as_tree
+from shell.render.tree import text
+from shell.session import Session
+
+LINES = 20
+_POLL_S = 0.5
+
+
+def tail(session: Session, words: Words) -> int:
+    """Carry out tail."""
+    source = log_source.open_source(session, words)
+    count = words.get("lines", LINES)
+    last = _last(source, words.args, count)
+    _print(session, words, last, headers=not words.flag("no_headers"))
+    if not words.flag("follow"):
+        return Status.SUCCESS
+    seq = source.head
+    records = _poll(source, seq) if words.get("dir") else _subscribe(session, source, seq)
+    wanted = frozenset(words.args)
+    try:
+        for stored in records:
+            if not wanted or stored.record.stream in wanted:
+                _print(session, words, [stored], headers=False)
+                session.out.flush()
+    except KeyboardInterrupt:
+        return Status.SUCCESS
+    raise AssertionError("a subscription does not end by itself")
+
+
+def show(session: Session, words: Words) -> int:
+    """Carry out show: one record in full, or a stream."""
+    source = log_source.open_source(session, words)
+    wanted = words.args[0]
+    if wanted.isdecimal():
+        found = list(source.records(int(wanted), int(wanted)))
+        if not found:
+            raise Failure(
+                f"there is no record {wanted}", hint=f"the log has records 1 to {source.head}"
+            )
+    else:
+        found = list(source.stream(wanted))
+        if not found:
+            raise Failure(
+                f"there is no stream {wanted}", hint="such as cluster, job/42, node/<uuid>"
+            )
+    form = reading.style_of(session, words).format
+    if form == "json":
+        session.out.write(to_json([as_fields(stored) for stored in found]))
+    elif form == "yaml":
+        session.out.write(to_yaml([as_fields(stored) for stored in found]))
+    elif form == "csv" or not wanted.isdecimal():
+        _print(session, words, found, headers=True)
+    else:
+        session.out.write(text(as_tree(found[0])))
+    return Status.SUCCESS
+
+
+def _last(source: Source, streams: Iterable[str], count: int) -> list[Stored]:
+    """Return the last `count` records of the log, or of some streams, in order."""
+    if count < 0:
+        raise BadUsage("-n: a count cannot be negative", hint="such as -n 100")
+    if not count:
+        return []
+    names = list(streams)
+    if not names:
+        head = source.head
+        return list(source.records(max(1, head - count + 1), head))
+    found = [stored for name in names for stored in list(source.stream(name))[-count:]]
+    return sorted(found, key=lambda stored: stored.record.seq)[-count:]
+
+
+def _print(session: Session, words: Words, records: Iterable[Stored], *, headers: bool) -> None:
+    style = reading.style_of(session, words)
+    if style.format == "json":  # one object to a line, so that it can be followed
+        import msgspec
+
+        for stored in records:
+            session.say(msgspec.json.encode(as_fields(stored)).decode())
+        return
+    heads = [Head(name, title, kind) for name, title, kind in COLUMNS]
+    rows = [as_row(stored) for stored in records]
+    import dataclasses
+
+    session.out.write(rendered(heads, rows, dataclasses.replace(style, headers=headers)))
+
+
+def _poll(source: Source, seq: int) -> Iterator[Stored]:
+    while True:
+        for stored in source.iterate(seq + 1):
+            seq = stored.record.seq
+            yield stored
+        time.sleep(_POLL_S)
+
+
+def _subscribe(session: Session, source: Source, seq: int) -> Iterator[Stored]:
+    from eventstore.following import Log
+    from eventstore.keys import load_curve_keys
+    from eventstore.subscriber import Subscriber
+
+    config = session.config
+    (last,) = source.records(seq, seq)
+    keys = load_curve_keys(config.resolve(config.config.key_file))
+    with Subscriber(session.voters, keys, Log(seq, last.hash)) as subscriber:
+        for delivery in subscriber:
+            yield from delivery.records

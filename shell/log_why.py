@@ -1,0 +1,95 @@
+"""`gnt-log why`: the record that gave a field its value, what led to it, who began it (edge)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from shell import log_source, reading
+from shell.failure import BadUsage, Status
+from shell.log_source import Source
+from shell.moments import parse_moment
+from shell.parsing import Words
+from shell.render.cells import moment_ms, plain
+from shell.render.formats import to_json, to_yaml
+from shell.render.tree import Tree, text
+from shell.session import Session
+
+TABLES = ("instance", "node", "group", "cluster")
+
+
+def run(session: Session, words: Words) -> int:
+    """Carry out why: `why instance web1 memory`, `why cluster mac_prefix`."""
+    from projections.changes import why
+    from projections.past import state_at
+
+    table, name, field = _question(words)
+    source = log_source.open_source(session, words)
+    cluster = state_at(source, None, _seq(session, words, source)).cluster
+    column, key = _column(table, field)
+    found = why(cluster, source, table, name, column)
+    value = found.value.get(key) if key and isinstance(found.value, dict) else found.value
+    change = found.chain[0].record
+    answer: dict[str, Any] = {
+        "object": f"{table} {getattr(cluster.table(table)[found.uuid], 'name', name)}",
+        "field": field if column == field else f"{column} ({field})",
+        "value": "inherited: not set on it" if key and value is None else plain(value),
+        "since record": change.seq,
+        "at": moment_ms(change.unix_ms),
+        "by": found.actor,
+        "job": change.job,
+        "reason": "; ".join(f"{source}: {said}" for source, said, _ in found.reason) or None,
+        "because": [
+            f"record {link.record.seq} {link.record.kind} in {link.record.stream}"
+            for link in found.chain
+        ],
+    }
+    form = reading.style_of(session, words).format
+    if form == "json":
+        session.out.write(to_json(answer))
+    elif form == "yaml":
+        session.out.write(to_yaml(answer))
+    else:
+        tree: Tree = {name: plain(each) if each is None else each for name, each in answer.items()}
+        session.out.write(text(tree))
+    return Status.SUCCESS
+
+
+def _question(words: Words) -> tuple[str, str, str]:
+    table, *rest = words.args
+    if table == "cluster" and len(rest) == 1:
+        return table, "", rest[0]
+    if table in TABLES and len(rest) == 2:
+        return table, rest[0], rest[1]
+    raise BadUsage(
+        "which field of what is not said",
+        hint="such as: why instance web1 memory, why cluster name",
+    )
+
+
+def _column(table: str, field: str) -> tuple[str, str]:
+    """Return the field of the object that holds what is asked for, and the key in it, if any."""
+    from projections.cluster import TABLES as STRUCTS
+    from projections.params import tables
+
+    if field in STRUCTS[table].__struct_fields__:
+        return field, ""
+    aliases = {"pnode": "primary", "status": "admin_state", "os_type": "os"}
+    if field in aliases:
+        return aliases[field], ""
+    name = field.rpartition("/")[2]
+    found = tables()
+    if name == "memory" or name in found.beparams:
+        return "beparams", "maxmem" if name == "memory" else name
+    if name in found.ndparams:
+        return "ndparams", name
+    if any(name in own for own in found.hvparams.values()):
+        return "hvparams", name
+    return field, ""  # unknown; the answer names those there are
+
+
+def _seq(session: Session, words: Words, source: Source) -> int:
+    moment = words.get("at") or session.at
+    if not moment:
+        return source.head
+    wanted = parse_moment(moment)
+    return wanted.seq if wanted.seq is not None else source.seq_at(wanted.time_ms or 0)

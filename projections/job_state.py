@@ -153,7 +153,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     ops: tuple[OpState, ...]
     priority: int = 0
     depends: tuple[tuple[Dependency, ...], ...] = ()
-    met: dict[int, str] = {}  # jobs it depended on that have ended, and how
+    dependencies: tuple[tuple[int, str], ...] = ()  # those that have ended, and how
     reason: tuple[tuple[str, str, int], ...] = ()
     cancel: bool = False
     archived: bool = False
@@ -161,6 +161,11 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     received_ms: int = 0
     serial: int = 0
     version: int = 0
+
+    @property
+    def met(self) -> dict[int, str]:
+        """The jobs it depends on that have ended, and how."""
+        return dict(self.dependencies)
 
     @property
     def status(self) -> str:

@@ -18,8 +18,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import msgspec
-
 from eventstore.record import Record as LogRecord
 from projections import op_folds, step_folds
 from projections.events import jobs as ev
@@ -28,31 +26,13 @@ from projections.job_table import Jobs, Place, job_id_of
 from projections.plans import Reservations
 
 __all__ = [
-    "EndedJob",
     "Job",
     "Jobs",
     "Place",
-    "decode_job",
     "ended_by",
     "fold_jobs",
-    "index_row",
     "reservation_change",
 ]
-
-
-class EndedJob(msgspec.Struct, frozen=True, kw_only=True):
-    """A row for the index: columns to list by, and the whole job (MessagePack of `Job`)."""
-
-    id: int
-    status: str
-    summary: str  # of its opcodes, separated by commas
-    actor: str
-    priority: int
-    received_ms: int
-    started_ms: int
-    ended_ms: int
-    serial: int
-    encoded: bytes
 
 
 def fold_jobs(jobs: Jobs, event: ev.JobEvent, record: LogRecord) -> Jobs:
@@ -65,27 +45,6 @@ def ended_by(before: Jobs, after: Jobs) -> Job | None:
     if before.ended == after.ended:
         return None
     return after.recent[after.endings[after.ended]]
-
-
-def index_row(job: Job) -> EndedJob:
-    """Return an ended job as a row for the index."""
-    return EndedJob(
-        id=job.id,
-        status=job.status,
-        summary=",".join(op.summary for op in job.ops),
-        actor=job.actor,
-        priority=job.priority,
-        received_ms=job.received_ms,
-        started_ms=job.started_ms,
-        ended_ms=job.ended_ms,
-        serial=job.serial,
-        encoded=msgspec.msgpack.encode(job),
-    )
-
-
-def decode_job(encoded: bytes) -> Job:
-    """Return the job of an index row."""
-    return msgspec.msgpack.decode(encoded, type=Job)
 
 
 def reservation_change(

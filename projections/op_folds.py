@@ -54,14 +54,14 @@ def submitted(jobs: Jobs, event: ev.JobSubmitted, record: LogRecord) -> Jobs:
     job_id = job_id_of(record)
     if job_id <= jobs.last_id:
         raise CorruptHistory(f"record {record.seq}: job {job_id} after job {jobs.last_id}")
-    met: dict[int, str] = {}
+    met: list[tuple[int, str]] = []
     dependents = jobs.dependents
     for dependency in {d.job: d for group in event.depends for d in group}.values():
         earlier = jobs.get(dependency.job)
         if earlier is None:
             continue  # ended long ago; the leader looked it up and left only what is satisfied
         if earlier.current is None:
-            met[earlier.id] = earlier.status
+            met.append((earlier.id, earlier.status))
         else:
             dependents = dependents.set(earlier.id, (*dependents.get(earlier.id, ()), job_id))
     job = Job(
@@ -73,7 +73,7 @@ def submitted(jobs: Jobs, event: ev.JobSubmitted, record: LogRecord) -> Jobs:
         ),
         priority=event.priority,
         depends=event.depends,
-        met=met,
+        dependencies=tuple(met),
         reason=event.reason,
         received_ms=record.unix_ms,
         serial=record.seq,
@@ -250,7 +250,7 @@ def _retire(jobs: Jobs, job: Job) -> Jobs:
     for waiter in jobs.dependents.get(job.id, ()):
         dependent = opened.get(waiter)
         if dependent is not None:
-            told = replace(dependent, met={**dependent.met, job.id: status})
+            told = replace(dependent, dependencies=(*dependent.dependencies, (job.id, status)))
             opened = opened.set(waiter, told)
     if job.ops[0].tasks or any(op.plans for op in job.ops):
         ops = tuple(replace(op, plans=(), sent=(), tasks=()) for op in job.ops)

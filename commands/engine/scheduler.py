@@ -63,8 +63,9 @@ def dependencies(job: Job, jobs: Jobs) -> tuple[tuple[int, ...], Problem | None]
     if at is None or at >= len(job.depends):
         return (), None
     waits: list[int] = []
+    met = job.met
     for dependency in job.depends[at]:
-        ended = job.met.get(dependency.job)
+        ended = met.get(dependency.job)
         if ended is None:
             if dependency.job in jobs.open:
                 waits.append(dependency.job)

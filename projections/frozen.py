@@ -8,13 +8,10 @@ of `VERSION` in `state.py`.
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import immutables
 import msgspec
 
+from projections import collector
 from projections.cluster import Cluster, index_again
 from projections.errors import CorruptHistory
 from projections.events.jobs import Lock
@@ -107,7 +104,7 @@ def load_state(encoded: bytes) -> State:
 
     Raises CorruptHistory if they are not such bytes.
     """
-    with _no_collection():
+    with collector.paused():
         try:
             frozen = _decoder.decode(encoded)
         except (msgspec.MsgspecError, ValueError) as error:
@@ -165,16 +162,3 @@ def _jobs(frozen: _Frozen) -> Jobs:
             queues=immutables.Map(frozen.queues),
         ),
     )
-
-
-@contextmanager
-def _no_collection() -> Iterator[None]:
-    """Decode without the cycle collector: it would walk all that was made so far, many times over,
-    and find nothing, because nothing here refers back."""
-    was = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was:
-            gc.enable()

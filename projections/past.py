@@ -20,6 +20,7 @@ import msgspec
 from eventstore.record import Stored
 from eventstore.snapshots import Snapshot
 from eventstore.thinning import EVERY
+from projections import collector
 from projections.digest import Digest
 from projections.errors import CorruptHistory
 from projections.frozen import dump_state, load_state
@@ -134,5 +135,6 @@ def _end_of_batch(history: History, seq: int) -> int:
 
 def _advance(projector: Projector, history: History, last: int) -> None:
     records = history.iterate(projector.seq + 1, last)
-    while step := list(islice(records, _STEP)):
-        projector.apply(step)
+    with collector.paused():
+        while step := list(islice(records, _STEP)):
+            projector.apply(step)

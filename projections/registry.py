@@ -60,6 +60,12 @@ class Registry:
 
         Raises UnknownKind, and CorruptHistory if the bytes are not what the kind says.
         """
+        known = self._known.get(record.kind)
+        if known is not None and known.schema == record.schema:
+            try:  # the way of nearly every record, so it takes no further call
+                return known.decoder.decode(record.data)
+            except msgspec.MsgspecError:
+                pass  # told below, with what is wrong
         return self.decode_data(record.kind, record.schema, record.data, record.seq)
 
     def decode_data(self, kind: str, schema: int, data: msgspec.Raw, seq: int = 0) -> Event | None:

@@ -29,6 +29,7 @@ from eventstore.log_file import LogFile
 from eventstore.log_view import LogView
 from eventstore.record import Stored, chain_hash, genesis_hash
 from eventstore.snapshots import SnapshotStore
+from projections import collector
 from projections.cluster import Cluster
 from projections.configuration import fold_configuration
 from projections.events import configuration as c
@@ -144,8 +145,9 @@ def memory(log: LogView, store: SnapshotStore) -> None:
 
 def replays(log: LogView) -> None:
     """Print how fast the log is read, hashed and decoded, and how fast with folds as well."""
-    bare = _spent(lambda: _read(log))
-    folded = _spent(lambda: _read_and_fold(log))
+    with collector.paused():  # as `past.replay` does
+        bare = _spent(lambda: _read(log))
+        folded = _spent(lambda: _read_and_fold(log))
     rate = log.head / folded
     print(
         f"replay: {log.head / bare:.0f} records/s read, hashed and decoded; {rate:.0f} with folds:"

@@ -1,0 +1,64 @@
+"""How an outcome of the log, or a refusal, goes back to the one who asked (edge)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, assert_never
+
+from commands.errors import UNKNOWN_ENTITY, WRONG_INPUT
+from commands.errors import Refused as OpRefused
+from eventstore.errors import NotLeader, Unreachable
+from eventstore.replica import Committed, Outcome, Refused, Unknown
+from eventstore.server import Handler, ReplyTo, Request
+from eventstore.wire.faults import RemoteError
+from projections.errors import NoSuchObject
+from projections.query.evaluate import UnknownTable
+from projections.query.filters import BadFilter
+
+
+def answer_outcome(reply: ReplyTo, outcome: Outcome, body: Any = None) -> None:
+    """Answer with `body` if the proposal was committed, else with what became of it."""
+    match outcome:
+        case Committed():
+            reply.done(body)
+        case Refused(code="not-leader"):
+            reply.fail(NotLeader(outcome.message, leader=outcome.hint))
+        case Refused():
+            reply.fail(RemoteError(outcome.code, outcome.message, hint=outcome.hint))
+        case Unknown():
+            reply.fail(Unreachable(outcome.message, hint="ask again with the same key"))
+        case _:
+            assert_never(outcome)
+
+
+def guarded(handler: Handler) -> Handler:
+    """Return `handler`, so that what it refuses is an error reply."""
+
+    def answer(request: Request, reply: ReplyTo) -> None:
+        with refusals_as_remote():
+            handler(request, reply)
+
+    return answer
+
+
+@contextmanager
+def refusals_as_remote() -> Iterator[None]:
+    """Raise what the rooms below refuse as the error that crosses the wire."""
+    try:
+        yield
+    except OpRefused as refused:
+        raise RemoteError(refused.code, refused.message, hint=refused.hint) from None
+    except NoSuchObject as missing:
+        raise RemoteError(
+            UNKNOWN_ENTITY, str(missing), hint=nearest_hint(missing), data={"name": missing.name}
+        ) from None
+    except (BadFilter, UnknownTable) as wrong:
+        raise RemoteError(WRONG_INPUT, str(wrong), hint=getattr(wrong, "hint", "")) from None
+
+
+def nearest_hint(missing: NoSuchObject) -> str:
+    """Say which names are most like the one that is not known."""
+    if missing.nearest:
+        return f"nearest: {', '.join(missing.nearest)}"
+    return f"there is no {missing.table} with a name like that"

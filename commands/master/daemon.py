@@ -1,0 +1,194 @@
+"""The master daemon of one voter: the log, the projections, the engine, the sockets (edge).
+
+One thread, one loop. What a committed batch does, in this order:
+
+1. keys: who may connect from now on;
+2. projections: the batch is folded, jobs that ended are noted;
+3. the engine, if this voter leads: what the new state calls for is proposed;
+4. those who wait for a job are told;
+5. (the publisher) it goes out to the subscribers.
+
+At start: the log is opened and checked, the projections come from the nearest snapshot and the
+records after it, then the sockets open, and when this reign's first record is committed there is
+an engine, which goes on with every open job.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+from commands.engine.draws import RandomDraws, SeededDraws
+from commands.engine.engine import Engine
+from commands.master.agents import AgentDesk
+from commands.master.bootstrap import LOG_DIRECTORY, SIGN_KEY, VOTER_KEY
+from commands.master.config import MasterConfig, as_voter
+from commands.master.history import EndedJobs, History, Past
+from commands.master.jobs_desk import JobsDesk
+from commands.master.reads_desk import ReadsDesk
+from commands.master.reign import Reign
+from commands.master.telemetry import Telemetry
+from commands.registry import Registry
+from eventstore.index_reader import IndexReader
+from eventstore.keyring import Keyring
+from eventstore.keys import load_curve_keys, load_sign_keys
+from eventstore.layout import Layout
+from eventstore.log_service import LogService, stamp_of
+from eventstore.log_view import LogView
+from eventstore.publisher import Publisher
+from eventstore.reactor import Reactor
+from eventstore.record import Stored
+from eventstore.replica import Leadership
+from eventstore.server import RequestServer
+from eventstore.single import SingleVoter, open_single
+from eventstore.snapshots import SnapshotStore
+from eventstore.stream_reader import IndexedStreams
+from eventstore.zap import ZapHandler
+from projections.past import resume, snapshot_due, snapshot_of
+from projections.state import FOLD, VERSION, State
+from projections.tables import INDEX_TABLES
+
+_TICK_S = 1.0
+_log = logging.getLogger(__name__)
+
+
+class MasterDaemon:
+    """Wires one voter together. `Reactor.run` makes it go; `close` ends it."""
+
+    def __init__(self, reactor: Reactor, directory: Path, config: MasterConfig) -> None:
+        """Open the log and the sockets.
+
+        Raises LogInUse, NotOurLog, CorruptLog, DiskFull, StorageFailed, BadKeyFile, CannotListen,
+        UnknownKind or CorruptHistory; then nothing serves.
+        """
+        log = directory / LOG_DIRECTORY
+        self._config = config
+        self._replica = _open(reactor, log, directory, config)
+        view = LogView(log)
+        self._index = IndexReader(Layout(log).index)
+        history = History(view, self._replica)
+        self._snapshots = SnapshotStore(
+            Layout(log).snapshots,
+            fold=FOLD,
+            version=VERSION,
+            report=lambda path, why: _log.warning("snapshot %s is not used: %s", path, why),
+        )
+        self._projector = resume(history, self._snapshots)
+        self._snapshot_seq = max(self._snapshots.seqs(), default=0)
+        self._keyring = Keyring(
+            stored.record for stored in history.iterate() if stored.record.kind.startswith("log.")
+        )
+        self._telemetry = Telemetry(lost_after_s=config.lost_after_s, now_s=reactor.now())
+        self._draws = SeededDraws(config.draw_seed) if config.draw_seed else RandomDraws()
+        self._registry = Registry()
+        self._ended = EndedJobs(history)
+        self._reign = Reign(reactor, self._replica, make_engine=self._make_engine)
+        self._jobs = JobsDesk(reactor, self._reign, self._ended, state=self._state)
+        self._replica.on_committed(self._on_committed)
+        self._replica.on_leadership(self._on_leadership)
+        self._agents = self._serve(reactor, directory, Past(history, self._snapshots, self._state))
+        self._stop_ticking = reactor.call_every(_TICK_S, self._tick)
+        reactor.on_close(self._close)
+        reactor.on_close(view.close)
+        reactor.on_close(self._index.close)
+
+    def _state(self) -> State:
+        return self._projector.state
+
+    def _serve(self, reactor: Reactor, directory: Path, past: Past) -> AgentDesk:
+        """Open the sockets. Nobody is let in before the self-test of the handler of keys."""
+        keys = load_curve_keys(directory / VOTER_KEY)
+        zap = ZapHandler(reactor)
+        server = RequestServer(
+            reactor,
+            self._config.requests,
+            keys=keys,
+            keyring=self._keyring,
+            zap=zap,
+            stamp=lambda: stamp_of(self._replica),
+        )
+        Publisher(
+            reactor,
+            self._config.publications,
+            keys=keys,
+            keyring=self._keyring,
+            zap=zap,
+            replica=self._replica,
+            voter=self._config.voter,
+        )
+        streams = IndexedStreams(self._replica, self._index)
+        LogService(self._replica, streams, voter=self._config.voter).register(server)
+        agents = AgentDesk(
+            replica=self._replica,
+            reign=self._reign,
+            telemetry=self._telemetry,
+            state=self._state,
+            voters=(as_voter(self._config, keys.public),),
+        )
+        reads = ReadsDesk(
+            past,
+            self._ended,
+            state=self._state,
+            digest=self._projector.digest,
+            seen=lambda: self._telemetry.seen,
+        )
+        for desk in (agents, reads, self._jobs):
+            desk.register(server)
+        zap.self_test("cairn.requests")
+        return agents
+
+    def _make_engine(self) -> Engine:
+        self._telemetry.reign_began(Reactor.now())
+        state = self._state()
+        return Engine(
+            cluster_id=self._replica.cluster_id,
+            state=state,
+            registry=self._registry,
+            draws=self._draws,
+            look=self._telemetry.look,
+            now_s=Reactor.now(),
+            log_ms=state.unix_ms,
+            history=self._ended,
+            max_running=self._config.max_running_jobs,
+        )
+
+    def _on_committed(self, batch: Sequence[Stored]) -> None:
+        self._keyring.apply(batch)
+        self._ended.ended(self._projector.apply(batch))
+        records = [stored.record for stored in batch]
+        self._reign.on_committed(self._state(), records)
+        self._jobs.on_committed(records)
+        self._snapshot_if_due()
+
+    def _on_leadership(self, leadership: Leadership) -> None:
+        self._reign.on_leadership(leadership)
+
+    def _snapshot_if_due(self) -> None:
+        seq = self._projector.seq
+        if snapshot_due(self._snapshot_seq, seq):
+            self._snapshot_seq = seq
+            digest = self._projector.digest()
+            state = self._projector.state
+            self._snapshots.save_soon(lambda: snapshot_of(state, digest))
+
+    def _tick(self) -> None:
+        if self._reign.leads:
+            self._agents.tick()
+
+    def _close(self) -> None:
+        self._stop_ticking()
+        self._replica.close()
+        self._snapshots.close()
+
+
+def _open(reactor: Reactor, log: Path, directory: Path, config: MasterConfig) -> SingleVoter:
+    return open_single(
+        log,
+        voter=config.voter,
+        post=reactor.call_soon_threadsafe,
+        tables=INDEX_TABLES,
+        sync_delay_s=config.sync_delay_s,
+        ballast_bytes=config.ballast_mib << 20,
+        sign_seed=load_sign_keys(directory / SIGN_KEY).seed,
+    )

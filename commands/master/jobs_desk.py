@@ -1,0 +1,178 @@
+"""What clients ask about jobs: submit, dry run, orders, news (edge).
+
+`wait-job` is a long poll: it is answered when there is news after the serial that the client has
+seen, or with none when its time is over. Those who wait are told after each committed batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from commands import api
+from commands.errors import UNKNOWN_ENTITY
+from commands.errors import Refused as OpRefused
+from commands.master.answers import answer_outcome, guarded
+from commands.master.history import EndedJobs
+from commands.master.reign import Reign
+from eventstore.reactor import Reactor
+from eventstore.record import Record
+from eventstore.server import ReplyTo, Request, RequestServer
+from eventstore.wire.faults import RemoteError
+from projections.job_state import ENDED, STEP_DONE, STEP_SENT, Job, OpState
+from projections.state import State
+
+ORDERS = ("operator", "gateway")
+READERS = ("operator", "gateway", "auditor")
+
+
+class JobsDesk:
+    """Answers clients about jobs."""
+
+    def __init__(
+        self, reactor: Reactor, reign: Reign, ended: EndedJobs, *, state: Callable[[], State]
+    ) -> None:
+        self._reactor = reactor
+        self._reign = reign
+        self._ended = ended
+        self._state = state
+        self._waiting: dict[int, list[tuple[api.WaitJob, ReplyTo]]] = {}
+
+    def register(self, server: RequestServer) -> None:
+        """Serve the kinds about jobs."""
+        server.register("submit", ORDERS, guarded(self._submit))
+        server.register("plan", ORDERS, guarded(self._plan))
+        server.register("job-order", ORDERS, guarded(self._order))
+        server.register("wait-job", READERS, guarded(self._wait))
+
+    def on_committed(self, records: Iterable[Record]) -> None:
+        """Tell those who wait for the jobs that these records are about."""
+        if not self._waiting:
+            return
+        for job in {record.job for record in records if record.job in self._waiting}:
+            assert job is not None
+            self._tell(job)
+
+    # --- orders -------------------------------------------------------------------------------
+
+    def _submit(self, request: Request, reply: ReplyTo) -> None:
+        submit = request.decode(api.Submit)
+        engine = self._reign.engine
+        ticket = self._ticket(reply)
+        try:
+            effects = engine.submit(
+                request.actor, request.role, submit, ticket=ticket, key=request.key
+            )
+        except OpRefused:
+            self._reign.forget(ticket)
+            raise
+        self._reign.carry_out(effects)
+
+    def _plan(self, request: Request, reply: ReplyTo) -> None:
+        wanted = request.decode(api.PlanRequest)
+        as_of = self._state().seq
+        reply.done(self._reign.engine.plan_now(request.role, wanted.op, as_of=as_of))
+
+    def _order(self, request: Request, reply: ReplyTo) -> None:
+        order = request.decode(api.JobOrder)
+        engine = self._reign.engine
+        ticket = self._ticket(reply)
+        try:
+            effects = engine.order(request.actor, order, ticket=ticket)
+        except OpRefused:
+            self._reign.forget(ticket)
+            raise
+        self._reign.carry_out(effects)
+
+    def _ticket(self, reply: ReplyTo) -> int:
+        return self._reign.ticket(lambda outcome, body: answer_outcome(reply, outcome, body))
+
+    # --- news ---------------------------------------------------------------------------------
+
+    def _wait(self, request: Request, reply: ReplyTo) -> None:
+        wanted = request.decode(api.WaitJob)
+        job = self._find(wanted.job)
+        if job.serial > wanted.since or job.current is None or wanted.timeout_s <= 0:
+            reply.done(news_of(job, wanted.since, self._waits_for(job)))
+            return
+        self._waiting.setdefault(wanted.job, []).append((wanted, reply))
+        timer = self._reactor.call_later(wanted.timeout_s, lambda: self._time_over(wanted, reply))
+        reply.on_closed = timer.cancel
+
+    def _find(self, number: int) -> Job:
+        job = self._state().jobs.open.get(number) or self._ended.get(number)
+        if job is None:
+            last = self._state().jobs.last_id
+            hint = f"the last one is {last}" if last else "no job was submitted yet"
+            raise RemoteError(UNKNOWN_ENTITY, f"there is no job {number}", hint=hint)
+        return job
+
+    def _tell(self, number: int) -> None:
+        job = self._find(number)
+        waits_for = self._waits_for(job)
+        for wanted, reply in self._waiting.pop(number):
+            reply.done(news_of(job, wanted.since, waits_for))
+
+    def _time_over(self, wanted: api.WaitJob, reply: ReplyTo) -> None:
+        waiting = self._waiting.get(wanted.job, [])
+        self._waiting[wanted.job] = [each for each in waiting if each[1] is not reply]
+        if not self._waiting[wanted.job]:
+            del self._waiting[wanted.job]
+        if not reply.closed:
+            job = self._find(wanted.job)
+            reply.done(news_of(job, wanted.since, self._waits_for(job)))
+
+    def _waits_for(self, job: Job) -> tuple[str, ...]:
+        """Say in words what an open job waits for."""
+        jobs = self._state().jobs
+        request = jobs.locks.waiting.get(job.id)
+        if request is not None:
+            names = ", ".join(lock.name for lock in request.locks)
+            return tuple(f"job {other} for {names}" for other in jobs.locks.behind(request))
+        at = job.current
+        if at is None or at >= len(job.depends):
+            return ()
+        return tuple(
+            f"job {each.job} to end" for each in job.depends[at] if each.job not in job.met
+        )
+
+
+def news_of(job: Job, since: int, waits_for: tuple[str, ...]) -> api.JobNews:
+    """Return how a job stands, with the lines after the serial `since`."""
+    return api.JobNews(
+        job=job.id,
+        serial=job.serial,
+        status=job.status,
+        ended=job.status in ENDED,
+        ops=tuple(_op_news(op) for op in job.ops),
+        lines=tuple(
+            api.Line(
+                time_ms=line.time_ms,
+                op=line.op,
+                text=line.text,
+                step=line.step,
+                percent=line.percent,
+                eta_s=line.eta_s,
+            )
+            for line in job.lines
+            if line.serial > since
+        ),
+        waits_for=waits_for,
+    )
+
+
+def _op_news(op: OpState) -> api.OpNews:
+    plan = op.plans[-1] if op.plans else None
+    states = plan.steps if plan is not None else ()
+    running = next((at for at, step in enumerate(states) if step.state == STEP_SENT), None)
+    problem = op.problem
+    return api.OpNews(
+        summary=op.summary,
+        status=op.status,
+        code=problem.code if problem else "",
+        message=problem.message if problem else "",
+        hint=problem.hint if problem else "",
+        result=op.result,
+        steps_done=sum(step.state == STEP_DONE for step in states),
+        steps=len(states),
+        step=plan.plan.steps[running].id if plan is not None and running is not None else "",
+    )

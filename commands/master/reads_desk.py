@@ -1,0 +1,113 @@
+"""What clients ask of the projections: rows, names, digests; of any moment (edge)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from commands import api
+from commands.errors import WRONG_INPUT
+from commands.master.answers import guarded
+from commands.master.history import EndedJobs, Past
+from eventstore.server import ReplyTo, Request, RequestServer
+from eventstore.wire.faults import RemoteError
+from nodeagent.calls import NodeStatus
+from projections.cluster import TABLES
+from projections.digest import Digest
+from projections.query.evaluate import answer
+from projections.query.job_fields import JobRow
+from projections.query.table import World
+from projections.state import State, digest_of
+
+READERS = ("operator", "gateway", "auditor")
+_MOST_NAMES = 10_000
+
+
+class ReadsDesk:
+    """Answers clients from the projections."""
+
+    def __init__(
+        self,
+        past: Past,
+        ended: EndedJobs,
+        *,
+        state: Callable[[], State],
+        digest: Callable[[], Digest],
+        seen: Callable[[], Mapping[str, NodeStatus]],
+    ) -> None:
+        self._past = past
+        self._ended = ended
+        self._state = state
+        self._digest = digest
+        self._seen = seen
+
+    def register(self, server: RequestServer) -> None:
+        """Serve the kinds that read."""
+        server.register("query", READERS, guarded(self._query))
+        server.register("names", READERS, guarded(self._names))
+        server.register("digest", READERS, guarded(self._digests))
+
+    def _query(self, request: Request, reply: ReplyTo) -> None:
+        query = request.decode(api.Query)
+        state = self._past.at(query.at)
+        now = state is self._state()
+        world = World(state.cluster, self._seen() if now else None)
+        jobs: list[JobRow] = []
+        if query.what == "job":
+            jobs = self._jobs(query, state, now=now)
+        table = answer(
+            query.what,
+            world,
+            fields=query.fields,
+            names=query.names,
+            where=query.filter,
+            jobs=jobs,
+            locks=state.jobs.locks,
+        )
+        reply.done(
+            api.QueryReply(
+                fields=tuple(
+                    api.Field(name=each.name, title=each.title, kind=each.kind, doc=each.doc)
+                    for each in table.columns
+                ),
+                rows=table.rows,
+                as_of=state.seq,
+                time_ms=state.unix_ms,
+            )
+        )
+
+    def _jobs(self, query: api.Query, state: State, *, now: bool) -> list[JobRow]:
+        """Return the rows of jobs; of a moment of the past, those that were open then."""
+        rows = [JobRow(job) for job in state.jobs.open.values()]
+        if now:
+            rows += self._ended.rows(query.fields, query.names, archived=query.archived)
+        return rows
+
+    def _names(self, request: Request, reply: ReplyTo) -> None:
+        wanted = request.decode(api.Names)
+        if wanted.table not in TABLES:
+            known = ", ".join(TABLES)
+            raise RemoteError(WRONG_INPUT, f"no table {wanted.table!r}", hint=f"one of {known}")
+        names = (
+            name
+            for name in self._state().cluster.names_of(wanted.table)
+            if name.startswith(wanted.prefix)
+        )
+        reply.done(api.NamesReply(names=tuple(sorted(names)[: min(wanted.limit, _MOST_NAMES)])))
+
+    def _digests(self, request: Request, reply: ReplyTo) -> None:
+        seq = request.decode(api.Digest).seq
+        if seq is None or seq >= self._state().seq:
+            digest = self._digest()
+        else:
+            digest = digest_of(self._past.at(api.Moment(seq=seq)))
+        reply.done(
+            api.DigestReply(
+                seq=digest.seq,
+                fold=digest.fold,
+                digests={
+                    "configuration": digest.configuration,
+                    "jobs": digest.jobs,
+                    "changes": digest.changes,
+                },
+            )
+        )

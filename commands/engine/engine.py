@@ -1,8 +1,9 @@
-"""The job engine: committed records in, proposals out (pure: no socket, no thread, no clock).
+"""The job engine: committed records in, proposals out (no socket, no thread, no disk; clocks
+and chance are handed in).
 
     on_committed   the projections have moved on; what they call for is proposed
     on_outcome     what became of a proposal
-    on_tick        the time, on CLOCK_BOOTTIME
+    on_tick        a time has come for which the engine asked
     on_promise     a node refuses older leaders from now on, so tasks may be sent to it
     on_result, on_feedback, submit, order      what the world tells (intake.py)
 
@@ -22,7 +23,7 @@ What keeps a step from being taken twice:
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from commands.api import JobOrder, JobOrderReply, PlanReply, Submit, Submitted
 from commands.engine import intake, scheduler
@@ -69,22 +70,23 @@ class Engine:
         registry: Registry,
         draws: Draws,
         look: Look,
-        now_s: float,
+        boot_s: Callable[[], float],
         log_ms: int,
         history: History | None = None,
         max_running: int = MAX_RUNNING,
     ) -> None:
         """Make an engine over committed state, at the beginning of a reign.
 
-        `look` gives the last status of nodes that were heard; `now_s` is CLOCK_BOOTTIME; `log_ms`
-        is the time of the last record of the log, ms since 1970 UTC. Call `begin` next.
+        `look` gives the last status of nodes that were heard; `boot_s` reads
+        CLOCK_BOOTTIME; `log_ms` is the time of the last record of the log, ms since 1970 UTC. Call
+        `begin` next.
         """
         self._state = state
         self._history: History = history or NoHistory()
         self._max_running = max_running
         self._log_ms = log_ms
         self._promised: set[str] = set()
-        self._timers = Timers(now_s=now_s)
+        self._timers = Timers(boot_s)
         self._context = Context(cluster_id, registry, draws, look, self._timers, self._promised)
         self._candidates = scheduler.Candidates()
         self._running: set[int] = set()
@@ -153,10 +155,11 @@ class Engine:
             self._look_at(self._state.jobs.open[flight.job])
         return self._work()
 
-    def on_tick(self, now_s: float) -> list[Effect]:
-        """Take the time of CLOCK_BOOTTIME; it may come early, late or twice."""
+    def on_tick(self) -> list[Effect]:
+        """It may be time for something; a tick may come early, late or twice."""
         self._woken_s = None
-        due = self._timers.due(now_s)
+        now_s = self._timers.now_s
+        due = self._timers.due()
         due |= {job for job, again_s in self._retries.items() if again_s <= now_s}
         for job_id in sorted(due):
             self._retries.pop(job_id, None)

@@ -1,4 +1,4 @@
-"""How long steps have been under way, on CLOCK_BOOTTIME (pure: it is told the time).
+"""How long steps have been under way, on CLOCK_BOOTTIME (pure but for the clock).
 
 A step's time runs from when this leader saw the record that sent it. So it never runs short within
 a reign, and a suspended machine counts. After a failover the clock of the old leader is gone: what
@@ -12,7 +12,7 @@ leader's politeness, not history: a new leader starts it anew.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from projections.job_state import (
@@ -53,10 +53,16 @@ class Timing(NamedTuple):
 class Timers:
     """When each stage under way began, and what is due. One for each reign."""
 
-    def __init__(self, *, now_s: float) -> None:
-        self.now_s = now_s
+    def __init__(self, boot_s: Callable[[], float]) -> None:
+        """`boot_s` reads CLOCK_BOOTTIME."""
+        self._boot_s = boot_s
         self._began: dict[int, dict[Key, float]] = {}
         self._due: list[tuple[float, int]] = []  # heap of (time, job); may hold what is past
+
+    @property
+    def now_s(self) -> float:
+        """The time on CLOCK_BOOTTIME."""
+        return self._boot_s()
 
     def watch(self, job: Job, *, log_ms: int | None = None) -> None:
         """Note the stages of a committed job that are under way; forget those that are not.
@@ -85,11 +91,11 @@ class Timers:
         start = self._began.get(job, {}).get(key)
         return start is not None and self.now_s >= start + lasts_s
 
-    def due(self, now_s: float) -> set[int]:
-        """Take the time, and return the jobs for which something is over by now."""
-        self.now_s = max(now_s, self.now_s)
+    def due(self) -> set[int]:
+        """Return the jobs for which something has become over since it was asked last."""
         jobs: set[int] = set()
-        while self._due and self._due[0][0] <= self.now_s:
+        now_s = self.now_s
+        while self._due and self._due[0][0] <= now_s:
             jobs.add(heapq.heappop(self._due)[1])
         return jobs
 

@@ -239,7 +239,7 @@ class World:
             registry=self.registry,
             draws=SeededDraws("test", lambda: self.log.clock_ms),
             look=self._look,
-            now_s=self.now_s,
+            boot_s=lambda: self.now_s,
             log_ms=self.state.unix_ms,
             max_running=self.max_running,
         )
@@ -341,7 +341,7 @@ class World:
         """Time passes for all clocks, and the leader is woken."""
         self.now_s += seconds
         self.log.clock_ms += int(seconds * 1000)
-        self.carry_out(self.boss.on_tick(self.now_s))
+        self.carry_out(self.boss.on_tick())
 
     def settle(self, *, fail: Callable[[TaskOrder], bool] = lambda order: False) -> None:
         """Let everything run to where only time, a person or a lame node can move it on."""

@@ -1,0 +1,52 @@
+"""The page about exploring the log shows nothing that was not tried."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.eventstore.storage_lab import Lab, fill
+
+PAGE = Path(__file__).parents[2] / "docs" / "exploring-the-log.md"
+BLOCKS = re.findall(r"```sh\n(.*?)```", PAGE.read_text(), re.DOTALL)
+NEEDS_SHELL = shutil.which("sqlite3") is None
+
+
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    lab = Lab(tmp_path_factory.mktemp("explored") / "log")
+    fill(lab, 30)
+    return lab.directory
+
+
+@pytest.mark.acceptance
+@pytest.mark.parametrize("block", BLOCKS, ids=lambda block: block.split("\n")[0][:40])
+def test_every_command_of_the_page_runs_and_answers(directory: Path, block: str) -> None:
+    """Each block, as it stands, exits with 0, prints something and changes nothing."""
+    if NEEDS_SHELL and "sqlite3 -" in block:
+        pytest.skip("the sqlite3 shell is not installed")
+    before = (directory / "log.sqlite").read_bytes()
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", block],
+        env={**os.environ, "LOG": str(directory), "PATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip()
+    assert not done.stderr
+    assert (directory / "log.sqlite").read_bytes() == before
+
+
+def test_the_page_has_commands_to_try() -> None:
+    """If the pattern found nothing, the test above would pass without a reason."""
+    assert len(BLOCKS) >= 15

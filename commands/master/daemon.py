@@ -147,7 +147,7 @@ class MasterDaemon:
             registry=self._registry,
             draws=self._draws,
             look=self._telemetry.look,
-            now_s=Reactor.now(),
+            boot_s=Reactor.now,
             log_ms=state.unix_ms,
             history=self._ended,
             max_running=self._config.max_running_jobs,

@@ -112,4 +112,4 @@ class Reign:
 
     def _tick(self) -> None:
         if self._engine is not None:
-            self.carry_out(self._engine.on_tick(self._reactor.now()))
+            self.carry_out(self._engine.on_tick())

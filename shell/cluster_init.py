@@ -23,7 +23,8 @@ from projections.objects import ClusterInfo, Params
 from shell import config
 from shell.failure import Failure, Status
 from shell.node_add import TICKET, lay_down
-from shell.orders import CLIENT, need
+from shell.order_table import CLIENT
+from shell.orders import need
 from shell.parsing import Words
 from shell.session import Session
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 
 from shell.failure import BadUsage
-from shell.orders import CLIENT, opcode_of
+from shell.order_table import CLIENT
+from shell.orders import opcode_of
 from shell.parameters import move_backend
 from shell.parsing import Words
 from shell.session import Session

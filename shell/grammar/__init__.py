@@ -12,6 +12,7 @@ from pathlib import Path
 
 import msgspec
 
+DESCRIPTIONS = Path(__file__).with_name("descriptions.json")
 TOOLS = ("gnt-cluster", "gnt-group", "gnt-instance", "gnt-job", "gnt-log", "gnt-node")
 
 
@@ -90,3 +91,9 @@ def load(tool: str) -> Tool:
     """Return the words of a tool."""
     path = Path(__file__).with_name(f"{tool}.json")
     return msgspec.json.decode(path.read_bytes(), type=Tool)
+
+
+@cache
+def descriptions() -> dict[str, dict[str, str]]:
+    """Return what the fields of each opcode say of themselves (`shell/manual_writer.py`)."""
+    return msgspec.json.decode(DESCRIPTIONS.read_bytes(), type=dict[str, dict[str, str]])

@@ -147,7 +147,7 @@ def node(row: Row) -> Tree:
         "master_capable": row["master_capable"],
         "vm_capable": row["vm_capable"],
         "joined": row["joined"],
-        "heard of": not row["lost"],
+        "reachable": not row["lost"],
         "group": row["group"],
     }
     if row["vm_capable"]:

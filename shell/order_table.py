@@ -1,0 +1,89 @@
+"""Which opcode a command is, and which option is which of its fields (pure, light to import).
+
+An option whose name is the field's needs no entry. Nothing is filled in here: what was not typed
+is the opcode's default.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+# Options that are the client's own business, whatever the command is.
+CLIENT = frozenset(
+    {"at", "debug", "dry_run", "format", "print_jobid", "priority", "reason", "submit_only"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """An opcode and where its fields come from: positional words, renamed options."""
+
+    opcode: str
+    args: tuple[str, ...] = ()
+    fields: dict[str, str] = field(default_factory=dict)  # dest -> field
+    client: frozenset[str] = frozenset()  # dests that this command answers to by itself
+    pairs: frozenset[str] = frozenset()  # dests that are lists of (name, values): a map
+
+
+_HV_STATE = frozenset({"hv_state", "disk_state", "diskparams"})
+
+ORDERS: dict[tuple[str, str], Order] = {
+    ("gnt-cluster", "destroy"): Order("OP_CLUSTER_DESTROY", client=frozenset({"yes_do_it"})),
+    ("gnt-cluster", "modify"): Order("OP_CLUSTER_SET_PARAMS", pairs=_HV_STATE | {"hvparams"}),
+    ("gnt-cluster", "verify"): Order(
+        "OP_CLUSTER_VERIFY",
+        fields={"nodegroup": "group_name", "simulate_errors": "debug_simulate_errors"},
+        client=frozenset({"skip_nplusone_mem", "skip_hvparam_assessment"}),
+    ),
+    ("gnt-node", "add"): Order(
+        "OP_NODE_ADD", ("node_name",), {"nodegroup": "group"},
+        client=frozenset({"ticket_file", "verbose"}), pairs=_HV_STATE,
+    ),
+    ("gnt-node", "remove"): Order("OP_NODE_REMOVE", ("node_name",)),
+    ("gnt-node", "modify"): Order(
+        "OP_NODE_SET_PARAMS", ("node_name",), {"node_powered": "powered"}, pairs=_HV_STATE
+    ),
+    ("gnt-group", "add"): Order("OP_GROUP_ADD", ("group_name",), pairs=_HV_STATE),
+    ("gnt-group", "remove"): Order("OP_GROUP_REMOVE", ("group_name",)),
+    ("gnt-group", "rename"): Order("OP_GROUP_RENAME", ("group_name", "new_name")),
+    ("gnt-group", "modify"): Order("OP_GROUP_SET_PARAMS", ("group_name",), pairs=_HV_STATE),
+    ("gnt-instance", "remove"): Order(
+        "OP_INSTANCE_REMOVE", ("instance_name",), client=frozenset({"force"})
+    ),
+    ("gnt-instance", "startup"): Order(
+        "OP_INSTANCE_STARTUP", fields={"ignore_offline": "ignore_offline_nodes"}
+    ),
+    ("gnt-instance", "shutdown"): Order(
+        "OP_INSTANCE_SHUTDOWN", fields={"ignore_offline": "ignore_offline_nodes"}
+    ),
+    ("gnt-instance", "reboot"): Order("OP_INSTANCE_REBOOT"),
+    ("gnt-instance", "failover"): Order(
+        "OP_INSTANCE_FAILOVER", ("instance_name",), {"dst_node": "target_node"},
+        client=frozenset({"force"}),
+    ),
+    ("gnt-instance", "migrate"): Order(
+        "OP_INSTANCE_MIGRATE", ("instance_name",),
+        {"dst_node": "target_node", "allow_runtime_chgs": "allow_runtime_changes",
+         "migration_mode": "mode"},
+        client=frozenset({"force"}),
+    ),
+    ("gnt-instance", "replace-disks"): Order("OP_INSTANCE_REPLACE_DISKS", ("instance_name",)),
+    ("gnt-instance", "activate-disks"): Order("OP_INSTANCE_ACTIVATE_DISKS", ("instance_name",)),
+    ("gnt-instance", "deactivate-disks"): Order(
+        "OP_INSTANCE_DEACTIVATE_DISKS", ("instance_name",)
+    ),
+    ("gnt-instance", "grow-disk"): Order(
+        "OP_INSTANCE_GROW_DISK", ("instance_name", "disk", "amount")
+    ),
+    ("gnt-instance", "rename"): Order("OP_INSTANCE_RENAME", ("instance_name", "new_name")),
+    ("gnt-instance", "add"): Order(
+        "OP_INSTANCE_CREATE", ("instance_name",),
+        {"os": "os_type", "nodegroup": "group_name"},
+        client=frozenset({"node", "sd_size", "no_nics"}),
+    ),
+    ("gnt-instance", "modify"): Order(
+        "OP_INSTANCE_SET_PARAMS", ("instance_name",),
+        {"os": "os_name", "node": "remote_node", "new_primary_node": "pnode"},
+        client=frozenset({"offline_inst", "online_inst"}),
+    ),
+}  # fmt: skip

@@ -2,11 +2,15 @@
 
 Only what is not derived is written; names, indexes and what was touched are made anew. The bytes
 are a cache of one version of the fold: another version does not read them, it folds the log again.
-So nothing here need be compatible with anything, and a change of any struct in a state is a change
-of `VERSION` in `state.py`.
+So nothing here need be compatible with anything. The bytes begin with a hash of the types in them,
+so that a struct that changed is noticed even if nobody thought of `VERSION` in `state.py`.
 """
 
 from __future__ import annotations
+
+import hashlib
+import re
+from functools import cache
 
 import immutables
 import msgspec
@@ -68,7 +72,7 @@ def dump_state(state: State) -> bytes:
     groups = tuple(cluster.groups.values())
     nodes = tuple(cluster.nodes.values())
     instances = tuple(cluster.instances.values())
-    return _encode(
+    return _shape() + _encode(
         _Frozen(
             seq=state.seq,
             hash=state.hash,
@@ -104,9 +108,12 @@ def load_state(encoded: bytes) -> State:
 
     Raises CorruptHistory if they are not such bytes.
     """
+    shape = _shape()
+    if encoded[: len(shape)] != shape:
+        raise CorruptHistory("a state of other types than this version has")
     with collector.paused():
         try:
-            frozen = _decoder.decode(encoded)
+            frozen = _decoder.decode(memoryview(encoded)[len(shape) :])
         except (msgspec.MsgspecError, ValueError) as error:
             raise CorruptHistory(f"not a state of this version: {error}") from error
         return State(
@@ -162,3 +169,11 @@ def _jobs(frozen: _Frozen) -> Jobs:
             queues=immutables.Map(frozen.queues),
         ),
     )
+
+
+@cache
+def _shape() -> bytes:
+    """Return a hash of all the types that a state is made of, the same in every process."""
+    told = repr(msgspec.inspect.type_info(_Frozen))
+    without_addresses = re.sub(r" at 0x[0-9a-f]+", "", told)
+    return hashlib.sha256(without_addresses.encode()).digest()[:8]

@@ -87,9 +87,9 @@ def resume(history: History, snapshots: Snapshots) -> Projector:
     """
     head = history.head
     snapshot = snapshots.nearest(head, _hash_at(history))
-    state = None
-    if snapshot is not None:
-        state = _sound(snapshot)
+    state = None if snapshot is None else _loaded(snapshot)
+    if state is not None and snapshot is not None and _digest_bytes(state) != snapshot.digest:
+        state = None
     projector = Projector(state)
     _advance(projector, history, head)
     return projector
@@ -107,15 +107,18 @@ def snapshot_of(state: State, digest: Digest) -> Snapshot:
 
 def _nearest(history: History, snapshots: Snapshots | None, seq: int) -> State | None:
     snapshot = snapshots.nearest(seq, _hash_at(history)) if snapshots is not None else None
-    return None if snapshot is None else load_state(snapshot.state)
+    return None if snapshot is None else _loaded(snapshot)
 
 
-def _sound(snapshot: Snapshot) -> State | None:
+def _loaded(snapshot: Snapshot) -> State | None:
     try:
-        state = load_state(snapshot.state)
-    except CorruptHistory:  # its CRC is right: it was made by another version of these structs
+        return load_state(snapshot.state)
+    except CorruptHistory:  # its CRC is right: another version of the structs made it
         return None
-    return state if msgspec.msgpack.encode(digest_of(state)) == snapshot.digest else None
+
+
+def _digest_bytes(state: State) -> bytes:
+    return msgspec.msgpack.encode(digest_of(state))
 
 
 def _hash_at(history: History) -> Callable[[int], bytes | None]:

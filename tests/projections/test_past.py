@@ -109,8 +109,17 @@ def test_a_snapshot_that_does_not_have_its_digest_is_not_used(
     store = snapshots(tmp_path)
     store.save(honest._replace(state=snapshot_of(wrong, digest_of(wrong)).state))
     assert resume(log, store).digest() == replay(log).digest()
-    store.save(honest._replace(state=b"\x93\x01\x02\x03"))
+
+
+def test_a_snapshot_of_other_structs_is_not_used(
+    log: LogView, story: Story, tmp_path: Path
+) -> None:
+    """Bytes that another version made are passed over; the log gives the state."""
+    honest = snapshot_at(story, 40)
+    store = snapshots(tmp_path)
+    store.save(honest._replace(state=b"\0" * 8 + honest.state[8:]))
     assert resume(log, store).digest() == replay(log).digest()
+    assert plain(state_at(log, store, 45)) == plain(state_at(log, None, 45))
 
 
 def test_a_snapshot_is_due_when_the_tail_has_grown() -> None:

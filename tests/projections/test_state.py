@@ -170,7 +170,8 @@ def test_an_older_state_is_untouched_by_what_follows() -> None:
 def test_bytes_that_are_no_state_are_refused() -> None:
     """Loading never gives half a state."""
     encoded = dump_state(State())
-    for broken in (b"", encoded[:-1], b"\x93\x01\x02\x03", b"\xc0"):
+    assert plain(load_state(encoded)) == plain(State())
+    for broken in (b"", encoded[:-1], b"\0" + encoded[1:], encoded[:8], encoded[:8] + b"\xc0"):
         with pytest.raises(CorruptHistory):
             load_state(broken)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import typing
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -24,7 +25,13 @@ AnyHandler = Handler[Any]
 
 MODULES: Mapping[str, str] = {
     "OP_INSTANCE_CREATE": "commands.instance_ops.create",
+    "OP_INSTANCE_FAILOVER": "commands.instance_ops.failover",
+    "OP_INSTANCE_MIGRATE": "commands.instance_ops.migrate",
+    "OP_INSTANCE_REBOOT": "commands.instance_ops.reboot",
+    "OP_INSTANCE_REMOVE": "commands.instance_ops.remove",
     "OP_INSTANCE_REPLACE_DISKS": "commands.instance_ops.replace_disks",
+    "OP_INSTANCE_SHUTDOWN": "commands.instance_ops.shutdown",
+    "OP_INSTANCE_STARTUP": "commands.instance_ops.startup",
     "OP_NODE_ADD": "commands.node_ops.add",
     "OP_TEST_DELAY": "commands.debug_ops.delay",
 }
@@ -125,5 +132,8 @@ def accepted(opcode: type[Opcode]) -> str:
 
 
 def _described(field: msgspec.structs.FieldInfo) -> str:
-    kind = getattr(field.type, "__name__", str(field.type))
+    plain = field.type
+    while (origin := typing.get_origin(plain)) is typing.Annotated:
+        plain = typing.get_args(plain)[0]
+    kind = plain.__name__ if origin is None and isinstance(plain, type) else str(plain)
     return f"{field.name} ({kind}{'' if field.required else ', optional'})"

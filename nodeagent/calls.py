@@ -16,6 +16,7 @@ Any call may end in `Failure`; its `code` says what kind:
     wrong_state            the thing exists, but as something else (another size or owner)
     unknown_entity         what should exist does not
     timeout                not done in time; the agent stopped it and says what may be left
+    stopped                withdrawn while it ran, or its agent died: it may be half done; undo it
     stale                  the delivery's epoch is below what this agent has promised
 """
 
@@ -376,7 +377,7 @@ class InstanceSeen(msgspec.Struct, frozen=True, array_like=True):
 
     uuid: str
     name: str
-    state: str  # running, paused, stopped, crashed
+    state: str  # running, paused, stopped, crashed, user-down (its own user shut it down)
     memory_mib: int
     vcpus: int
     generation: int
@@ -504,11 +505,12 @@ class PromiseReply(Message, frozen=True):
 
 
 class TaskResult(Message, frozen=True):
-    """What came of a task: exactly one of done, failed, withdrawn, running (the answer to a
-    withdrawal that comes too late to stop it; the end follows). May be repeated."""
+    """What came of a task: it failed, was withdrawn before it ran, still runs (the answer to a
+    withdrawal that comes too late to stop it; the end follows), or else is done, with a result.
+    May be repeated."""
 
     task: str
-    done: msgspec.Raw | None = None
+    done: msgspec.Raw = msgspec.Raw(b"\xc0")  # not `| None`: msgspec would only take nil
     failed: Failure | None = None
     withdrawn: bool = False
     running: bool = False

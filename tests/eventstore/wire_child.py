@@ -1,4 +1,6 @@
-"""A voter over a log in memory, as a process: prints where it listens, answers `who`, never ends.
+"""A voter over a log in memory, as a process: prints where it listens, and never ends.
+
+It answers `who` with its name, `hang` never, and `commit` by committing that many records.
 
 python -m tests.eventstore.wire_child NAME ADMITTED_CURVE_KEY
 """
@@ -11,6 +13,7 @@ import msgspec
 
 from eventstore.events import STREAM, KeyAdmitted
 from eventstore.reactor import Reactor
+from eventstore.server import ReplyTo, Request
 from eventstore.zap import ZapHandler
 from tests.eventstore.wire_voter import WireVoter
 
@@ -23,8 +26,15 @@ def main() -> None:
     voter.replica.append_event(
         STREAM, KeyAdmitted(name="operator:a", role="operator", curve_key=admitted)
     )
+
+    def commit(asked: Request, reply: ReplyTo) -> None:
+        for n in range(asked.decode(int)):
+            voter.replica.append(f"job/{n % 3}", f"node/{n % 5}")
+        reply.done()
+
     voter.server.register("who", ("operator",), lambda _asked, reply: reply.done(name))
     voter.server.register("hang", ("operator",), lambda _asked, _reply: None)
+    voter.server.register("commit", ("operator",), commit)
     print(msgspec.json.encode(voter.voter).decode(), flush=True)
     reactor.run()
 

@@ -9,14 +9,14 @@ journal, all in one commit, then the rest. No socket, no clock, no thread, no di
     waiting ---- withdrawn ------------------------> ended          Ended(withdrawn), Send
     running ---- withdrawn ------------------------> running        Stop, Send(running)
 
-**Vouching.** A task may start only if the leader whose epoch was promised vouches for its place in
-the stream: by its answer to the promise, which says at which version the stream stands, or by a
-delivery in that epoch after that answer. Hence:
+**Vouching.** The leader whose epoch was promised answers the promise with the version at which the
+stream stands. Nothing starts before that answer, nor before the stream is read up to that version;
+then what starts is what that version covers, or what was delivered in that epoch. Hence:
 
 - a delivery of a deposed leader starts nothing; its records are committed all the same, are kept,
-  and start when the new leader's answer covers them;
-- everything up to the version of the answer is read before anything starts, so a task whose end is
-  in the log is never run again, however much of the journal was lost or left unwritten.
+  and start when the new leader covers them;
+- a task whose end is in the log is never run again, however much of the journal was lost or left
+  unwritten, because its end is read before anything starts.
 
 **Accepted without a result** (the agent died): the task may have had any part of its effect. It is
 simply made again, as calls state wanted results; if it is withdrawn before that, it has *failed*,
@@ -91,6 +91,7 @@ class Core:
         self.results = {ended.result.task: ended.result for ended in remembered.ended}
         self._limit = limit
         self._vouched = 0  # the stream up to here is known good in the promised epoch
+        self._stands_at = 0  # the version in the leader's answer
         self._answered = False  # the promise of this epoch, to this process
         self._asking = False  # a promise is on its way
         self._again = {found.order.task: found for found in remembered.accepted}
@@ -161,6 +162,7 @@ class Core:
         if epoch != self.promised:
             return []  # an answer of an earlier time
         self._answered, self._asking = True, False
+        self._stands_at = version
         self._vouched = max(self._vouched, version)
         resent: list[Effect] = [Send(result) for result in self.results.values()]
         return resent + self._go_on()
@@ -169,7 +171,7 @@ class Core:
         """The next record of the node's stream, sent by a voter in `epoch`."""
         effects = self.on_epoch(epoch) if leads else []
         self.seen = max(self.seen, record.version)
-        if self._answered and leads and epoch == self.promised:
+        if leads and epoch == self.promised:
             self._vouched = max(self._vouched, record.version)
         effects += self._take(record)
         return effects + self._go_on()
@@ -227,7 +229,7 @@ class Core:
 
     def _go_on(self) -> list[Effect]:
         effects: list[Effect] = []
-        if not self._answered:
+        if not self._answered or self.seen < self._stands_at:
             return effects
         for task, version in list(self._withdrawals.items()):
             if version <= self._vouched:

@@ -6,6 +6,7 @@ to be one more of them.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -15,7 +16,7 @@ from tools.htools.options import BadValue, Choices, real
 
 if TYPE_CHECKING:
     from commands.placement.frame import Load, Settings
-    from commands.placement.model import Cluster
+    from commands.placement.model import Cluster, Instance
     from commands.placement.state import Placement
 
 
@@ -130,15 +131,15 @@ class Loaded:
         return name[: len(name) - self.alias_cut] if self.alias_cut else name
 
 
-def load(choices: Choices) -> Loaded:
-    """Read the cluster and build its placement. Raises HtoolsError."""
+def load(choices: Choices, extra: Sequence[Instance] = ()) -> Loaded:
+    """Read the cluster and build its placement; see `place`. Raises HtoolsError."""
     chosen = source(choices)
     loads = _dynamic_loads(choices)
     try:
         cluster = chosen.load()
     except DataError as problem:
         raise HtoolsError(f"failed to load data, aborting: {problem}") from problem
-    return place(cluster, choices, loads)
+    return place(cluster, choices, loads, extra)
 
 
 def place(cluster: Cluster, choices: Choices, loads: dict[str, Load] | None = None) -> Loaded:
@@ -159,7 +160,7 @@ def place(cluster: Cluster, choices: Choices, loads: dict[str, Load] | None = No
         min_disk=choices.min_disk,
         static_node_memory=choices.static_kvm_memory,
     )
-    frame = build_frame(cluster, settings)
+    frame = build_frame(cluster, settings, extra=extra)
     placement = Placement(frame)
     domain = common_domain(node_names + instance_names)
     return Loaded(

@@ -167,6 +167,8 @@ class RequestServer:
 
     def send(self, reply: ReplyTo, status: int, body: Any) -> None:
         """Send one reply, or forget the client if it is gone or does not read."""
+        if self._socket.closed:
+            return  # a proposal became committed while the daemon ends; the client asks elsewhere
         frame = self._frame(reply.id, status, body)
         if len(frame) > frames.MAX_REPLY_BYTES:
             too_large = TooLarge(f"the answer has {len(frame)} bytes", hint="ask for less at once")

@@ -245,6 +245,44 @@ def test_a_client_that_is_gone_is_forgotten(voter: WireVoter, reactor: Reactor) 
     assert closed == [True]
 
 
+def test_an_answer_after_the_end_is_dropped(voter: WireVoter, reactor: Reactor) -> None:
+    """A reply that is given once the server is closed harms nobody."""
+    waiting: list[ReplyTo] = []
+    voter.server.register("later", EVERYONE, lambda _asked, reply: waiting.append(reply))
+    voter.async_client().call("later", timeout_s=9, on_answer=unexpected, on_error=unexpected)
+    assert reactor.run_until(lambda: bool(waiting), timeout_s=10)
+    voter.close()
+    waiting[0].part("too late")
+    waiting[0].done("too late")
+    assert waiting[0].closed
+
+
+def test_an_answer_beyond_the_limit_is_an_error_not_a_lost_connection(voter: WireVoter) -> None:
+    """A handler whose answer is too large has the client told so; the next request is served."""
+    huge = b"x" * (frames.MAX_REPLY_BYTES + 1)
+    voter.server.register("huge", EVERYONE, lambda _asked, reply: reply.done(huge))
+    client = voter.client()
+    with pytest.raises(TooLarge) as refused:
+        client.call("huge")
+    assert refused.value.hint
+    assert client.call("echo", 1).decode(int) == 1
+
+
+def test_a_key_may_not_hoard_open_requests(
+    voter: WireVoter, reactor: Reactor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beyond the limit of open requests a key is told `busy`; another key is served."""
+    monkeypatch.setattr("eventstore.server._MAX_OPEN", 3)
+    voter.server.register("later", EVERYONE, lambda _asked, _reply: None)
+    hoarder = voter.async_client()
+    errors: list[EventStoreError] = []
+    for _ in range(4):
+        hoarder.call("later", timeout_s=60, on_answer=unexpected, on_error=errors.append)
+    assert reactor.run_until(lambda: bool(errors), timeout_s=10)
+    assert [getattr(error, "code", "") for error in errors] == ["busy"]
+    assert voter.client().call("echo", 1).decode(int) == 1
+
+
 def test_a_stolen_routing_id_gets_no_replies(voter: WireVoter, reactor: Reactor) -> None:
     """A connection that claims the routing id of another gets none of its replies."""
     waiting: list[ReplyTo] = []

@@ -1,0 +1,124 @@
+"""Where the files of a lab lie, and what it consists of (pure but for its settings file).
+
+<dir>/lab.json            `Lab`: its nodes and ports
+<dir>/client.json         settings of the `gnt-*` commands; CAIRN_CONFIG names it
+<dir>/operator.key        the key of whoever uses the lab
+<dir>/master/             the master daemon's directory
+<dir>/agents/<node>/      each agent's directory, where its ticket is laid down
+<dir>/nodes/              the simulated machines (nodeagent/simulated/lab.py)
+<dir>/log/<daemon>.out    what a daemon printed
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from commands.errors import CommandError
+
+MASTER = "master"
+
+
+class LabError(CommandError):
+    """What was asked of the lab cannot be done; the message says what can."""
+
+
+class Lab(msgspec.Struct, frozen=True, kw_only=True):
+    """The settings of one lab."""
+
+    nodes: tuple[str, ...]  # the first one is to be the master
+    requests_port: int
+    publications_port: int
+
+
+@dataclass(frozen=True, slots=True)
+class LabLayout:
+    """The paths of a lab. `directory` is absolute."""
+
+    directory: Path
+
+    @property
+    def settings(self) -> Path:
+        """What the lab consists of."""
+        return self.directory / "lab.json"
+
+    @property
+    def client(self) -> Path:
+        """The settings of the commands."""
+        return self.directory / "client.json"
+
+    @property
+    def operator_key(self) -> Path:
+        """The key of whoever uses the lab."""
+        return self.directory / "operator.key"
+
+    @property
+    def master(self) -> Path:
+        """The master daemon's directory."""
+        return self.directory / "master"
+
+    @property
+    def agents(self) -> Path:
+        """The directories of the agents."""
+        return self.directory / "agents"
+
+    @property
+    def machines(self) -> Path:
+        """The simulated machines."""
+        return self.directory / "nodes"
+
+    @property
+    def output(self) -> Path:
+        """What the daemons printed."""
+        return self.directory / "log"
+
+    def agent(self, node: str) -> Path:
+        """The directory of a node's agent."""
+        return self.agents / node
+
+    def home(self, daemon: str) -> Path:
+        """The directory of `master`, or of a node's agent."""
+        return self.master if daemon == MASTER else self.agent(daemon)
+
+    def pid_file(self, daemon: str) -> Path:
+        """Where a daemon writes its pid."""
+        return self.home(daemon) / ("master.pid" if daemon == MASTER else "agent.pid")
+
+    def output_of(self, daemon: str) -> Path:
+        """What that daemon printed."""
+        return self.output / f"{daemon}.out"
+
+    def load(self) -> Lab:
+        """Read the settings. Raises LabError if there is no lab here."""
+        try:
+            return msgspec.json.decode(self.settings.read_bytes(), type=Lab)
+        except FileNotFoundError:
+            told = f"there is no lab in {self.directory}: cairn lab up --dir {self.directory}"
+            raise LabError(told) from None
+        except msgspec.MsgspecError as malformed:
+            raise LabError(f"{self.settings}: {malformed}") from None
+
+    def save(self, lab: Lab) -> None:
+        """Make the directories, for their owner alone, and write the settings."""
+        for directory in (self.directory, self.agents, self.machines, self.output):
+            directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.settings.write_bytes(_pretty(lab))
+
+    def write(self, path: Path, settings: msgspec.Struct) -> None:
+        """Write a settings file."""
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        path.write_bytes(_pretty(settings))
+
+
+def default_directory() -> Path:
+    """Return where the lab of this user is unless it is said otherwise."""
+    if named := os.environ.get("CAIRN_LAB"):
+        return Path(named)
+    return Path(os.environ.get("XDG_STATE_HOME") or "~/.local/state").expanduser() / "cairn-lab"
+
+
+def _pretty(settings: msgspec.Struct) -> bytes:
+    return msgspec.json.format(msgspec.json.encode(settings), indent=2) + b"\n"

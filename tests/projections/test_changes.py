@@ -42,6 +42,8 @@ def test_the_chain_leads_from_the_change_to_what_was_submitted(told: Told) -> No
     assert change.event == c.InstanceStateSet(
         instance=cluster.instance("a").uuid, admin_state="down"
     )
+    assert answer.chain[-1].record.cause is None
+    assert len(answer.chain) == change.record.seq  # in this story each record led to the next
     for link, before in zip(answer.chain, answer.chain[1:], strict=False):
         assert link.record.cause == before.record.seq
     assert answer.value == "down"

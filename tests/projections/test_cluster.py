@@ -59,8 +59,10 @@ def test_put_then_drop_leaves_no_trace() -> None:
 
 def test_only_the_fields_that_differ_are_marked() -> None:
     """Each field bears the seq of the record that last changed it, and no other does."""
-    cluster = two_nodes().put("instance", "i", mirrored(), 3)
-    now = replace(cluster.instance("i"), admin_state="up", tags=())
+    before = replace(mirrored(), beparams={"maxmem": 1024})
+    cluster = two_nodes().put("instance", "i", before, 3)
+    same = {"maxmem": 1024}  # equal, though not the same object
+    now = replace(cluster.instance("i"), admin_state="up", beparams=same)
     marks = cluster.put("instance", "i", now, 9).changed["instance", "i"]
     by_field = dict(zip(Instance.__struct_fields__, marks, strict=True))
     assert by_field.pop("admin_state") == 9

@@ -82,6 +82,19 @@ def configuration(digest: Digest) -> tuple[str, str]:
     return digest.configuration, digest.changes
 
 
+def test_digests_follow_over_more_records_than_are_gathered_at_once() -> None:
+    """What was touched is taken over now and then while a long log is folded; nothing is lost."""
+    story = Story()
+    story.found(3)
+    for number in range(150):
+        story.create(f"i{number}", primary=story.nodes[0], secondary=story.nodes[number % 2 + 1])
+    projector = Projector()
+    for at in range(0, len(story.log.records), 100):
+        projector.apply(story.log.records[at : at + 100])
+    assert projector.seq > 3000
+    assert projector.digest() == digest_of(projector.state)
+
+
 def test_a_batch_that_contradicts_is_not_folded_at_all() -> None:
     """The state after the error is the state before the batch."""
     story = Story()

@@ -7,7 +7,8 @@
 - from each snapshot that lies beside it, and the tail;
 - from a snapshot made here in the middle, through its bytes, and the tail;
 
-and compares incremental digests with digests from scratch. Any test that ran jobs may call it.
+and compares incremental digests with digests from scratch. Any test that ran jobs may call it, once
+no daemon writes to the directory any more.
 """
 
 from __future__ import annotations

@@ -32,6 +32,8 @@ from projections.plans import Call, Condition, Undo, Wait, names
 
 MIRRORED = frozenset({"drbd"})
 SHARED = frozenset({"sharedfile"})  # one side, which every node of the cluster can use
+# how an activation is taken back: shut down again, or in the role that it had; None: not at all
+WayBack = type[EnsureInactive] | type[EnsureActive] | None
 ACTIVATION_S = 120.0
 SYNC_GRACE_S = 600.0
 
@@ -166,28 +168,25 @@ def activate(
     after: Iterable[str] = (),
     *,
     undo: bool = True,
-    skip: Iterable[str] = (),
     prefix: str = "active",
 ) -> tuple[Call, ...]:
     """Return calls that make all disks usable on the primary, and followed on the secondary.
 
     The secondary comes first, so that the mirror has its peer when the guest begins to write; one
     that is out of reach, or fails, is tolerated, as a degraded mirror is better than no instance.
-    `undo`: going back shuts the disks down; say False where they were active before. Nodes in
-    `skip` are left alone.
+    `undo`: going back shuts the disks down; say False where they were active before.
     """
+    way_back: WayBack = EnsureInactive if undo else None
     followers: tuple[Call, ...] = ()
     secondary = instance.secondary
-    if secondary is not None and secondary not in skip:
-        followers = follow(cluster, instance, secondary, after, undo=undo, prefix=prefix)
-    if instance.primary in skip:
-        return followers
+    if secondary is not None:
+        followers = follow(cluster, instance, secondary, after, undo=way_back, prefix=prefix)
     leaders = lead(
         cluster,
         instance,
         instance.primary,
         (*after, *names(followers)),
-        undo=EnsureInactive if undo else None,
+        undo=way_back,
         prefix=prefix,
     )
     return (*followers, *leaders)
@@ -199,11 +198,14 @@ def follow(
     node: str,
     after: Iterable[str] = (),
     *,
-    undo: bool = True,
+    undo: WayBack = EnsureInactive,
     prefix: str = "active",
     tolerate: bool = True,
 ) -> tuple[Call, ...]:
-    """Return calls that make the mirrors on `node` follow. None if it is out of reach."""
+    """Return calls that make the mirrors on `node` follow. None if it is out of reach.
+
+    `undo`: EnsureInactive where they were shut down before, EnsureActive where they led.
+    """
     if why_unreachable(cluster.nodes[node]):
         return ()
     steps = []
@@ -215,7 +217,7 @@ def follow(
                 node,
                 EnsureActive(disk=spec, primary=False),
                 after=after,
-                undo=EnsureInactive(disk=spec) if undo else None,
+                undo=_way_back(undo, spec, primary=True),
                 resource=of_disk(instance.disks[index]),
                 timeout_s=ACTIVATION_S,
                 tolerate=tolerate,
@@ -230,7 +232,7 @@ def lead(
     node: str,
     after: Iterable[str] = (),
     *,
-    undo: type[EnsureInactive] | type[EnsureActive] | None,
+    undo: WayBack,
     prefix: str = "active",
     final: bool = False,
 ) -> tuple[Call, ...]:
@@ -247,7 +249,7 @@ def lead(
                 node,
                 EnsureActive(disk=spec, primary=True),
                 after=after,
-                undo=_way_back(undo, spec),
+                undo=_way_back(undo, spec, primary=False),
                 resource=of_disk(instance.disks[index]),
                 timeout_s=ACTIVATION_S,
                 final=final,
@@ -256,12 +258,10 @@ def lead(
     return tuple(steps)
 
 
-def _way_back(
-    undo: type[EnsureInactive] | type[EnsureActive] | None, spec: DiskSpec
-) -> NodeCall | None:
+def _way_back(undo: WayBack, spec: DiskSpec, *, primary: bool) -> NodeCall | None:
     if undo is EnsureInactive:
         return EnsureInactive(disk=spec)
-    return None if undo is None else EnsureActive(disk=spec, primary=False)
+    return None if undo is None else EnsureActive(disk=spec, primary=primary)
 
 
 def deactivate(

@@ -32,6 +32,7 @@ from msgspec import Meta
 
 from commands import allocation, looking, parse
 from commands.allocation import Need
+from commands.backend import backend_params
 from commands.capacity import disk_need_mib
 from commands.disks import (
     MIRRORED,
@@ -249,7 +250,7 @@ def _checked(op: InstanceCreate, cluster: Cluster) -> Order:
     disks = wanted_disks(op.disks, template)
     hypervisor = op.hypervisor or cluster.settings.enabled_hypervisors[0]
     parse.choice(hypervisor, cluster.settings.enabled_hypervisors, "enabled hypervisor")
-    beparams = backend_params({}, op.beparams, cluster)
+    beparams = backend_params(cluster, {}, op.beparams)
     hvparams = parse.modified(
         {}, op.hvparams, params.tables().hvparams[hypervisor], f"hypervisor {hypervisor}"
     )
@@ -270,19 +271,6 @@ def _checked(op: InstanceCreate, cluster: Cluster) -> Order:
             mirrored=template in MIRRORED,
         ),
     )
-
-
-def backend_params(own: Params, changes: Mapping[str, Value], cluster: Cluster) -> Params:
-    """Return backend parameters after `changes`. Raises Refused if minmem would exceed maxmem."""
-    result = parse.modified(own, changes, params.tables().beparams, "the instance")
-    filled = params.backend(cluster.settings, result)
-    if whole(filled, "minmem") > whole(filled, "maxmem"):
-        raise Refused(
-            WRONG_INPUT,
-            f"minmem {filled['minmem']} MiB is more than maxmem {filled['maxmem']} MiB",
-            hint="memory=... sets both",
-        )
-    return result
 
 
 # --- where it goes ----------------------------------------------------------------------------

@@ -12,7 +12,8 @@ sides swapped), for each disk:
 
 To another node (`replace_new_secondary`, here node2 instead of node1) the same, with a new minor on
 node2, and `leave/node1/0`: the mirror there is taken down before the primary turns to its new peer.
-`replace_auto` repairs what the log says is faulty (`Disk.health`): that side, on its own node.
+`replace_auto` asks both nodes first, and repairs the side that is faulty, on its own node; of a
+node that does not answer, the log's last word counts (`Disk.health`).
 
 What can go wrong: before `old/...` everything is put back. A side whose volume was faulty before
 cannot be: then its mirror is left down, and the disk is as degraded as it was. Old volumes that
@@ -121,9 +122,12 @@ def decide(
     _check(op, instance)
     seen = looking.seen(given, so_far)
     if not so_far:
-        unseen = [node for node in _takers(op, cluster, instance) if node.uuid not in seen]
-        if unseen:
-            return look(unseen)
+        # What is broken must be true now, not when the node last reported.
+        fresh = op.mode == AUTO
+        takers = _takers(op, cluster, instance)
+        ask = [node for node in takers if fresh or node.uuid not in seen]
+        if ask:
+            return look(ask)
     move = _move(op, cluster, seen, instance)
     if move is None:
         return Done({"replaced": [], "left": []})
@@ -172,7 +176,7 @@ def _move(
         case "replace_on_secondary":
             return Move(secondary, secondary, indices, ())
         case "replace_auto":
-            return _faulty(cluster, instance)
+            return _faulty(cluster, seen, instance)
     if len(indices) != len(instance.disks):
         raise Refused(
             WRONG_INPUT,
@@ -183,11 +187,12 @@ def _move(
     return Move(secondary, node.uuid, indices, why)
 
 
-def _faulty(cluster: Cluster, instance: Instance) -> Move | None:
-    """Return the side that the log says is faulty; None if there is none."""
+def _faulty(cluster: Cluster, seen: Mapping[str, NodeStatus], instance: Instance) -> Move | None:
+    """Return the side that its node, or failing that the log, says is faulty; None if none is."""
     faulty: dict[str, list[int]] = {}
     for index, disk in enumerate(instance.disks):
-        for node, state in disk.health.items():
+        for node in instance.nodes:
+            state = _state_on(seen.get(node), disk.uuid) or disk.health.get(node, "")
             if state == FAULTY:
                 faulty.setdefault(node, []).append(index)
     if not faulty:
@@ -202,6 +207,12 @@ def _faulty(cluster: Cluster, instance: Instance) -> Move | None:
     listed = ", ".join(map(str, indices))
     why = f"disk {listed} of {instance.name} is faulty on {cluster.nodes[node].name}"
     return Move(node, node, tuple(indices), (why,))
+
+
+def _state_on(status: NodeStatus | None, disk: str) -> str:
+    """Return what a node said of its side of a disk, "" if it said nothing."""
+    disks = () if status is None else status.disks
+    return next((each.state for each in disks if each.uuid == disk), "")
 
 
 def _new_secondary(

@@ -4,11 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from commands.errors import Refused
+from commands.handler import Done, PlanOutcome
 from commands.instance_ops.replace_disks import HANDLER, InstanceReplaceDisks
-from nodeagent.calls import EnsureReplicated, RemoveReplicated, RemoveVolume
+from nodeagent.calls import (
+    DiskSeen,
+    EnsureReplicated,
+    NodeCheck,
+    RemoveReplicated,
+    RemoveVolume,
+)
 from projections.events.configuration import DiskStateSeen
 from projections.plans import Plan, Record, Wait
 from tests.commands.building import Town, call_steps, ids, node_uuid, unpacked
@@ -38,10 +46,29 @@ def see(town: Town, node: int, state: str, disk: int = 0) -> None:
 
 
 def planned(town: Town, op: InstanceReplaceDisks) -> Plan:
-    """Return the plan of an order."""
+    """Return the plan of an order, after the look at its nodes where it takes one."""
     plan = town.decide(HANDLER, op)
     assert isinstance(plan, Plan)
+    if all(step.startswith("look/") for step in ids(plan)):
+        plan = town.decide(HANDLER, op, so_far=(town.through(plan),))
+        assert isinstance(plan, Plan)
     return plan
+
+
+def looked(town: Town, seen: dict[int, str]) -> PlanOutcome:
+    """Return what the look of --auto brings back when nodes say this of web1's first disk."""
+    plan = town.decide(HANDLER, order("replace_auto"))
+    assert isinstance(plan, Plan)
+    assert ids(plan) == ["look/node3", "look/node1"]
+    outcome = town.through(plan)
+    disk = town.instance().disks[0].uuid
+    for number, state in seen.items():
+        status = msgspec.structs.replace(
+            town.status(node_uuid(number)), disks=(DiskSeen(disk, state, "secondary"),)
+        )
+        packed = msgspec.msgpack.encode(NodeCheck(status=status))
+        outcome.results[f"look/node{number}"] = msgspec.Raw(packed)
+    return outcome
 
 
 def test_the_faulty_side_is_made_anew() -> None:
@@ -165,9 +192,31 @@ def test_an_old_volume_that_cannot_be_removed_is_named() -> None:
 
 
 def test_nothing_faulty_means_nothing_to_do() -> None:
-    """--auto on a sound instance succeeds without a plan."""
-    done = town_with_mirror().decide(HANDLER, order("replace_auto"))
-    assert done.result == {"replaced": [], "left": []}  # type: ignore[union-attr]
+    """--auto on a sound instance succeeds with a look alone."""
+    done, outcomes = town_with_mirror().carry_out(HANDLER, order("replace_auto"))
+    assert done.result == {"replaced": [], "left": []}
+    assert len(outcomes) == 1
+
+
+def test_auto_believes_the_nodes_more_than_the_log() -> None:
+    """A disk that broke a moment ago is found; one that was repaired meanwhile is left alone."""
+    town = town_with_mirror()
+    broken = looked(town, {1: "faulty"})
+    plan = town.decide(HANDLER, order("replace_auto"), so_far=(broken,))
+    assert isinstance(plan, Plan)
+    assert "mirror/node1/0" in ids(plan)
+    see(town, 1, "faulty")
+    mended = looked(town, {1: "ok"})
+    assert isinstance(town.decide(HANDLER, order("replace_auto"), so_far=(mended,)), Done)
+
+
+def test_auto_takes_the_last_word_of_a_node_that_does_not_answer() -> None:
+    """What the log says of it counts, and the plan goes on with what can be reached."""
+    town = town_with_mirror()
+    see(town, 1, "faulty")
+    silent = looked(town, {})
+    del silent.results["look/node1"]
+    assert isinstance(town.decide(HANDLER, order("replace_auto"), so_far=(silent,)), Plan)
 
 
 def test_only_the_named_disks_are_replaced() -> None:
@@ -215,7 +264,7 @@ def test_what_cannot_be_is_refused_with_a_hint(
     for node, state in states.items():
         see(town, node, state)
     with pytest.raises(Refused) as refusal:
-        town.decide(HANDLER, op)
+        planned(town, op)
     assert message in refusal.value.message
     assert refusal.value.hint
 

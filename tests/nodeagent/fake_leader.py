@@ -48,7 +48,7 @@ class FakeLeader:
         self.ends: dict[str, calls.TaskResult] = {}
         self.runs: list[str] = []
         self.feedback: list[calls.Feedback] = []
-        self.observed: dict[int, calls.Observation] = {}
+        self.observed: dict[tuple[str, int], calls.Observation] = {}
         self.statuses: dict[str, calls.NodeStatus] = {}
         self.deaf = False  # results are not taken
         self.agents: dict[str, AgentProcess] = {}
@@ -195,7 +195,8 @@ class FakeLeader:
 
     def _observed(self, request: Request, reply: ReplyTo) -> None:
         for observation in request.decode(calls.Observed).observations:
-            self.observed[observation.serial] = observation
+            node = request.actor.removeprefix("node:")
+            self.observed[node, observation.serial] = observation
         reply.done()
 
     def _feedback(self, request: Request, reply: ReplyTo) -> None:

@@ -94,7 +94,7 @@ def test_streams_arrive_whatever_is_dropped(
     voter: WireVoter, reactor: Reactor, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The same for two streams of three; a lost last record is found by a later check."""
-    monkeypatch.setattr("eventstore.subscriber._CHECK_S", 0.2)
+    monkeypatch.setattr("eventstore.subscription._CHECK_S", 0.2)
     chance = random.Random(seed)
     subject = Subject(
         voter,
@@ -160,7 +160,7 @@ def test_a_silent_voter_is_left_for_another(
     voter: WireVoter, reactor: Reactor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without heartbeats the subscription listens to the next voter."""
-    monkeypatch.setattr("eventstore.subscriber._SILENCE_S", 1.5)
+    monkeypatch.setattr("eventstore.subscription._SILENCE_S", 1.5)
     keys = voter.admit()
     replica2 = MemoryReplica("v2", like=voter.replica)
     second = WireVoter(reactor, voter._zap, "v2", replica2)
@@ -178,15 +178,22 @@ def test_a_refused_key_ends_the_subscription(voter: WireVoter, reactor: Reactor)
     assert [type(error) for error in subject.errors] == [AccessDenied]
 
 
-def test_a_revoked_key_ends_the_subscription(voter: WireVoter, reactor: Reactor) -> None:
-    """A subscriber whose key is revoked hears nothing of what is committed afterwards."""
+@pytest.mark.parametrize(
+    "follower", [Log.from_start(CLUSTER), Streams({STREAM: 0})], ids=["log", "stream"]
+)
+def test_a_revoked_key_ends_the_subscription(
+    voter: WireVoter, reactor: Reactor, monkeypatch: pytest.MonkeyPatch, follower: Log | Streams
+) -> None:
+    """A subscriber whose key is revoked hears nothing of what is committed afterwards, and is told
+    why, though publishing alone would never tell it."""
+    monkeypatch.setattr("eventstore.subscription._SILENCE_S", 1.2)
     keys = voter.admit()
-    subject = Subject(voter, Log.from_start(CLUSTER), keys=keys)
+    subject = Subject(voter, follower, keys=keys)
     assert reactor.run_until(lambda: len(subject.records) == 1, timeout_s=10)
     voter.revoke(keys)
     voter.replica.append("after")
-    client = Subject(voter, Log.from_start(CLUSTER))
-    assert reactor.run_until(lambda: len(client.records) == 4, timeout_s=10)
+    assert reactor.run_until(lambda: bool(subject.errors), timeout_s=20)
+    assert [type(error) for error in subject.errors] == [AccessDenied]
     assert all(stored.record.stream != "after" for stored in subject.records)
 
 

@@ -11,11 +11,13 @@ from eventstore.record import Stored, chain_hash
 from eventstore.sqlite_errors import VERIFY_HINT
 
 
-def walk(rows: Iterable[Row], *, first: int, previous: bytes) -> Iterator[Stored]:
-    """Yield the records of `rows`, each checked: seq dense from `first`, hash, bytes, batches.
+def walk(rows: Iterable[Row], *, first: int, last: int, previous: bytes) -> Iterator[Stored]:
+    """Yield the records of `rows`, each checked: seq dense first..last, hash, bytes, batches.
 
-    `previous` is the hash of record first - 1 (the genesis hash if first is 1). Raises CorruptLog
-    naming the first bad seq. A batch of which the end is missing is bad from its first record.
+    That they reach to `last` is checked too: with one bit of a rowid flipped, SQLite ends a range
+    early and says nothing. `previous` is the hash of record first - 1 (the genesis hash if first is
+    1). Raises CorruptLog naming the first bad seq. A batch of which the end is missing is bad from
+    its first record.
     """
     seq = first
     place = (0, 0)  # index and count of the last record; (0, 0): a batch may begin
@@ -30,6 +32,8 @@ def walk(rows: Iterable[Row], *, first: int, previous: bytes) -> Iterator[Stored
             raise _corrupt(seq, f"it is {inside} of a batch, after {place}")
         yield stored
         seq, previous, place = seq + 1, row.hash, inside
+    if seq <= last:
+        raise _corrupt(seq, f"it is missing, as are those up to {last}")
     index, count = place
     if index + 1 < count:
         begun = max(first, seq - 1 - index)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from itertools import count
 from pathlib import Path
 
 from eventstore.ack_mark import AckMark, Mark, sync_directory
 from eventstore.appended import Appended
 from eventstore.clock import HybridClock
-from eventstore.errors import NotOurLog, TooLarge
+from eventstore.errors import CorruptLog, NotOurLog, TooLarge
 from eventstore.events import STREAM, EpochStarted, LogCreated
 from eventstore.layout import Layout
 from eventstore.log_file import LogFile, Meta, RowValues
@@ -117,9 +118,12 @@ def replace_file(
     for old in (layout.log, *_companions(layout.log)):
         if old.exists():
             shutil.copy2(old, kept.with_name(old.name.replace(layout.log.name, kept.name, 1)))
-    log = LogFile.open(layout.log)
-    log.checkpoint(truncate=True)
-    log.close()
+    with suppress(CorruptLog, NotOurLog):  # then its WAL is of no use, and there is the copy
+        log = LogFile.open(layout.log)
+        try:
+            log.checkpoint(truncate=True)
+        finally:
+            log.close()
     for leftover in _companions(layout.log):
         leftover.unlink(missing_ok=True)
     new.rename(layout.log)
@@ -137,7 +141,14 @@ def _free_name(path: Path) -> Path:
 
 
 def make_ballast(layout: Layout, size: int) -> None:
-    """Reserve room that an operator can free when the disk is full. Does nothing for 0."""
-    if size and (not layout.ballast.exists() or layout.ballast.stat().st_size < size):
+    """Reserve room that an operator can free when the disk is full. Does nothing for 0.
+
+    Without room for it there is none: the next start tries again.
+    """
+    if not size or (layout.ballast.exists() and layout.ballast.stat().st_size >= size):
+        return
+    try:
         with layout.ballast.open("wb") as ballast:
             os.posix_fallocate(ballast.fileno(), 0, size)
+    except OSError:
+        layout.ballast.unlink(missing_ok=True)

@@ -32,8 +32,13 @@ class IndexReader:
     @property
     def seq(self) -> int:
         """Everything up to this record is in the index."""
-        row = self.db.execute("SELECT seq FROM progress").fetchone()
-        return int(row[0]) if row else 0
+        return self.progress[0]
+
+    @property
+    def progress(self) -> tuple[int, bytes]:
+        """The last record that is in the index: its seq and its hash, (0, b"") if none is."""
+        row = self.db.execute("SELECT seq, hash FROM progress").fetchone()
+        return (int(row[0]), bytes(row[1])) if row else (0, b"")
 
     def stream_versions(self) -> dict[str, int]:
         """Return where each stream stands."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import islice
 
-from eventstore.errors import DiskFull
+from eventstore.errors import DiskFull, EventStoreError
 from eventstore.index import IndexWriter
 from eventstore.index_table import IndexTable
 from eventstore.layout import Layout
@@ -21,8 +21,18 @@ GATHER_S = 0.05  # after a wake-up, wait so long for more: fewer, larger transac
 class Indexer:
     """Follow the log up to what `advance` says is committed."""
 
-    def __init__(self, layout: Layout, tables: Sequence[IndexTable] = ()) -> None:
-        """Open the index, or make it. Raises DiskFull if that cannot be done."""
+    def __init__(
+        self,
+        layout: Layout,
+        tables: Sequence[IndexTable] = (),
+        *,
+        fatal: Callable[[EventStoreError], None] | None = None,
+    ) -> None:
+        """Open the index, or make it. Raises DiskFull if that cannot be done.
+
+        `fatal` hears, on the index's thread, that the log itself cannot be read any more.
+        """
+        self._fatal = fatal
         try:
             self._index = IndexWriter(layout.index, tables)
         except sqlite3.Error as error:
@@ -94,7 +104,13 @@ class Indexer:
                 )
                 target = self._target
             self._closing.wait(GATHER_S)
-            self.catch_up(target)
+            try:
+                self.catch_up(target)
+            except EventStoreError as error:
+                if self._fatal is None:
+                    raise
+                self._fatal(error)
+                return
             if self.error:
                 self._closing.wait(RETRY_S)
             with self._changed:

@@ -27,14 +27,19 @@ _COLUMNS = (
 class LogReader:
     """A read-only view of the file, as it is at each call. One thread at a time."""
 
-    def __init__(self, path: Path, *, vfs: str = "") -> None:
-        """Open the file. Raises NotOurLog if there is none or it is no log."""
+    def __init__(self, path: Path, *, vfs: str = "", salvage: bool = False) -> None:
+        """Open the file. Raises NotOurLog if there is none or it is no log.
+
+        `salvage`: also open a file that is shorter than it says, to read what is left of it.
+        """
         if not path.exists():
             raise NotOurLog(f"there is no log at {path}", hint="gnt-cluster init makes one")
         self.path = path
         with translated(path):
             self._db = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY, vfs=vfs or None)
             self._db.set_busy_timeout(5000)
+            if salvage:
+                self._db.execute("PRAGMA writable_schema=ON")  # SQLite's own way into such a file
             self.meta: Meta = read_meta(self._db, path)
 
     def head(self) -> int:
@@ -46,10 +51,13 @@ class LogReader:
         """Return one row as it is stored, None if there is none."""
         return next(self.rows(seq, seq), None)
 
-    def rows(self, first: int, last: int) -> Iterator[Row]:
-        """Yield the rows first..last (inclusive) as they are stored, unchecked."""
+    def rows(self, first: int, last: int, *, chunk: int = _CHUNK) -> Iterator[Row]:
+        """Yield the rows first..last (inclusive) as they are stored, unchecked.
+
+        `chunk` rows are read at a time; if one of them cannot be, none of them is yielded.
+        """
         while first <= last:
-            upto = min(last, first + _CHUNK - 1)
+            upto = min(last, first + chunk - 1)
             with translated(self.path):
                 found = self._db.execute(
                     f"SELECT {_COLUMNS} FROM log WHERE seq BETWEEN ? AND ? ORDER BY seq",
@@ -59,20 +67,18 @@ class LogReader:
             first = upto + 1
 
     def stored(self, first: int, last: int) -> Iterator[Stored]:
-        """Yield the records first..last, decoded. Raises CorruptLog at one that cannot be."""
+        """Yield the records first..last, decoded, which must all be there.
+
+        Raises CorruptLog at the first that is missing or cannot be decoded.
+        """
+        seq = first
         for row in self.rows(first, last):
+            if row.seq != seq:
+                break
             yield decoded(row)
-
-    def value(self, name: str) -> bytes | None:
-        """Return a meta value that holds bytes, None if it is not set."""
-        with translated(self.path):
-            found = self._db.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()
-        return bytes(found[0]) if found else None
-
-    def orphans(self) -> int:
-        """Return how many rows were cut off and are kept aside."""
-        with translated(self.path):
-            return int(self._db.execute("SELECT count(*) FROM orphans").get)
+            seq += 1
+        if seq <= last:
+            raise CorruptLog(f"record {seq} is missing", seq=seq, hint=VERIFY_HINT)
 
     def close(self) -> None:
         """Close the connection."""

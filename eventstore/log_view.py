@@ -57,11 +57,13 @@ class LogView:
 
     @property
     def indexed(self) -> int:
-        """Seq up to which the index has followed, 0 if there is none that can be read."""
+        """Seq up to which the index has followed, 0 if there is none of this log's."""
         try:
-            return self._index.seq if self._index else 0
+            seq, stored_hash = self._index.progress if self._index else (0, b"")
         except sqlite3.Error:
             return 0
+        row = self._log.row(seq) if seq else None
+        return seq if row and row.hash == stored_hash else 0
 
     @property
     def index(self) -> IndexReader | None:
@@ -74,7 +76,8 @@ class LogView:
 
     def iterate(self, first: int = 1, last: int | None = None) -> Iterator[Stored]:
         """Yield the records first..last (to the head as it is now), a chunk in memory at a time."""
-        return self._log.stored(max(1, first), self.head if last is None else last)
+        head = self.head
+        return self._log.stored(max(1, first), head if last is None else min(last, head))
 
     def stream(self, name: str, from_version: int = 1) -> Iterator[Stored]:
         """Yield the records of a stream, in order."""

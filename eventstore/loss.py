@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -29,6 +30,8 @@ from eventstore.record import Batch, Draft, Epoch, Stored, genesis_hash
 from eventstore.replica import Refused
 from eventstore.writer_lock import WriterLock
 
+_UNKNOWN_END = 1 << 20  # where to stop looking if neither the file nor the mark says
+
 
 @dataclass(frozen=True, slots=True)
 class Loss:
@@ -41,7 +44,7 @@ class Loss:
 
 def find_loss(directory: Path) -> Loss | None:
     """Return what accepting the loss would give up, None if nothing is lost. Changes nothing."""
-    reader = LogReader(Layout(directory).log)
+    reader = LogReader(Layout(directory).log, salvage=True)
     try:
         return _assess(reader, read_mark(Layout(directory).mark)).loss
     finally:
@@ -54,18 +57,21 @@ def accept_loss(
     """Cut the log behind its last sound record and append LossAccepted under a new generation.
 
     `actor` is the operator, `voter` this voter's name. Raises EventStoreError if nothing is lost,
-    LogInUse, NotOurLog if not even the file's own description can be read. After a crash it may be
+    LogInUse, NotOurLog or CorruptLog if not even its beginning can be read. After a crash it may be
     called again.
     """
     layout = Layout(directory)
     lock = WriterLock(layout.lock)
     try:
-        reader = LogReader(layout.log)
+        reader = LogReader(layout.log, salvage=True)
         try:
             mark = read_mark(layout.mark)
             sound = _assess(reader, mark)
             if sound.loss is None:
                 raise EventStoreError("nothing is lost; the log is sound", hint="just start it")
+            if sound.last is None:
+                told = f"not even the first batch can be read: {sound.loss.why}"
+                raise CorruptLog(told, seq=1, hint="restore the directory from a copy")
             event = LossAccepted(
                 reason=reason,
                 last_seq=sound.loss.kept,
@@ -87,12 +93,14 @@ class _Sound:
     """The part of the log that can be trusted."""
 
     last: Stored | None  # the last record of the last whole batch
+    end: int  # where the log ends, as far as it can be told
     versions: dict[str, int]
     loss: Loss | None
 
 
 def _assess(reader: LogReader, mark: Mark | None) -> _Sound:
     last: Stored | None = None
+    end = _end(reader, mark)
     versions: dict[str, int] = {}
     batch: list[Stored] = []
     why = ""
@@ -104,7 +112,8 @@ def _assess(reader: LogReader, mark: Mark | None) -> _Sound:
         why = str(error)
     try:
         start = genesis_hash(reader.meta.cluster_id)
-        for stored in walk(reader.rows(1, reader.head()), first=1, previous=start):
+        rows = _readable(reader, 1, end)
+        for stored in walk(rows, first=1, last=end, previous=start):
             batch.append(stored)
             if stored.record.index + 1 == stored.record.count:
                 versions.update((s.record.stream, s.record.version) for s in batch)
@@ -113,7 +122,7 @@ def _assess(reader: LogReader, mark: Mark | None) -> _Sound:
         why = str(error)
     kept = last.record.seq if last else 0
     acknowledged = mark.seq if mark else kept
-    return _Sound(last, versions, Loss(kept, acknowledged, why) if why else None)
+    return _Sound(last, end, versions, Loss(kept, acknowledged, why) if why else None)
 
 
 def _rewrite(
@@ -140,16 +149,22 @@ def _rewrite(
     assert not isinstance(placed, Refused), "one small record is never too large"
     rows = chain[RowValues](reader.rows(1, kept), placed.rows())
     renewed = meta._replace(epoch=epoch, voted_for=voter, voted_inc=meta.inc)
-    replace_file(layout, renewed, rows, orphans=_readable(reader, kept + 1))
+    replace_file(layout, renewed, rows, orphans=_readable(reader, kept + 1, sound.end))
     gen, term = epoch
     mark = Mark(appended.seq, appended.hash, gen, term, voter, meta.inc, meta.inc)
     AckMark.create(layout.mark, mark).close()
     return placed.records[0]
 
 
-def _readable(reader: LogReader, first: int) -> Iterator[Row]:
-    """Yield the rows from `first` on for as long as the file gives them."""
+def _end(reader: LogReader, mark: Mark | None) -> int:
+    """Return the seq at which the log should end."""
     try:
-        yield from reader.rows(first, reader.head())
-    except CorruptLog:
-        return
+        return reader.head()
+    except CorruptLog:  # the right edge of the tree is gone, its left may be there
+        return mark.seq if mark else _UNKNOWN_END
+
+
+def _readable(reader: LogReader, first: int, last: int) -> Iterator[Row]:
+    """Yield the rows first..last for as long as the file gives them, one at a time."""
+    with suppress(CorruptLog):
+        yield from reader.rows(first, last, chunk=1)

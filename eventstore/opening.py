@@ -137,7 +137,8 @@ def check_chain(reader: LogReader, meta: Meta, *, first: int | None = None) -> S
             raise CorruptLog(f"record {first - 1} is missing", seq=first - 1, hint=VERIFY_HINT)
         previous = before.hash
     end = None
-    for end in walk(reader.rows(first, last), first=first, previous=previous):  # noqa: B007
+    rows = reader.rows(first, last)
+    for end in walk(rows, first=first, last=last, previous=previous):  # noqa: B007
         pass
     if end is None:
         raise CorruptLog(f"record {first} is missing", seq=first, hint=VERIFY_HINT)

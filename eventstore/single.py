@@ -274,7 +274,11 @@ class SingleVoter:
 
     def _no_room(self, seq: int, error: DiskFull) -> None:
         """Take back and refuse what was appended from `seq` on, last first."""
-        refused = Refused("disk-full", str(error), hint=error.hint or "free some space")
+        ballast = self._opened.layout.ballast
+        hint = (
+            f"free some space; {ballast} may be removed" if ballast.exists() else "free some space"
+        )
+        refused = Refused("disk-full", str(error), hint=hint)
         failed: list[_Open] = []
         while self._open and self._open[-1].placed.first >= seq:
             last = self._open.pop()
@@ -354,7 +358,7 @@ def open_single(
     opened = open_checked(layout, cluster_id=cluster_id, whole=verify_whole, vfs=vfs)
     try:
         make_ballast(layout, ballast_bytes)
-        indexer = Indexer(layout, tables)
+        indexer = Indexer(layout, tables, fatal=fatal)
         indexer.catch_up(opened.head)
     except BaseException:
         opened.close()

@@ -63,7 +63,8 @@ class Report:
 def verify(directory: Path, progress: Progress | None = None) -> Report:
     """Verify the log in `directory`, read-only; its writer may be running.
 
-    Raises NotOurLog or StorageFailed if it cannot be read at all; damage is in the report.
+    Raises NotOurLog, CorruptLog or StorageFailed if the file cannot be read at all; any other
+    damage is in the report.
     """
     layout = Layout(directory)
     reader = LogReader(layout.log)
@@ -107,7 +108,7 @@ def _first_pass(reader: LogReader, report: Report, progress: Progress) -> _Seen:
     rows = reader.rows(1, report.head)
     report.head_hash = genesis_hash(report.cluster_id)
     try:
-        for stored in walk(rows, first=1, previous=report.head_hash):
+        for stored in walk(rows, first=1, last=report.head, previous=report.head_hash):
             report.findings += [Finding(stored.record.seq, w) for w in _look_at(stored, seen)]
             report.records, report.head_hash = stored.record.seq, stored.hash
             if report.records % 10_000 == 0:

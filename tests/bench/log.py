@@ -138,7 +138,7 @@ def reading(directory: Path) -> list[tuple[str, Rate]]:
         "read + hash": hashed,
         "read + decode": consumed(lambda: reader.stored(1, head)),
         "read + hash + decode (verify the chain)": consumed(
-            lambda: walk(reader.rows(1, head), first=1, previous=genesis)
+            lambda: walk(reader.rows(1, head), first=1, last=head, previous=genesis)
         ),
     }
     rates = [

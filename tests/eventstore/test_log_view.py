@@ -18,7 +18,7 @@ def seqs(records: Iterable[Stored]) -> list[int]:
     return [stored.record.seq for stored in records]
 
 
-@pytest.fixture(params=["indexed", "lagging", "missing", "damaged"])
+@pytest.fixture(params=["indexed", "lagging", "missing", "damaged", "another"])
 def filled(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Path, list[Stored]]:
     """A log with an index that follows, that is behind, that is gone or that is damaged."""
     lab = Lab(tmp_path / "log")
@@ -34,6 +34,10 @@ def filled(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Path, list[S
         index.unlink()
     elif request.param == "damaged":
         index.write_bytes(b"no database" * 1000)
+    elif request.param == "another":
+        other = Lab(tmp_path / "other")
+        fill(other, COUNT + 50)
+        index.write_bytes((other.directory / "index.sqlite").read_bytes())
     return lab.directory, records
 
 

@@ -33,7 +33,8 @@ def unmark(directory: Path) -> None:
 
 def cut_file(directory: Path) -> None:
     """As a file system may leave it: the end of the main file is gone."""
-    os.truncate(directory / "log.sqlite", 4096 * 3)
+    size = (directory / "log.sqlite").stat().st_size
+    os.truncate(directory / "log.sqlite", size // 2 // 4096 * 4096)
 
 
 DAMAGES = [
@@ -75,6 +76,32 @@ def test_a_damaged_log_goes_on_after_the_loss_is_accepted(
     replica.close()
     report = verify(lab.directory)
     assert report.ok, report.findings
+
+
+def test_of_a_file_cut_short_its_readable_beginning_is_kept(tmp_path: Path) -> None:
+    """SQLite refuses the whole file; the records in the pages that are left go on."""
+    lab = Lab(tmp_path / "log")
+    records = fill(lab, 600)
+    cut_file(lab.directory)
+    with pytest.raises(CorruptLog):
+        lab.open()
+    kept = accept(lab.directory)
+    assert 20 < kept < len(records)
+    replica = lab.open(verify_whole=True)
+    assert list(replica.read(1, kept)) == records[:kept]
+    replica.close()
+    assert verify(lab.directory).ok
+
+
+def test_a_log_of_which_nothing_is_left_is_not_begun_anew(tmp_path: Path) -> None:
+    """Without its first batch there is no log to go on with: refused, and nothing is changed."""
+    lab = Lab(tmp_path / "log")
+    fill(lab, 5)
+    sql("UPDATE log SET bytes = zeroblob(9) WHERE seq = 1")(lab.directory)
+    before = (lab.directory / "log.sqlite").read_bytes()
+    with pytest.raises(CorruptLog, match="not even the first batch"):
+        accept(lab.directory)
+    assert (lab.directory / "log.sqlite").read_bytes() == before
 
 
 def test_nothing_is_destroyed(tmp_path: Path) -> None:

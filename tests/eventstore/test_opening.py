@@ -81,6 +81,19 @@ def test_a_flipped_bit_is_detected_or_harmless(
     opened.close()
 
 
+def test_a_rowid_that_flipped_does_not_end_the_walk_early(tmp_path: Path) -> None:
+    """SQLite then ends a range of seqs without a word; found by the law above."""
+    lab = Lab(tmp_path / "log")
+    records = fill(lab, 20)
+    path = lab.directory / "log.sqlite"
+    content = path.read_bytes()
+    cell = content.index(records[9].hash) - 6  # seq and the types of the five columns before it
+    for at in range(cell - 8, cell + 1):
+        path.write_bytes(content[:at] + bytes([content[at] ^ 0x40]) + content[at + 1 :])
+        with pytest.raises((CorruptLog, StorageFailed)):
+            open_checked(Layout(lab.directory), whole=True)
+
+
 @pytest.mark.property
 @pytest.mark.parametrize("name", ["log.sqlite", "log.sqlite-wal", "ack-mark"])
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])

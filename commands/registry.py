@@ -24,15 +24,30 @@ from eventstore.packed import Packed
 AnyHandler = Handler[Any]
 
 MODULES: Mapping[str, str] = {
+    "OP_CLUSTER_DESTROY": "commands.cluster_ops.destroy",
+    "OP_CLUSTER_SET_PARAMS": "commands.cluster_ops.set_params",
+    "OP_GROUP_ADD": "commands.group_ops.add",
+    "OP_GROUP_REMOVE": "commands.group_ops.remove",
+    "OP_GROUP_RENAME": "commands.group_ops.rename",
+    "OP_GROUP_SET_PARAMS": "commands.group_ops.set_params",
+    "OP_INSTANCE_ACTIVATE_DISKS": "commands.instance_ops.activate_disks",
     "OP_INSTANCE_CREATE": "commands.instance_ops.create",
+    "OP_INSTANCE_DEACTIVATE_DISKS": "commands.instance_ops.deactivate_disks",
     "OP_INSTANCE_FAILOVER": "commands.instance_ops.failover",
+    "OP_INSTANCE_GROW_DISK": "commands.instance_ops.grow_disk",
     "OP_INSTANCE_MIGRATE": "commands.instance_ops.migrate",
     "OP_INSTANCE_REBOOT": "commands.instance_ops.reboot",
     "OP_INSTANCE_REMOVE": "commands.instance_ops.remove",
+    "OP_INSTANCE_RENAME": "commands.instance_ops.rename",
     "OP_INSTANCE_REPLACE_DISKS": "commands.instance_ops.replace_disks",
+    "OP_INSTANCE_SET_PARAMS": "commands.instance_ops.set_params",
     "OP_INSTANCE_SHUTDOWN": "commands.instance_ops.shutdown",
     "OP_INSTANCE_STARTUP": "commands.instance_ops.startup",
     "OP_NODE_ADD": "commands.node_ops.add",
+    "OP_NODE_REMOVE": "commands.node_ops.remove",
+    "OP_NODE_SET_PARAMS": "commands.node_ops.set_params",
+    "OP_TAGS_DEL": "commands.tag_ops.delete_tags",
+    "OP_TAGS_SET": "commands.tag_ops.set_tags",
     "OP_TEST_DELAY": "commands.debug_ops.delay",
 }
 

@@ -1,0 +1,266 @@
+"""OP_CLUSTER_SET_PARAMS: settings of the whole cluster (pure). One record.
+
+What can go wrong: what is in use cannot be disabled (a hypervisor or a disk template of an
+instance; the volume group of disks). Smaller pools of candidates make no node give its mark up.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Annotated, Any, ClassVar
+
+import msgspec
+from msgspec import Meta
+
+from commands import parse
+from commands.errors import WRONG_INPUT, WRONG_STATE, Refused
+from commands.given import Given
+from commands.group_ops.settings import disk_params
+from commands.handler import Done, Handler, Outcomes
+from commands.instance_opcode import locks
+from commands.new_disks import TEMPLATES
+from commands.opcode import Opcode
+from commands.parse import CLUSTER
+from commands.unsupported import refuse_unsupported
+from projections import params
+from projections.cluster import Cluster
+from projections.events.configuration import ClusterModified
+from projections.events.jobs import Lock
+from projections.objects import ClusterInfo, Params, Value
+from projections.plans import Plan, Record, fact
+
+PerName = dict[str, dict[str, Value]]  # hypervisor or disk template -> parameters
+NO_SUCH = "there is no such setting in this cluster yet"
+NOT_YET = dict.fromkeys(
+    (
+        "hv_state",
+        "disk_state",
+        "osparams_private_cluster",
+        "max_running_jobs",
+        "max_tracked_jobs",
+        "uid_pool",
+        "add_uids",
+        "remove_uids",
+        "maintain_node_health",
+        "prealloc_wipe_disks",
+        "ipolicy",
+        "drbd_helper",
+        "default_iallocator",
+        "default_iallocator_params",
+        "master_netdev",
+        "master_netmask",
+        "reserved_lvs",
+        "hidden_os",
+        "blacklisted_os",
+        "use_external_mip_script",
+        "modify_etc_hosts",
+        "gluster_storage_dir",
+        "install_image",
+        "instance_communication_network",
+        "zeroing_image",
+        "compression_tools",
+        "enabled_user_shutdown",
+        "enabled_data_collectors",
+        "data_collector_interval",
+    ),
+    NO_SUCH,
+)
+_PREFIX = re.compile(r"[0-9a-f][02468ace](:[0-9a-f]{2}){2}")
+# Any: the type of a setting that is refused whatever it is
+Unsupported = Any
+
+
+class ClusterSetParams(Opcode, frozen=True, kw_only=True):
+    """Change settings of the cluster."""
+
+    NAME: ClassVar[str] = "OP_CLUSTER_SET_PARAMS"
+
+    vg_name: Annotated[str | None, Meta(description="Volume group of disks")] = None
+    enabled_hypervisors: Annotated[
+        tuple[str, ...] | None, Meta(description="The first one is the default")
+    ] = None
+    enabled_disk_templates: Annotated[
+        tuple[str, ...] | None, Meta(description="The first one is the default")
+    ] = None
+    hvparams: Annotated[PerName | None, Meta(description="Per hypervisor: parameters")] = None
+    beparams: Annotated[dict[str, Value] | None, Meta(description="Backend parameters")] = None
+    nicparams: Annotated[dict[str, Value] | None, Meta(description="Of interfaces")] = None
+    ndparams: Annotated[dict[str, Value] | None, Meta(description="Node parameters")] = None
+    diskparams: Annotated[PerName | None, Meta(description="Per disk template: parameters")] = None
+    os_hvp: Annotated[
+        dict[str, PerName] | None, Meta(description="Per OS and hypervisor: parameters")
+    ] = None
+    osparams: Annotated[
+        dict[str, dict[str, str | None]] | None, Meta(description="Per OS: its parameters")
+    ] = None
+    candidate_pool_size: Annotated[
+        int | None, Meta(gt=0, description="How many master candidates there should be")
+    ] = None
+    mac_prefix: Annotated[str | None, Meta(description="Of drawn MAC addresses")] = None
+    file_storage_dir: Annotated[str | None, Meta(description="Directory of file disks")] = None
+    shared_file_storage_dir: Annotated[
+        str | None, Meta(description="Directory of sharedfile disks")
+    ] = None
+    force: bool = False
+    hv_state: Unsupported = None
+    disk_state: Unsupported = None
+    osparams_private_cluster: Unsupported = None
+    max_running_jobs: Unsupported = None
+    max_tracked_jobs: Unsupported = None
+    uid_pool: Unsupported = None
+    add_uids: Unsupported = None
+    remove_uids: Unsupported = None
+    maintain_node_health: Unsupported = None
+    prealloc_wipe_disks: Unsupported = None
+    ipolicy: Unsupported = None
+    drbd_helper: Unsupported = None
+    default_iallocator: Unsupported = None
+    default_iallocator_params: Unsupported = None
+    master_netdev: Unsupported = None
+    master_netmask: Unsupported = None
+    reserved_lvs: Unsupported = None
+    hidden_os: Unsupported = None
+    blacklisted_os: Unsupported = None
+    use_external_mip_script: Unsupported = None
+    modify_etc_hosts: Unsupported = None
+    gluster_storage_dir: Unsupported = None
+    install_image: Unsupported = None
+    instance_communication_network: Unsupported = None
+    zeroing_image: Unsupported = None
+    compression_tools: Unsupported = None
+    enabled_user_shutdown: Unsupported = None
+    enabled_data_collectors: Unsupported = None
+    data_collector_interval: Unsupported = None
+
+
+def lock(op: ClusterSetParams, cluster: Cluster) -> tuple[Lock, ...]:
+    """The cluster's settings."""
+    return locks(exclusive=("cluster",))
+
+
+def decide(op: ClusterSetParams, cluster: Cluster, given: Given, so_far: Outcomes) -> Plan | Done:
+    """Record the settings."""
+    if so_far:
+        return Done()
+    refuse_unsupported(op, NOT_YET)
+    now = cluster.settings
+    new = _changed(op, now)
+    _check_in_use(cluster, now, new)
+    if new == now:
+        raise Refused(
+            WRONG_INPUT, "nothing would change", hint="such as --enabled-disk-templates=drbd,plain"
+        )
+    modified = Record(
+        id="modified",
+        facts=(fact("cluster", ClusterModified(info=new)),),
+        undo=(fact("cluster", ClusterModified(info=now)),),
+    )
+    return Plan(steps=(modified,))
+
+
+def _changed(op: ClusterSetParams, now: ClusterInfo) -> ClusterInfo:
+    tables = params.tables()
+    changes: dict[str, Any] = {  # Any: fields of different types
+        "beparams": parse.modified(now.beparams, op.beparams or {}, tables.beparams, CLUSTER),
+        "nicparams": parse.modified(now.nicparams, op.nicparams or {}, tables.nicparams, CLUSTER),
+        "ndparams": parse.modified(now.ndparams, op.ndparams or {}, tables.ndparams, CLUSTER),
+        "diskparams": disk_params(now.diskparams, op.diskparams or {}, CLUSTER),
+        "hvparams": _hvparams(now.hvparams, op.hvparams or {}),
+        "os_hvp": {
+            **now.os_hvp,
+            **{
+                os: _hvparams(now.os_hvp.get(os, {}), sets)
+                for os, sets in (op.os_hvp or {}).items()
+            },
+        },
+        "osparams": _osparams(now.osparams, op.osparams or {}),
+    }
+    if op.vg_name is not None:
+        changes["vg_name"] = op.vg_name
+    if op.candidate_pool_size is not None:
+        changes["candidate_pool_size"] = op.candidate_pool_size
+    if op.enabled_hypervisors is not None:
+        changes["enabled_hypervisors"] = _some(
+            op.enabled_hypervisors, tables.hvparams, "hypervisor"
+        )
+    if op.enabled_disk_templates is not None:
+        templates = _some(op.enabled_disk_templates, TEMPLATES, "disk template")
+        changes["enabled_disk_templates"] = templates
+    if op.mac_prefix is not None:
+        changes["mac_prefix"] = _mac_prefix(op.mac_prefix)
+    for field in ("file_storage_dir", "shared_file_storage_dir"):
+        if getattr(op, field) is not None:
+            changes[field] = _directory(getattr(op, field), field)
+    return msgspec.structs.replace(now, **changes)
+
+
+def _hvparams(own: dict[str, Params], changes: PerName) -> dict[str, Params]:
+    result = dict(own)
+    for name, values in changes.items():
+        parse.choice(name, params.tables().hvparams, "hypervisor")
+        table = params.tables().hvparams[name]
+        result[name] = parse.modified(result.get(name, {}), values, table, CLUSTER)
+    return {name: values for name, values in result.items() if values}
+
+
+def _osparams(
+    own: dict[str, dict[str, str]], changes: dict[str, dict[str, str | None]]
+) -> dict[str, dict[str, str]]:
+    result = dict(own)
+    for os, values in changes.items():
+        merged = {**result.get(os, {}), **values}
+        result[os] = {name: value for name, value in merged.items() if value is not None}
+    return {os: values for os, values in result.items() if values}
+
+
+def _some(names: Iterable[str], known: Iterable[str], what: str) -> tuple[str, ...]:
+    every = tuple(dict.fromkeys(names))
+    if not every:
+        raise Refused(
+            WRONG_INPUT, f"at least one {what} must be enabled", hint=", ".join(sorted(known))
+        )
+    return tuple(parse.choice(name, known, what) for name in every)
+
+
+def _mac_prefix(text: str) -> str:
+    prefix = text.strip().lower()
+    if not _PREFIX.fullmatch(prefix):
+        raise Refused(
+            WRONG_INPUT,
+            f"{text!r} is not the beginning of MAC addresses",
+            hint="three bytes, the first one even: aa:00:00",
+        )
+    return prefix
+
+
+def _directory(path: str, field: str) -> str:
+    if path and (not path.startswith("/") or {".", ".."} & set(path.split("/"))):
+        raise Refused(
+            WRONG_INPUT, f"{field}: {path!r} is not an absolute path", hint="/srv/ganeti/files"
+        )
+    return path.rstrip("/")
+
+
+def _check_in_use(cluster: Cluster, now: ClusterInfo, new: ClusterInfo) -> None:
+    """Refuse what would leave an instance without what it uses."""
+    lost_hypervisors = set(now.enabled_hypervisors) - set(new.enabled_hypervisors)
+    lost_templates = set(now.enabled_disk_templates) - set(new.enabled_disk_templates)
+    for instance in cluster.instances.values():
+        in_use = {instance.hypervisor} & lost_hypervisors or {instance.template} & lost_templates
+        if in_use:
+            raise Refused(
+                WRONG_STATE,
+                f"{instance.name} uses {in_use.pop()}",
+                hint="only what no instance uses can be disabled",
+            )
+        default_vg = any(not disk.vg for disk in instance.disks)
+        if new.vg_name != now.vg_name and default_vg and instance.template in ("plain", "drbd"):
+            raise Refused(
+                WRONG_STATE,
+                f"disks of {instance.name} are in {now.vg_name}",
+                hint="the volume group can change while no disk is in it",
+            )
+
+
+HANDLER = Handler(opcode=ClusterSetParams, decide=decide, locks=lock)

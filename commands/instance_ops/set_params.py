@@ -1,0 +1,321 @@
+"""OP_INSTANCE_SET_PARAMS: parameters, interfaces, OS and the offline mark of an instance (pure).
+
+What is recorded holds from the next start on; `runtime_mem` alone changes what runs, before the
+record. `nics` are Ganeti's modifications: (add | modify | remove | index, which, settings), carried
+out in order; an interface is named by its index, its name or its uuid, -1 is the end.
+
+The result is Ganeti's: pairs of what changed and its new value. What can go wrong: more memory than
+the primary has left is refused, unless `force`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Annotated, ClassVar
+
+from msgspec import Meta
+
+from commands import allocation, looking, parse
+from commands.backend import backend_params
+from commands.capacity import running
+from commands.disks import call
+from commands.errors import WRONG_INPUT, WRONG_STATE, Refused
+from commands.given import Given
+from commands.handler import Done, Handler, Outcomes
+from commands.instance_opcode import InstanceOpcode, instance_locks, own_nodes, subject
+from commands.looking import acted, look
+from commands.new_nics import MAX_NICS, NicWish, TakenMacs, changed_nic, new_nic
+from commands.nodes import require_reachable
+from commands.runs import resource_of
+from commands.specs import whole
+from commands.unsupported import refuse_unsupported
+from nodeagent.calls import BalloonMemory, NodeStatus
+from projections import params
+from projections.cluster import Cluster
+from projections.events.configuration import InstanceModified, InstanceStateSet
+from projections.objects import (
+    ADMIN_DOWN,
+    ADMIN_OFFLINE,
+    ADMIN_UP,
+    Instance,
+    Nic,
+    Params,
+    Value,
+)
+from projections.plans import Fact, Plan, Record, Reservation, Reservations, Step, fact, names
+
+Change = tuple[str | int, int | str, NicWish]
+NOT_YET = {
+    "disks": "disks cannot be added, changed or detached yet; gnt-instance grow-disk enlarges one",
+    "disk_template": "disks cannot be converted yet",
+    "ext_params": "external storage is not there yet",
+    "file_driver": "files are always attached through loop devices",
+    "file_storage_dir": "disks cannot be converted yet",
+    "force_variant": "the OS definition decides which variants there are",
+    "instance_communication": "there is no communication network yet",
+    "osparams_private": "secrets cannot be kept yet",
+    "pnode": "failover or migrate change the primary node",
+    "pnode_uuid": "failover or migrate change the primary node",
+    "remote_node": "replace-disks changes the secondary node",
+    "remote_node_uuid": "replace-disks changes the secondary node",
+    "iallocator": "disks cannot be converted yet",
+}
+
+
+class InstanceSetParams(InstanceOpcode, frozen=True, kw_only=True):
+    """Change parameters of an instance."""
+
+    NAME: ClassVar[str] = "OP_INSTANCE_SET_PARAMS"
+
+    beparams: Annotated[dict[str, Value], Meta(description="Backend parameters")] = {}
+    hvparams: Annotated[dict[str, Value], Meta(description="Hypervisor parameters")] = {}
+    osparams: Annotated[dict[str, str | None], Meta(description="Parameters of its OS")] = {}
+    os_name: Annotated[str | None, Meta(description="Another OS definition, +variant")] = None
+    nics: Annotated[tuple[Change, ...], Meta(description="Changes of its interfaces")] = ()
+    offline: Annotated[bool | None, Meta(description="Not to be managed for now, or again")] = None
+    runtime_mem: Annotated[
+        int | None, Meta(gt=0, description="Memory it has from now on", extra={"unit": "MiB"})
+    ] = None
+    force: Annotated[bool, Meta(description="Even with too little memory on its node")] = False
+    ignore_ipolicy: bool = False
+    conflicts_check: bool = True
+    hotplug: bool = True
+    wait_for_sync: bool = True
+    disks: tuple[tuple[str | int, int | str, dict[str, Value]], ...] = ()
+    disk_template: str | None = None
+    ext_params: dict[str, Value] = {}
+    file_driver: str | None = None
+    file_storage_dir: str | None = None
+    force_variant: bool = False
+    instance_communication: bool | None = None
+    osparams_private: dict[str, Value] | None = None
+    pnode: str | None = None
+    pnode_uuid: str | None = None
+    remote_node: str | None = None
+    remote_node_uuid: str | None = None
+    iallocator: str | None = None
+
+
+def decide(op: InstanceSetParams, cluster: Cluster, given: Given, so_far: Outcomes) -> Plan | Done:
+    """Plan the change; then say what is different."""
+    if outcomes := acted(so_far):
+        return Done([tuple(line.split("=", 1)) for line in outcomes[-1].plan.explanation])
+    refuse_unsupported(op, NOT_YET)
+    instance = subject(op, cluster)
+    new = _changed(op, cluster, given, instance)
+    state = _new_state(op, instance)
+    differences = tuple(_differences(op, instance, new, state))
+    if not differences:
+        raise Refused(
+            WRONG_INPUT,
+            "nothing would change",
+            hint="give a value that differs, such as -B memory=2G",
+        )
+    seen = looking.seen(given, so_far)
+    primary = cluster.nodes[instance.primary]
+    more_mib = _more_memory(cluster, instance, new.beparams)
+    needs_look = op.runtime_mem is not None or (more_mib > 0 and not op.force)
+    if needs_look and primary.uuid not in seen and not so_far:
+        return look((require_reachable(primary),))
+    if more_mib > 0 and not op.force:
+        allocation.require_room(
+            cluster, seen, primary, template=instance.template, memory_mib=more_mib
+        )
+    steps = _steps(op, cluster, instance, new, state, seen.get(primary.uuid))
+    return Plan(
+        steps=steps,
+        reserves=Reservations(
+            nodes=(Reservation(node=primary.uuid, memory_mib=more_mib),) if more_mib > 0 else (),
+            macs=tuple(nic.mac for nic in new.nics or () if nic not in instance.nics),
+        ),
+        explanation=differences,
+    )
+
+
+def _changed(
+    op: InstanceSetParams, cluster: Cluster, given: Given, instance: Instance
+) -> InstanceModified:
+    osparams = {key: value for key, value in {**instance.osparams, **op.osparams}.items() if value}
+    table = params.tables().hvparams.get(instance.hypervisor, {})
+    what = f"hypervisor {instance.hypervisor}"
+    nics = _nics(cluster, given, instance, op.nics)
+    return InstanceModified(
+        instance=instance.uuid,
+        beparams=backend_params(cluster, instance.beparams, op.beparams),
+        hvparams=parse.modified(instance.hvparams, op.hvparams, table, what),
+        osparams=osparams,
+        os=op.os_name or "",
+        nics=None if nics == instance.nics else nics,
+    )
+
+
+def _new_state(op: InstanceSetParams, instance: Instance) -> str | None:
+    """Return the admin state that the offline mark brings, None if it stays."""
+    if op.offline is None or op.offline == (instance.admin_state == ADMIN_OFFLINE):
+        return None
+    if instance.admin_state == ADMIN_UP:
+        raise Refused(
+            WRONG_STATE,
+            f"{instance.name} is meant to run",
+            hint=f"gnt-instance shutdown {instance.name}",
+        )
+    return ADMIN_OFFLINE if op.offline else ADMIN_DOWN
+
+
+def _more_memory(cluster: Cluster, instance: Instance, beparams: Params) -> int:
+    """Return by how much the memory grows that the instance, which is up, counts on."""
+    if instance.admin_state != ADMIN_UP:
+        return 0
+    after = params.backend(cluster.settings, beparams)
+    return whole(after, "maxmem") - whole(params.of_instance(cluster, instance), "maxmem")
+
+
+# --- interfaces -------------------------------------------------------------------------------
+
+
+def _nics(
+    cluster: Cluster, given: Given, instance: Instance, changes: Iterable[Change]
+) -> tuple[Nic, ...]:
+    nics = list(instance.nics)
+    taken = TakenMacs(cluster)
+    for number, (action, which, wish) in enumerate(changes):
+        label = f"nic change {number}"
+        match action:
+            case "add":
+                at = (
+                    len(nics) if which in (-1, "-1") else _position(nics, which, instance, end=True)
+                )
+                nics.insert(at, new_nic(cluster, given, label, wish, taken))
+            case "remove":
+                del nics[_position(nics, which, instance)]
+            case "modify":
+                at = _position(nics, which, instance)
+                nics[at] = changed_nic(cluster, given, label, nics[at], wish, taken)
+            case _:
+                raise Refused(
+                    WRONG_INPUT, f"{label}: {action!r} is no change", hint="add, modify or remove"
+                )
+    if len(nics) > MAX_NICS:
+        raise Refused(
+            WRONG_INPUT, f"{len(nics)} interfaces are too many", hint=f"at most {MAX_NICS}"
+        )
+    return tuple(nics)
+
+
+def _position(nics: list[Nic], which: int | str, instance: Instance, *, end: bool = False) -> int:
+    if which in (-1, "-1") and nics:
+        return len(nics) - 1
+    for at, nic in enumerate(nics):
+        if str(which) in (str(at), nic.uuid) or (nic.name and which == nic.name):
+            return at
+    if end and str(which) == str(len(nics)):
+        return len(nics)
+    raise Refused(
+        WRONG_INPUT,
+        f"{instance.name} has no interface {which}",
+        hint=f"0 to {len(nics) - 1}, a name or a uuid" if nics else "it has none; add one",
+    )
+
+
+# --- the plan ---------------------------------------------------------------------------------
+
+
+def _steps(
+    op: InstanceSetParams,
+    cluster: Cluster,
+    instance: Instance,
+    new: InstanceModified,
+    state: str | None,
+    status: NodeStatus | None,
+) -> tuple[Step, ...]:
+    steps: list[Step] = []
+    if op.runtime_mem is not None:
+        steps.append(_balloon(op.runtime_mem, cluster, instance, status))
+    stream = f"instance/{instance.uuid}"
+    old = InstanceModified(
+        instance=instance.uuid,
+        beparams=instance.beparams,
+        hvparams=instance.hvparams,
+        osparams=instance.osparams,
+        os=instance.os,
+        nics=instance.nics,
+    )
+    facts: list[Fact] = [fact(stream, new)]
+    undo: list[Fact] = [fact(stream, old)]
+    if state is not None:
+        was = InstanceStateSet(
+            instance=instance.uuid,
+            admin_state=instance.admin_state,
+            source=instance.admin_state_source,
+        )
+        facts.append(fact(stream, InstanceStateSet(instance=instance.uuid, admin_state=state)))
+        undo.append(fact(stream, was))
+    steps.append(Record(id="modified", facts=tuple(facts), after=names(steps), undo=tuple(undo)))
+    return tuple(steps)
+
+
+def _balloon(
+    memory_mib: int, cluster: Cluster, instance: Instance, status: NodeStatus | None
+) -> Step:
+    filled = params.of_instance(cluster, instance)
+    low, high = whole(filled, "minmem"), whole(filled, "maxmem")
+    if not low <= memory_mib <= high:
+        raise Refused(
+            WRONG_INPUT,
+            f"{memory_mib} MiB is outside minmem and maxmem of {instance.name}",
+            hint=f"{low} to {high} MiB",
+        )
+    if not running(status, instance.uuid) or status is None:
+        raise Refused(
+            WRONG_STATE,
+            f"{instance.name} does not run",
+            hint="leave the runtime memory out: it starts with maxmem",
+        )
+    (now_mib,) = (each.memory_mib for each in status.instances if each.uuid == instance.uuid)
+
+    def order(mib: int) -> BalloonMemory:
+        return BalloonMemory(
+            instance=instance.uuid,
+            name=instance.name,
+            hypervisor=instance.hypervisor,
+            memory_mib=mib,
+        )
+
+    return call(
+        "balloon",
+        instance.primary,
+        order(memory_mib),
+        resource=resource_of(instance),
+        undo=order(now_mib),
+    )
+
+
+def _differences(
+    op: InstanceSetParams, instance: Instance, new: InstanceModified, state: str | None
+) -> Iterable[str]:
+    """Yield `what=value` for each thing that changes."""
+    yield from _changes("be", instance.beparams, new.beparams)
+    yield from _changes("hv", instance.hvparams, new.hvparams)
+    yield from _changes("os", instance.osparams, new.osparams)
+    if new.os and new.os != instance.os:
+        yield f"os={new.os}"
+    if new.nics is not None:
+        for at, nic in enumerate(new.nics):
+            if nic not in instance.nics:
+                yield f"nic/{at}={nic.mac}"
+        if len(new.nics) != len(instance.nics):
+            yield f"nic.count={len(new.nics)}"
+    if state is not None:
+        yield f"admin_state={state}"
+    if op.runtime_mem is not None:
+        yield f"runtime_memory={op.runtime_mem}"
+
+
+def _changes(group: str, old: Mapping[str, Value], new: Mapping[str, Value]) -> Iterable[str]:
+    for name in sorted({*old, *new}):
+        if old.get(name) != new.get(name):
+            value = new.get(name)
+            yield f"{group}/{name}={'default' if value is None else value}"
+
+
+HANDLER = Handler(opcode=InstanceSetParams, decide=decide, locks=instance_locks, looks_at=own_nodes)

@@ -2,11 +2,11 @@
 
 One thread, one loop. What a committed batch does, in this order:
 
-1. keys: who may connect from now on;
-2. projections: the batch is folded, jobs that ended are noted;
-3. the engine, if this voter leads: what the new state calls for is proposed;
-4. those who wait for a job are told;
-5. (the publisher) it goes out to the subscribers.
+1. projections: the batch is folded, jobs that ended are noted;
+2. the engine, if this voter leads: what the new state calls for is proposed;
+3. those who wait for a job are told;
+4. keys: who may connect from now on; then the publisher (eventstore/voter_sockets.py);
+5. whoever proposed the batch hears that it is committed.
 
 At start: the log is opened and checked, the projections come from the nearest snapshot and the
 records after it, then the sockets open, and when this reign's first record is committed there is
@@ -31,20 +31,15 @@ from commands.master.reign import Reign
 from commands.master.telemetry import Telemetry
 from commands.registry import Registry
 from eventstore.index_reader import IndexReader
-from eventstore.keyring import Keyring
 from eventstore.keys import load_curve_keys, load_sign_keys
 from eventstore.layout import Layout
-from eventstore.log_service import LogService, stamp_of
 from eventstore.log_view import LogView
-from eventstore.publisher import Publisher
 from eventstore.reactor import Reactor
 from eventstore.record import Stored
 from eventstore.replica import Leadership
-from eventstore.server import RequestServer
 from eventstore.single import SingleVoter, open_single
 from eventstore.snapshots import SnapshotStore
-from eventstore.stream_reader import IndexedStreams
-from eventstore.zap import ZapHandler
+from eventstore.voter_sockets import VoterSockets
 from projections.past import resume, snapshot_due, snapshot_of
 from projections.state import FOLD, VERSION, State
 from projections.tables import INDEX_TABLES
@@ -76,9 +71,6 @@ class MasterDaemon:
         )
         self._projector = resume(history, self._snapshots)
         self._snapshot_seq = max(self._snapshots.seqs(), default=0)
-        self._keyring = Keyring(
-            stored.record for stored in history.iterate() if stored.record.kind.startswith("log.")
-        )
         self._telemetry = Telemetry(lost_after_s=config.lost_after_s, now_s=reactor.now())
         self._draws = SeededDraws(config.draw_seed) if config.draw_seed else RandomDraws()
         self._registry = Registry()
@@ -97,28 +89,17 @@ class MasterDaemon:
         return self._projector.state
 
     def _serve(self, reactor: Reactor, directory: Path, past: Past) -> AgentDesk:
-        """Open the sockets. Nobody is let in before the self-test of the handler of keys."""
+        """Open the sockets. This turns the reactor: what hears of commits is registered already."""
         keys = load_curve_keys(directory / VOTER_KEY)
-        zap = ZapHandler(reactor)
-        server = RequestServer(
+        sockets = VoterSockets(
             reactor,
-            self._config.requests,
+            self._replica,
+            self._index,
+            name=self._config.voter,
             keys=keys,
-            keyring=self._keyring,
-            zap=zap,
-            stamp=lambda: stamp_of(self._replica),
+            requests_endpoint=self._config.requests,
+            publish_endpoint=self._config.publications,
         )
-        Publisher(
-            reactor,
-            self._config.publications,
-            keys=keys,
-            keyring=self._keyring,
-            zap=zap,
-            replica=self._replica,
-            voter=self._config.voter,
-        )
-        streams = IndexedStreams(self._replica, self._index)
-        LogService(self._replica, streams, voter=self._config.voter).register(server)
         agents = AgentDesk(
             replica=self._replica,
             reign=self._reign,
@@ -134,8 +115,7 @@ class MasterDaemon:
             seen=lambda: self._telemetry.seen,
         )
         for desk in (agents, reads, self._jobs):
-            desk.register(server)
-        zap.self_test("cairn.requests")
+            desk.register(sockets.server)
         return agents
 
     def _make_engine(self) -> Engine:
@@ -154,7 +134,6 @@ class MasterDaemon:
         )
 
     def _on_committed(self, batch: Sequence[Stored]) -> None:
-        self._keyring.apply(batch)
         self._ended.ended(self._projector.apply(batch))
         records = [stored.record for stored in batch]
         self._reign.on_committed(self._state(), records)

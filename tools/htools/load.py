@@ -142,8 +142,16 @@ def load(choices: Choices, extra: Sequence[Instance] = ()) -> Loaded:
     return place(cluster, choices, loads, extra)
 
 
-def place(cluster: Cluster, choices: Choices, loads: dict[str, Load] | None = None) -> Loaded:
-    """Build the placement of a cluster as the options ask for it. Raises HtoolsError."""
+def place(
+    cluster: Cluster,
+    choices: Choices,
+    loads: dict[str, Load] | None = None,
+    extra: Sequence[Instance] = (),
+) -> Loaded:
+    """Build the placement of a cluster as the options ask for it. Raises HtoolsError.
+
+    `extra` are the instances that are to be placed: their tags count as well.
+    """
     from commands.placement.frame import Settings, build_frame, inconsistencies
     from commands.placement.model import common_domain
     from commands.placement.state import Placement

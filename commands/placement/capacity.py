@@ -1,0 +1,253 @@
+"""How many more instances fit: equal ones, or ever smaller ones where the large no longer fit.
+
+Instances are placed one at a time by the rules of `allocate`. Global redundancy is costly to check
+at every step, so a large number is placed without it and checked once; only if that fails are the
+steps made smaller. As in htools, DRBD instances are not checked one by one in the end.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Final
+
+import msgspec
+import numpy as np
+
+from commands.placement import metrics
+from commands.placement.allocate import Solution, Unplaced, all_nodes, allocate
+from commands.placement.frame import Ints
+from commands.placement.model import NO_NODE, FailMode, Instance, shrunk
+from commands.placement.options import Options
+from commands.placement.redundancy import redundant
+from commands.placement.state import Placement
+
+_SMALLEST_GUESS: Final = 20
+_SMALL_STEP: Final = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Filled:
+    """A cluster with instances added, and why the next one did not fit."""
+
+    placement: Placement
+    added: tuple[Instance, ...]  # in order, with their names
+    failures: Counter[FailMode]
+
+    @property
+    def count(self) -> int:
+        """How many were added."""
+        return len(self.added)
+
+
+@dataclass(slots=True)
+class Filler:
+    """Places instances on some nodes of a cluster."""
+
+    nodes: Ints
+    options: Options
+
+    def start(self, placement: Placement) -> Filled:
+        """Nothing added yet."""
+        return Filled(placement, (), Counter())
+
+    def attempt(
+        self, placement: Placement, instance: Instance, *, check: bool
+    ) -> Solution:
+        """Where one instance would go. Raises Unplaced without nodes."""
+        options = msgspec.structs.replace(self.options, capacity_checks=check)
+        return allocate(placement, all_nodes(placement), instance, self.nodes, options)
+
+    def fill(self, start: Filled, instance: Instance, limit: int | None) -> Filled:
+        """Add as many as fit, at most `limit`."""
+        if not self.options.capacity_checks:
+            return self._one_by_one(start, instance, limit, check=False)
+        found = start
+        for guess in (self._guess(start.placement, instance), _SMALL_STEP):
+            finished, found, limit = self._by_steps(found, instance, limit, guess)
+            if finished:
+                return found
+            if guess != _SMALL_STEP:
+                continue
+        # DRBD instances are not checked one by one: their failover is accounted for by each
+        # node's own reserve.
+        return self._one_by_one(found, instance, limit, check=not instance.mirrored)
+
+    def _by_steps(
+        self, start: Filled, instance: Instance, limit: int | None, size: int
+    ) -> tuple[bool, Filled, int | None]:
+        """Add in unchecked steps as long as the result is redundant.
+
+        Returns whether that was all, how far it came, and the limit that remains.
+        """
+        while True:
+            step = size if limit is None else min(size, limit)
+            trial = self._one_by_one(start, instance, step, check=False)
+            if not redundant(trial.placement, all_nodes(trial.placement), self.options):
+                return False, start, limit
+            left = None if limit is None else max(0, limit - size)
+            if left == 0 or trial.count == start.count:
+                return True, trial, left
+            if size != _SMALL_STEP:
+                size = self._guess(trial.placement, instance)
+            start, limit = trial, left
+
+    def _guess(self, placement: Placement, instance: Instance) -> int:
+        """A number close to the capacity, and rather below it."""
+        room = np.maximum(0, placement.unallocated - placement.reserve).sum()
+        guess = int(room) // max(1, instance.memory) - placement.frame.size
+        return max(_SMALLEST_GUESS, guess)
+
+    def _one_by_one(
+        self, start: Filled, instance: Instance, limit: int | None, *, check: bool
+    ) -> Filled:
+        state = start.placement.copy()
+        added = list(start.added)
+        while True:
+            solution = self.attempt(state, instance, check=check)
+            if not solution.found or limit == 0:
+                return Filled(state, tuple(added), solution.failures)
+            named = msgspec.structs.replace(instance, name=f"new-{len(added)}")
+            secondary = solution.nodes[1] if len(solution.nodes) > 1 else NO_NODE
+            state.add(named, solution.nodes[0], secondary)
+            added.append(named)
+            limit = None if limit is None else limit - 1
+
+    def fill_tiered(self, start: Filled, instance: Instance, limit: int | None) -> Filled:
+        """Add as many as fit, and smaller ones where the size no longer does.
+
+        What most candidates fail by shrinks by one unit until something fits again. If that leads
+        nowhere, each reason in turn (the most frequent first) is tried alone.
+        """
+        while True:
+            levels: list[tuple[Filled, Instance, int | None]] = []
+            found = self.fill(start, instance, limit)
+            base, progress = found.count, False
+            while True:
+                levels.append((found, instance, limit))
+                if limit is not None and limit <= found.count:
+                    return found
+                smaller = shrunk(instance, _main_reason(found.failures))
+                if smaller is None:
+                    break
+                limit = None if limit is None else limit - found.count
+                instance = smaller
+                found = self.fill(found, instance, limit)
+                if found.count > base:
+                    progress = True
+                    break
+            if progress:
+                # All above profit from this; go on from here as from a new start.
+                start = found
+                if limit is not None and limit <= found.count:
+                    return found
+                continue
+            again = self._other_ways(levels)
+            if again is None:
+                return levels[0][0]
+            start, instance, limit = again
+
+    def _other_ways(
+        self, levels: list[tuple[Filled, Instance, int | None]]
+    ) -> tuple[Filled, Instance, int | None] | None:
+        """Shrink by single reasons, the smallest instance first; None if nothing helps."""
+        known: dict[Instance, Solution] = {}
+        for found, instance, limit in reversed(levels):
+            for reason in sorted(FailMode, key=lambda mode: (found.failures[mode], mode))[::-1]:
+                smaller = self._suffices(found.placement, instance, reason, known)
+                if smaller is None:
+                    continue
+                left = None if limit is None else limit - found.count
+                if self.fill(found, smaller, left).count > found.count:
+                    return found, smaller, left
+        return None
+
+    def _suffices(
+        self,
+        placement: Placement,
+        instance: Instance,
+        reason: FailMode,
+        known: dict[Instance, Solution],
+    ) -> Instance | None:
+        """The first shrinking by one reason alone that makes an instance fit."""
+        smaller = shrunk(instance, reason)
+        while smaller is not None:
+            if smaller not in known:
+                known[smaller] = self.attempt(
+                    placement, smaller, check=self.options.capacity_checks
+                )
+            solution = known[smaller]
+            if solution.found:
+                return smaller
+            if not solution.failures[reason]:
+                return None
+            smaller = shrunk(smaller, reason)
+        return None
+
+
+def _main_reason(failures: Counter[FailMode]) -> FailMode:
+    """The most frequent reason; of equally frequent ones the last."""
+    return max(FailMode, key=lambda mode: (failures[mode], mode))
+
+
+class Totals(msgspec.Struct, frozen=True, kw_only=True):
+    """Sums over all nodes, for reports. MiB, counts, ratios."""
+
+    score: float
+    instances: int
+    total_memory: float
+    free_memory: int
+    available_memory: int
+    used_memory: int
+    overhead_memory: int
+    total_disk: float
+    free_disk: int
+    available_disk: int
+    used_disk: int
+    total_spindles: int
+    free_spindles: int
+    used_spindles: int
+    cpus: float
+    used_vcpus: int
+    max_vcpus: int
+    used_cpus: float  # virtual ones by the ratio of their node
+    most_memory: int  # available on one node
+    most_disk: int
+
+
+def totals(placement: Placement) -> Totals:
+    """Sum up the nodes of a cluster."""
+    frame, state = placement.frame, placement
+    memory = np.maximum(0, state.unallocated - state.reserve)
+    disk = np.where(
+        state.free_disk < frame.low_disk, 0, state.free_disk - frame.low_disk
+    )
+    used_cpus = 0.0
+    for node in range(frame.size):
+        used_cpus += int(state.used_cpus[node]) / max(float(frame.vcpu_ratio[node]), 1e-300)
+    total_disk = float(frame.total_disk.sum())
+    return Totals(
+        score=metrics.score(placement, all_nodes(placement)),
+        instances=int(state.primary_count.sum()),
+        total_memory=float(frame.total_memory.sum()),
+        free_memory=int(state.unallocated.sum()),
+        available_memory=int(memory.sum()),
+        used_memory=int((frame.capacity - state.unallocated).sum()),
+        overhead_memory=int((frame.missing_memory + frame.node_memory).sum()),
+        total_disk=total_disk,
+        free_disk=int(state.free_disk.sum()),
+        available_disk=int(disk.sum()),
+        used_disk=int((frame.total_disk.astype(np.int64) - state.free_disk).sum()),
+        total_spindles=int(frame.spindles.sum()),
+        free_spindles=int(state.free_spindles.sum()),
+        used_spindles=int((frame.spindles - state.free_spindles).sum()),
+        cpus=float(frame.cpus.sum()),
+        used_vcpus=int(state.used_cpus.sum()),
+        max_vcpus=int(frame.high_cpu.sum()),
+        used_cpus=used_cpus,
+        most_memory=int(memory.max(initial=0)),
+        most_disk=int(disk.max(initial=0)),
+    )
+
+
+__all__ = ["Filled", "Filler", "Totals", "Unplaced", "totals"]

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from eventstore.ack_mark import AckMark, Mark, sync_directory
 from eventstore.appended import Appended
+from eventstore.checkpoint import check_key_name
 from eventstore.clock import HybridClock
 from eventstore.errors import CorruptLog, NotOurLog, TooLarge
 from eventstore.events import STREAM, EpochStarted, LogCreated
@@ -38,8 +39,10 @@ def create_log(
 
     `origin` is the log's name in checkpoints, `voter` the name of this voter. The batch is durable
     on return. Raises NotOurLog if a log is there already (it is left alone), LogInUse, DiskFull,
-    TooLarge. After a crash in the middle it may be called again.
+    TooLarge; ValueError for an origin that cannot name a key. After a crash in the middle it may be
+    called again.
     """
+    check_key_name(origin)
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     layout = Layout(directory)
     lock = WriterLock(layout.lock)

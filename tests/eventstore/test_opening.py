@@ -222,6 +222,13 @@ def test_a_log_is_not_made_over_another(tmp_path: Path) -> None:
     opened.close()
 
 
+def test_a_log_is_not_made_under_a_name_that_could_not_sign(tmp_path: Path) -> None:
+    """A bad origin is refused before anything is made, not at the first checkpoint."""
+    with pytest.raises(ValueError, match="cannot name a log"):
+        create_log(tmp_path / "log", cluster_id="x", origin="a b", voter="v1", now_ms=START_MS)
+    assert not (tmp_path / "log").exists()
+
+
 def test_a_creation_that_was_killed_can_be_done_again(tmp_path: Path) -> None:
     """What a crash leaves of a half-made log is no log, and no obstacle."""
     (tmp_path / "log.sqlite.new").write_bytes(b"half")

@@ -121,7 +121,6 @@ def parse_cluster(text: str) -> Cluster:
     nodes = [_node(row, uuids) for row in sections[1]]
     numbers = _unique(sections[1], 0, "node name")
     instances = tuple(_instance(row, numbers) for row in sections[2])
-    _unique(sections[2], 0, "instance name")
     policy = DEFAULT_POLICY
     names = {group.name: index for index, group in enumerate(groups)}
     for row in sections[4] if len(sections) > 4 else []:

@@ -8,7 +8,7 @@ Each side's data bear a generation id and the ids that came before it (DRBD call
     equal ids                      in sync
     mine is empty, or in its past  I am the target of a sync
     its is empty, or in my past    I am the source
-    anything else                  split brain: both went on alone; nobody guesses
+    anything else, or both primary split brain: both went on alone; nobody guesses
 
 A side that is written to (it, or its peer over the wire, is primary) while the other side does not
 get the writes (not connected, or unreadable) takes a new id, once for each such time. A target
@@ -346,6 +346,8 @@ def _relation(side: Side, peer: Side) -> str:
         return "faulty"
     if side.id == peer.id:
         return "equal" if side.id else "faulty"
+    if side.primary and peer.primary:
+        return "split"  # both were written to, whatever their past says
     if not side.id or side.id in peer.past:
         return "target"
     if not peer.id or peer.id in side.past:

@@ -104,6 +104,13 @@ class FakeLeader:
             f"{agent.name} promises {epoch}",
         )
 
+    def until_dead(self, agent: AgentProcess) -> int:
+        """Serve until the agent's process has ended; returns its exit status."""
+        process = agent.process
+        assert process is not None
+        self.until(lambda: process.poll() is not None, f"{agent.name} ends")
+        return process.returncode
+
     def new_reign(self) -> None:
         """Lead in the next term."""
         gen, term = self.replica.leadership.epoch
@@ -228,11 +235,6 @@ class AgentProcess:
         argv = [sys.executable, "-m", "nodeagent.main", "--dir", str(self.directory)]
         argv += ["--name", self.name, "--lab", str(self.lab), "--os-path", str(os_path)]
         self.process = subprocess.Popen(argv, cwd=Path(__file__).parents[2])
-
-    def wait_dead(self) -> int:
-        """Wait for the process to end; returns its exit status, negative for a signal."""
-        assert self.process is not None
-        return self.process.wait(PATIENCE_S)
 
     def kill(self) -> None:
         """SIGKILL."""

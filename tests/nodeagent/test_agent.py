@@ -88,3 +88,165 @@ def test_a_mirror_is_made_broken_and_replaced(leader: FakeLeader) -> None:
 
 def _states(leader: FakeLeader) -> list[str]:
     return [seen.state for seen in leader.observed.values()]
+
+
+@pytest.mark.parametrize("point", ["accepted", "acting", "acted", "journaled", "sent", "settled"])
+def test_an_agent_killed_anywhere_does_each_thing_once(leader: FakeLeader, point: str) -> None:
+    """SIGKILL at any point of a task's path: after a restart it is done, once, and no result is
+    lost."""
+    agent = leader.add_agent("node1")
+    leader.until_promised(agent)
+    agent.control.order("die", point=point)
+    task = leader.request(agent, calls.EnsureVolume(volume=volume(), owner="d1"))
+    assert leader.until_dead(agent) == -9
+    agent.start()
+    assert leader.end_of(task).failed is None
+    second = leader.do(agent, calls.EnsureVolume(volume=volume("xenvg/other"), owner="d2"))
+    assert second.failed is None
+    effects = {key: times for key, times in agent.effects().items() if "volume" in key}
+    assert effects == {"create-volume xenvg/d1.data": 1, "create-volume xenvg/other": 1}
+
+
+def test_results_wait_for_a_leader_that_does_not_listen(leader: FakeLeader) -> None:
+    """A result that nobody took is sent again, also by the next process; it ends the task once."""
+    agent = leader.add_agent("node1")
+    leader.until_promised(agent)
+    leader.deaf = True
+    task = leader.request(agent, calls.EnsureVolume(volume=volume(), owner="d1"))
+    leader.until(lambda: "create-volume xenvg/d1.data" in agent.effects())
+    agent.restart()
+    leader.deaf = False
+    assert leader.end_of(task).failed is None
+    assert agent.effects() == {"create-volume xenvg/d1.data": 1}
+
+
+def test_a_new_reign_is_promised_and_told_what_is_open(leader: FakeLeader) -> None:
+    """The promise to a new leader names the task that runs."""
+    agent = leader.add_agent("node1")
+    leader.until_promised(agent)
+    agent.control.order("hang", call="probe")
+    task = leader.request(agent, calls.Probe())
+    leader.until(lambda: agent.control.order("state")["syncs"] >= 2)
+    leader.new_reign()
+    leader.until_promised(agent)
+    assert leader.promises[-1].unfinished == (task,)
+
+
+def test_a_call_that_takes_too_long_is_stopped(leader: FakeLeader) -> None:
+    """It fails with `timeout` and says what was done; the resource is free again."""
+    agent = leader.add_agent("node1")
+    leader.until_promised(agent)
+    agent.control.order("hang", call="ensure-volume")
+    call = calls.EnsureVolume(volume=volume(), owner="d1")
+    failed = leader.do(agent, call, timeout_s=0.2, resource="disk/d1").failed
+    assert failed is not None
+    assert (failed.code, failed.retry) == ("timeout", True)
+    assert "nothing was done" in failed.message
+    assert leader.do(agent, call, resource="disk/d1").failed is None
+
+
+def test_a_running_call_is_withdrawn(leader: FakeLeader) -> None:
+    """The answer is `running`, then it ends as `stopped`; what waits behind it never ran."""
+    agent = leader.add_agent("node1")
+    leader.until_promised(agent)
+    agent.control.order("hang", call="ensure-volume")
+    call = calls.EnsureVolume(volume=volume(), owner="d1")
+    first = leader.request(agent, call, resource="disk/d1")
+    second = leader.request(agent, call, resource="disk/d1")
+    leader.until(lambda: agent.control.order("state")["syncs"] >= 2)
+    leader.withdraw(agent, second)
+    assert leader.end_of(second).withdrawn
+    leader.withdraw(agent, first)
+    failed = leader.end_of(first).failed
+    assert failed is not None
+    assert failed.code == "stopped"
+    assert leader.runs == [first]
+    assert agent.effects() == {}
+
+
+def test_a_failing_script_shows_its_output(leader: FakeLeader) -> None:
+    """An OS that is not there is refused with those that are; a failure bears the output."""
+    agent = leader.add_agent("node1")
+    disk = plain_disk()
+    unknown = leader.do(agent, calls.InstallOs(instance=instance(os="plan9"))).failed
+    assert unknown is not None
+    assert unknown.code == "unknown_entity"
+    assert "debian, redhat" in unknown.hint
+    failed = leader.do(agent, calls.InstallOs(instance=instance())).failed
+    assert failed is not None
+    assert (failed.code, failed.exit_status) == ("environment_error", 1)
+    assert "has no disk to install on" in failed.output
+    inactive = leader.do(agent, calls.InstallOs(instance=instance(disk))).failed
+    assert inactive is not None
+    assert inactive.code == "wrong_state"
+
+
+def test_a_guest_that_crashes_is_observed_once(leader: FakeLeader) -> None:
+    """The crash becomes an observation, and a restart of the agent does not repeat it."""
+    agent = leader.add_agent("node1")
+    assert leader.do(agent, calls.EnsureRunning(instance=instance())).failed is None
+    agent.control.order("end-guest", instance="i1", how="crashed")
+    leader.until(lambda: bool(leader.observed))
+    agent.restart()
+    leader.until(lambda: len({p.node for p in leader.promises}) == 1 and len(leader.promises) == 2)
+    assert leader.do(agent, calls.EnsureRunning(instance=instance())).failed is None
+    leader.until(lambda: len(leader.observed) == 2)
+    found = [(seen.serial, seen.state) for seen in leader.observed.values()]
+    assert found == [(1, "crashed"), (2, "running")]
+
+
+def test_a_node_leaves_and_can_be_invited_again(leader: FakeLeader) -> None:
+    """After `leave-cluster` the agent forgets the cluster, keeps its key and takes a new ticket."""
+    agent = leader.add_agent("node1")
+    key = None
+    leader.until_promised(agent)
+    key = (agent.directory / "agent.key").read_text()
+    assert leader.do(agent, calls.LeaveCluster()).failed is None
+    leader.until(lambda: not (agent.directory / "identity.json").exists())
+    before = len(leader.promises)
+    agent.uuid = "uuid-again"
+    leader.invite(agent)
+    leader.until(lambda: len(leader.promises) > before)
+    assert leader.promises[-1].node == "uuid-again"
+    assert (agent.directory / "agent.key").read_text() == key
+    assert leader.do(agent, calls.Probe()).failed is None
+
+
+def test_a_live_migration_between_two_agents(leader: FakeLeader) -> None:
+    """The guest ends up on the target alone; the person who waits hears how far it is."""
+    slow = {"simulated": {"migration_mib_s": 400.0}}
+    one, two = leader.add_agent("node1", **slow), leader.add_agent("node2", **slow)
+    assert leader.do(one, calls.EnsureRunning(instance=instance())).failed is None
+    moved = instance(generation=2)
+    assert leader.do(two, calls.PrepareMigration(instance=moved)).failed is None
+    task = leader.request(
+        one, calls.Migrate(instance=moved, target=two.uuid, target_address="127.0.0.1")
+    )
+    assert leader.end_of(task).failed is None
+    for agent in (one, two):
+        finish = calls.FinishMigration(
+            instance=moved, source=one.uuid, target=two.uuid, succeeded=True
+        )
+        assert leader.do(agent, finish).failed is None
+    leader.until(lambda: not leader.statuses[one.uuid].instances)
+    leader.until(lambda: bool(leader.statuses[two.uuid].instances))
+    assert leader.statuses[two.uuid].instances[0].generation == 2
+    assert one.effects()["send-guest i1"] == two.effects()["receive-guest i1"] == 1
+    lines = [line for line in leader.feedback if line.task == task]
+    assert 1 <= len(lines) <= 3
+    assert "live migration of i1.example.net" in lines[0].text
+
+
+def test_an_agent_ends_cleanly_and_leaves_no_files_behind(leader: FakeLeader) -> None:
+    """On SIGTERM it exits with 0; socket and pid file are gone; a second one is refused."""
+    agent = leader.add_agent("node1")
+    leader.until_promised(agent)
+    first, agent.process = agent.process, None
+    agent.start()
+    assert leader.until_dead(agent) == 1
+    agent.process = first
+    assert first is not None
+    first.terminate()
+    assert leader.until_dead(agent) == 0
+    assert not (agent.directory / "control.sock").exists()
+    assert not (agent.directory / "agent.pid").exists()

@@ -403,3 +403,14 @@ def test_the_journal_remembers_promises(node: Node) -> None:
     node.reboot()
     assert node.core.promised == Epoch(2, 7)
     assert node.core.seen == 5
+
+
+def test_a_deposed_leader_starts_nothing_after_the_promise_either(node: Node) -> None:
+    """A record that only a deposed leader has shown waits for one shown by the present leader."""
+    node.epoch = Epoch(1, 2)
+    promised(node).request("t1")
+    node.deliver(stale=True)
+    assert node.starts == []
+    node.request("t2", "other")
+    node.deliver()
+    assert node.starts == ["t1", "t2"]

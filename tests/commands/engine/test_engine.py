@@ -314,7 +314,7 @@ def test_tasks_wait_for_the_promise_of_their_node() -> None:
     job = world.submit(carry(call("a")))
     world.settle()
     assert "task.requested" not in world.kinds(job)
-    world.carry_out(world.boss.on_promise(ONE))
+    world.promise(ONE)
     world.settle()
     assert world.job(job).status == "success"
 

@@ -30,7 +30,7 @@ from eventstore.replica import Refused as Clash
 from nodeagent.calls import Failure, NodeStatus, TaskNamed, TaskOrder, TaskResult
 from projections.cluster import Cluster
 from projections.events import configuration as facts
-from projections.events.jobs import Lock
+from projections.events.jobs import Lock, TaskRequested
 from projections.jobs import Job
 from projections.objects import ClusterInfo, Group, Node
 from projections.plans import Plan
@@ -213,8 +213,8 @@ class World:
         self.proposals: list[Propose] = []
         self.answers: dict[int, Answer] = {}
         self.wake_s: float | None = None
-        self.proposed = 0
         self.tickets = 0
+        self.promised: set[str] = set()
         self._found()
 
     def _found(self) -> None:
@@ -244,8 +244,14 @@ class World:
             max_running=self.max_running,
         )
         self.carry_out(self.engine.begin())
+        self.promised.clear()
         for uuid in promise:
-            self.carry_out(self.engine.on_promise(uuid))
+            self.promise(uuid)
+
+    def promise(self, uuid: str) -> None:
+        """A node promises this epoch."""
+        self.promised.add(uuid)
+        self.carry_out(self.boss.on_promise(uuid))
 
     def _look(self, nodes: Iterable[str]) -> Mapping[str, NodeStatus]:
         return {}
@@ -264,13 +270,20 @@ class World:
         for effect in effects:
             match effect:
                 case Propose():
-                    self.proposed += 1
+                    self._check_promises(effect.batch)
                     self.proposals.append(effect)
                 case WakeAt():
                     self.wake_s = effect.boot_s
                 case Answer():
                     assert effect.ticket not in self.answers, "answered twice"
                     self.answers[effect.ticket] = effect
+
+    def _check_promises(self, batch: Batch) -> None:
+        """No task for a node before its promise (REPLICATION 3.6), but for a duty of a lost one."""
+        for draft in batch.drafts:
+            if isinstance(draft.event, TaskRequested):
+                uuid = draft.stream.removeprefix("node/")
+                assert uuid in self.promised or self.state.cluster.nodes[uuid].lost
 
     def commit_one(self) -> None:
         """Decide the oldest proposal."""

@@ -26,6 +26,7 @@ AnyHandler = Handler[Any]
 MODULES: Mapping[str, str] = {
     "OP_CLUSTER_DESTROY": "commands.cluster_ops.destroy",
     "OP_CLUSTER_SET_PARAMS": "commands.cluster_ops.set_params",
+    "OP_CLUSTER_VERIFY": "commands.cluster_ops.verify",
     "OP_GROUP_ADD": "commands.group_ops.add",
     "OP_GROUP_REMOVE": "commands.group_ops.remove",
     "OP_GROUP_RENAME": "commands.group_ops.rename",

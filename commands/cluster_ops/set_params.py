@@ -95,7 +95,8 @@ class ClusterSetParams(Opcode, frozen=True, kw_only=True):
         dict[str, dict[str, str | None]] | None, Meta(description="Per OS: its parameters")
     ] = None
     candidate_pool_size: Annotated[
-        int | None, Meta(gt=0, description="How many master candidates there should be")
+        Annotated[int, Meta(gt=0)] | None,
+        Meta(description="How many master candidates there should be"),
     ] = None
     mac_prefix: Annotated[str | None, Meta(description="Of drawn MAC addresses")] = None
     file_storage_dir: Annotated[str | None, Meta(description="Directory of file disks")] = None

@@ -62,7 +62,7 @@ from projections.plans import Fact, Plan, Record, Reservation, Reservations, Ste
 ON_PRIMARY, ON_SECONDARY = "replace_on_primary", "replace_on_secondary"
 NEW_SECONDARY, AUTO = "replace_new_secondary", "replace_auto"
 MODES = (ON_PRIMARY, ON_SECONDARY, NEW_SECONDARY, AUTO)
-FAULTY, SYNCING, DEGRADED = "faulty", "syncing", "degraded"  # in Disk.health
+FAULTY, SYNCING = "faulty", "syncing"  # in Disk.health
 
 
 class InstanceReplaceDisks(InstanceOpcode, frozen=True, kw_only=True):
@@ -93,6 +93,7 @@ class Move:
     onto: str
     indices: tuple[int, ...]
     why: tuple[str, ...]
+    broken: bool = False  # the old volumes cannot be read, as their node said
 
 
 def lock(op: InstanceReplaceDisks, cluster: Cluster) -> tuple[Lock, ...]:
@@ -206,7 +207,7 @@ def _faulty(cluster: Cluster, seen: Mapping[str, NodeStatus], instance: Instance
     ((node, indices),) = faulty.items()
     listed = ", ".join(map(str, indices))
     why = f"disk {listed} of {instance.name} is faulty on {cluster.nodes[node].name}"
-    return Move(node, node, tuple(indices), (why,))
+    return Move(node, node, tuple(indices), (why,), broken=True)
 
 
 def _state_on(status: NodeStatus | None, disk: str) -> str:
@@ -389,11 +390,10 @@ def _rebuild(
         resource = of_disk(changed.disks[index])
         name_of = {node: cluster.nodes[node].name for node in (move.off, move.onto, source)}
         new = disk_spec(cluster, changed, index, move.onto)
-        was = instance.disks[index]
         if move.onto != move.off:
             undo: EnsureReplicated | RemoveReplicated = RemoveReplicated(disk=new)
         else:
-            undo = _put_back(cluster, instance, index, move.off)
+            undo = _put_back(cluster, instance, index, move)
         mirror = call(
             f"mirror/{name_of[move.onto]}/{index}",
             move.onto,
@@ -412,7 +412,7 @@ def _rebuild(
                     RemoveReplicated(disk=disk_spec(cluster, instance, index, move.off)),
                     resource=resource,
                     after=(mirror.id,),
-                    undo=_put_back(cluster, instance, index, move.off),
+                    undo=_put_back(cluster, instance, index, move),
                     timeout_s=ACTIVATION_S,
                     tolerate=True,
                 )
@@ -425,8 +425,7 @@ def _rebuild(
                 resource=resource,
                 after=(steps[-1].id,),
                 undo=EnsureReplicated(
-                    disk=disk_spec(cluster, instance, index, source),
-                    source=was.health.get(source, "") in ("", DEGRADED),
+                    disk=disk_spec(cluster, instance, index, source), source=True
                 ),
                 timeout_s=ACTIVATION_S,
             )
@@ -435,11 +434,11 @@ def _rebuild(
 
 
 def _put_back(
-    cluster: Cluster, instance: Instance, index: int, node: str
+    cluster: Cluster, instance: Instance, index: int, move: Move
 ) -> EnsureReplicated | RemoveReplicated:
-    """Return the call that puts a mirror back on its old volumes, or down if those are faulty."""
-    spec = disk_spec(cluster, instance, index, node)
-    if instance.disks[index].health.get(node) == FAULTY:
+    """Return the call that puts a mirror back on its old volumes, or down if those are broken."""
+    spec = disk_spec(cluster, instance, index, move.off)
+    if move.broken or instance.disks[index].health.get(move.off) == FAULTY:
         return RemoveReplicated(disk=spec)
     return EnsureReplicated(disk=spec)
 

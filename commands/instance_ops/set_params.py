@@ -74,7 +74,8 @@ class InstanceSetParams(InstanceOpcode, frozen=True, kw_only=True):
     nics: Annotated[tuple[Change, ...], Meta(description="Changes of its interfaces")] = ()
     offline: Annotated[bool | None, Meta(description="Not to be managed for now, or again")] = None
     runtime_mem: Annotated[
-        int | None, Meta(gt=0, description="Memory it has from now on", extra={"unit": "MiB"})
+        Annotated[int, Meta(gt=0)] | None,
+        Meta(description="Memory it has from now on", extra={"unit": "MiB"}),
     ] = None
     force: Annotated[bool, Meta(description="Even with too little memory on its node")] = False
     ignore_ipolicy: bool = False

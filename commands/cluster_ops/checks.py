@@ -1,0 +1,232 @@
+"""What `gnt-cluster verify` looks for: pure functions from what is wanted and seen to findings.
+
+Codes are Ganeti's (`ENODE...` about a node, `EINSTANCE...` about an instance, `ECLUSTER...`), so
+that `--ignore-errors` and scripts go on working; `ENODEDUTY` is Cairn's own: a node still owes the
+undo of something.
+
+What moves while the nodes are asked may be found wrong for a moment: nothing is locked, since a
+verification that waits for every job would be of no use when one is stuck.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import NamedTuple
+
+from commands.capacity import RUNS, memory_need_mib, room_on, running
+from commands.nodes import why_unreachable
+from nodeagent.calls import NodeCheck
+from projections.cluster import Cluster
+from projections.objects import ADMIN_UP, Instance, Node, Side
+
+ERROR, WARNING = "error", "warning"
+NPLUSONE = "nplusone_mem"
+OWN_DISKS = ("plain", "drbd", "file")  # templates whose volumes are on the instance's nodes
+
+
+class Finding(NamedTuple):
+    """Something that is not as it should be."""
+
+    severity: str  # error, warning
+    code: str
+    object: str  # name of the node, instance, group or cluster
+    message: str
+
+
+Checks = Mapping[str, NodeCheck]  # by uuid of the node, of those that answered
+Check = Callable[[Cluster, Checks], Iterator[Finding]]
+
+
+def candidates(cluster: Cluster, checks: Checks) -> Iterator[Finding]:
+    """As many master candidates as there should be."""
+    info = cluster.settings
+    have = sum(node.master_candidate for node in cluster.nodes.values())
+    could = sum(
+        node.master_capable and not (node.offline or node.drained)
+        for node in cluster.nodes.values()
+    )
+    wanted = min(info.candidate_pool_size, could)
+    if have < wanted:
+        text = f"{have} master candidates, {wanted} are wanted"
+        yield Finding(WARNING, "ECLUSTERCFG", info.name, text)
+
+
+def reach(cluster: Cluster, checks: Checks) -> Iterator[Finding]:
+    """Every node answers, unless an operator has said that it is off."""
+    for node in _nodes(cluster):
+        problem = why_unreachable(node)
+        if problem:
+            severity = WARNING if node.offline else ERROR
+            yield Finding(severity, "ENODERPC", node.name, problem)
+        elif node.uuid not in checks:
+            yield Finding(ERROR, "ENODERPC", node.name, "did not answer")
+
+
+def setup(cluster: Cluster, checks: Checks) -> Iterator[Finding]:
+    """Each node has the tools that its drivers need, and sound OS definitions."""
+    for node, check in _answered(cluster, checks):
+        for missing in check.missing if node.vm_capable else ():
+            yield Finding(ERROR, "ENODESETUP", node.name, missing)
+        for os in check.os:
+            if os.problem:
+                yield Finding(WARNING, "ENODEOS", node.name, f"OS {os.name}: {os.problem}")
+
+
+def duties(cluster: Cluster, checks: Checks) -> Iterator[Finding]:
+    """No node owes the undo of something."""
+    for node, job, what in cluster.duties.values():
+        name = cluster.nodes[node].name if node in cluster.nodes else node
+        yield Finding(WARNING, "ENODEDUTY", name, f"still owes {what} (job {job})")
+
+
+def orphan_volumes(cluster: Cluster, checks: Checks) -> Iterator[Finding]:
+    """Each volume that this cluster made belongs to a side of a disk."""
+    for node, check in _answered(cluster, checks):
+        known = {
+            volume
+            for _, side in _sides(cluster, node.uuid)
+            for volume in (side.volume, side.meta_volume)
+        }
+        for volume in check.volumes:
+            if volume.owner and volume.name not in known:
+                text = f"volume {volume.name} ({volume.size_mib} MiB) belongs to no disk"
+                yield Finding(WARNING, "ENODEORPHANLV", node.name, text)
+
+
+def missing_volumes(cluster: Cluster, checks: Checks) -> Iterator[Finding]:
+    """Each side of a disk has its volumes."""
+    for node, check in _answered(cluster, checks):
+        found = {volume.name for volume in check.volumes}
+        for instance, side in _sides(cluster, node.uuid):
+            for volume in (side.volume, side.meta_volume):
+                if volume and volume not in found and instance.template in OWN_DISKS:
+                    text = f"volume {volume} is missing on {node.name}"
+                    yield Finding(ERROR, "EINSTANCEMISSINGDISK", instance.name, text)
+
+
+def minors(cluster: Cluster, checks: Checks) -> Iterator[Finding]:
+    """The mirrors that are up on a node are those that should be."""
+    for node, check in _answered(cluster, checks):
+        wanted = {
+            side.minor: (instance, disk.uuid)
+            for instance in _instances_on(cluster, node.uuid)
+            for disk in instance.disks
+            for side in disk.sides
+            if side.node == node.uuid and side.minor is not None
+        }
+        for minor, disk in check.minors.items():
+            if minor not in wanted or wanted[minor][1] != disk:
+                text = f"DRBD minor {minor} is in use and belongs to no disk"
+                yield Finding(ERROR, "ENODEDRBD", node.name, text)
+        for minor, (instance, _) in wanted.items():
+            if instance.disks_active and minor not in check.minors:
+                text = f"DRBD minor {minor} of {instance.name} is not active"
+                yield Finding(ERROR, "ENODEDRBD", node.name, text)
+
+
+def disks(cluster: Cluster, checks: Checks) -> Iterator[Finding]:
+    """No side of a disk is faulty, degraded or still copying."""
+    for instance in _instances(cluster):
+        for index, disk in enumerate(instance.disks):
+            for node, state in sorted(disk.health.items()):
+                name = cluster.nodes[node].name if node in cluster.nodes else node
+                severity = WARNING if state == "syncing" else ERROR
+                text = f"disk {index} is {state} on {name}"
+                yield Finding(severity, "EINSTANCEFAULTYDISK", instance.name, text)
+
+
+def run_states(cluster: Cluster, checks: Checks) -> Iterator[Finding]:
+    """Each instance runs where it should, and only if it should."""
+    for instance in _instances(cluster):
+        primary = cluster.nodes[instance.primary]
+        check = checks.get(primary.uuid)
+        runs = check is not None and running(check.status, instance.uuid)
+        if instance.admin_state == ADMIN_UP and check is not None and not runs:
+            text = f"does not run on its primary node {primary.name}"
+            yield Finding(ERROR, "EINSTANCEDOWN", instance.name, text)
+        if instance.admin_state != ADMIN_UP and runs:
+            text = f"runs on {primary.name}, and is meant to be {instance.admin_state}"
+            yield Finding(ERROR, "EINSTANCEWRONGNODE", instance.name, text)
+        if primary.offline:
+            text = f"its primary node {primary.name} is offline"
+            yield Finding(ERROR, "EINSTANCEBADNODE", instance.name, text)
+    for node, found in _answered(cluster, checks):
+        for seen in found.status.instances:
+            known = cluster.instances.get(seen.uuid)
+            if known is None:
+                text = f"{seen.name} runs and is no instance of this cluster"
+                yield Finding(ERROR, "ENODEORPHANINSTANCE", node.name, text)
+            elif known.primary != node.uuid and seen.state in RUNS:
+                text = f"runs on {node.name}, which is not its primary node"
+                yield Finding(ERROR, "EINSTANCEWRONGNODE", known.name, text)
+
+
+def places(cluster: Cluster, checks: Checks) -> Iterator[Finding]:
+    """An instance's nodes may hold it, and are of one group."""
+    for instance in _instances(cluster):
+        nodes = [cluster.nodes[node] for node in instance.nodes]
+        for node in nodes:
+            if not node.vm_capable:
+                text = f"{node.name} is not vm_capable"
+                yield Finding(ERROR, "EINSTANCEUNSUITABLENODE", instance.name, text)
+        groups = sorted({cluster.groups[node.group].name for node in nodes})
+        if len(groups) > 1:
+            text = f"its nodes are of different groups: {', '.join(groups)}"
+            yield Finding(WARNING, "EINSTANCESPLITGROUPS", instance.name, text)
+
+
+def redundancy(cluster: Cluster, checks: Checks) -> Iterator[Finding]:
+    """If any one node fails, each of its secondaries has memory for what comes to it (N+1)."""
+    for node, check in _answered(cluster, checks):
+        free_mib = room_on(cluster, node, check.status).memory_mib
+        arriving: dict[str, int] = {}
+        for uuid in cluster.mirrored_on(node.uuid):
+            instance = cluster.instances[uuid]
+            if instance.admin_state == ADMIN_UP:
+                need = memory_need_mib(cluster, instance)
+                arriving[instance.primary] = arriving.get(instance.primary, 0) + need
+        for primary, need_mib in sorted(arriving.items()):
+            if need_mib > free_mib:
+                text = (
+                    f"too little memory if {cluster.nodes[primary].name} fails: "
+                    f"{need_mib} MiB needed, {free_mib} MiB free"
+                )
+                yield Finding(ERROR, "ENODEN1", node.name, text)
+
+
+ALL: Mapping[str, Check] = {
+    "candidates": candidates,
+    "reach": reach,
+    "setup": setup,
+    "duties": duties,
+    "orphan_volumes": orphan_volumes,
+    "missing_volumes": missing_volumes,
+    "minors": minors,
+    "disks": disks,
+    "run_states": run_states,
+    "places": places,
+    NPLUSONE: redundancy,
+}
+
+
+def _nodes(cluster: Cluster) -> list[Node]:
+    return sorted(cluster.nodes.values(), key=lambda node: node.name)
+
+
+def _instances(cluster: Cluster) -> list[Instance]:
+    return sorted(cluster.instances.values(), key=lambda instance: instance.name)
+
+
+def _answered(cluster: Cluster, checks: Checks) -> Iterable[tuple[Node, NodeCheck]]:
+    return ((node, checks[node.uuid]) for node in _nodes(cluster) if node.uuid in checks)
+
+
+def _instances_on(cluster: Cluster, node: str) -> Iterator[Instance]:
+    for uuid in cluster.on_node(node) | cluster.mirrored_on(node):
+        yield cluster.instances[uuid]
+
+
+def _sides(cluster: Cluster, node: str) -> Iterator[tuple[Instance, Side]]:
+    for instance in _instances_on(cluster, node):
+        for disk in instance.disks:
+            yield from ((instance, side) for side in disk.sides if side.node == node)

@@ -1,0 +1,104 @@
+"""OP_CLUSTER_VERIFY: is everything as the log says it should be? (pure)
+
+Every node in reach is asked what it holds, all at once; then the checks of `checks.py` compare. The
+result is a list of findings: (severity, code, object, message). It changes nothing and locks
+nothing, so it may run beside everything, and again after a change of master.
+
+What can go wrong: a node that does not answer is a finding, not a failure.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar
+
+import msgspec
+from msgspec import Meta
+
+from commands import parse
+from commands.cluster_ops.checks import ALL, NPLUSONE, WARNING, Checks, Finding
+from commands.given import Given
+from commands.handler import Done, Handler, Outcomes
+from commands.looking import PREFIX, look
+from commands.nodes import why_unreachable
+from commands.opcode import Opcode
+from commands.unsupported import refuse_unsupported
+from nodeagent.calls import NodeCheck
+from projections.cluster import Cluster
+from projections.plans import Plan
+
+OPTIONAL = ("hvparam_assessment", NPLUSONE)  # Ganeti's checks that may be skipped
+
+
+class ClusterVerify(Opcode, frozen=True, kw_only=True):
+    """Compare the cluster with what the log says of it."""
+
+    NAME: ClassVar[str] = "OP_CLUSTER_VERIFY"
+    RESTARTABLE: ClassVar[bool] = True
+
+    skip_checks: Annotated[
+        tuple[str, ...], Meta(description="Checks to leave out", extra={"choices": OPTIONAL})
+    ] = ()
+    ignore_errors: Annotated[tuple[str, ...], Meta(description="Codes that are only warnings")] = ()
+    group_name: Annotated[
+        str | None, Meta(description="Only this node group", extra={"names": "group"})
+    ] = None
+    error_codes: Annotated[bool, Meta(description="Show codes; they always are in the result")] = (
+        False
+    )
+    verbose: bool = False
+    debug_simulate_errors: bool = False
+    verify_clutter: bool = False
+
+
+def decide(op: ClusterVerify, cluster: Cluster, given: Given, so_far: Outcomes) -> Plan | Done:
+    """Ask the nodes; then compare."""
+    refuse_unsupported(
+        op,
+        {
+            "debug_simulate_errors": "tests make their own errors",
+            "verify_clutter": "there is no clutter to find yet",
+        },
+    )
+    for name in op.skip_checks:
+        parse.choice(name, OPTIONAL, "check that can be skipped")
+    about = _about(op, cluster)
+    nodes = sorted(cluster.nodes.values(), key=lambda node: node.name)
+    asked = [node for node in nodes if not why_unreachable(node)]
+    if not so_far and asked:
+        return look(asked)
+    checks = _checks(so_far)
+    findings = [
+        _as_wished(op, finding)
+        for name, check in ALL.items()
+        if name not in op.skip_checks
+        for finding in check(cluster, checks)
+        if about is None or finding.object in about
+    ]
+    return Done([tuple(finding) for finding in findings])
+
+
+def _about(op: ClusterVerify, cluster: Cluster) -> set[str] | None:
+    """Return the names of the group's nodes and instances; None where all are asked for."""
+    if op.group_name is None:
+        return None
+    group = cluster.group(op.group_name)
+    inside = {node.uuid for node in cluster.nodes.values() if node.group == group.uuid}
+    instances = (each for each in cluster.instances.values() if each.primary in inside)
+    return {cluster.nodes[uuid].name for uuid in inside} | {each.name for each in instances}
+
+
+def _checks(so_far: Outcomes) -> Checks:
+    found = {}
+    for outcome in so_far:
+        for step, result in outcome.results.items():
+            if step.startswith(PREFIX):
+                check = msgspec.msgpack.decode(result, type=NodeCheck)
+                found[check.status.node] = check
+    return found
+
+
+def _as_wished(op: ClusterVerify, finding: Finding) -> Finding:
+    return finding._replace(severity=WARNING) if finding.code in op.ignore_errors else finding
+
+
+HANDLER = Handler(opcode=ClusterVerify, decide=decide)

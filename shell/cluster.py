@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from commands.cluster_ops.checks import ERROR, Finding
 from shell import reading
 from shell.failure import Failure, Status
 from shell.orders import opcode_of
@@ -27,19 +28,31 @@ def destroy(session: Session, words: Words) -> int:
 
 
 def verify(session: Session, words: Words) -> int:
-    """Carry out verify: the findings come as feedback lines; exit status 1 if there are errors."""
+    """Carry out verify and print what was found; exit status 1 if there are errors."""
     skipped = [check for dest, check in _CHECKS.items() if words.flag(dest)]
     more: dict[str, object] = {"skip_checks": skipped} if skipped else {}
     ended = carry_out(session, words, opcode_of(words, **more))
-    for result in ended.results or ():
-        if not all(_is_good(value) for value in result.values):
-            return Status.FAILURE
-    return ended.status
+    if ended.results is None:
+        return ended.status
+    findings = [Finding(*each) for result in ended.results for each in _listed(result.values[0])]
+    for finding in findings:
+        session.say(_line(finding, codes=words.flag("error_codes")))
+    errors = sum(finding.severity == ERROR for finding in findings)
+    session.say(f"Verified: {errors} errors, {len(findings) - errors} warnings")
+    return Status.FAILURE if errors else Status.SUCCESS
 
 
-def _is_good(result: object) -> bool:
-    """Say whether a verification found no error: it tells a truth value, or the errors."""
-    return result is not False and not (isinstance(result, dict) and result.get("errors"))
+def _listed(result: object) -> list[tuple[str, str, str, str]]:
+    assert isinstance(result, list), result
+    return result
+
+
+def _line(finding: Finding, *, codes: bool) -> str:
+    """Return a finding as Ganeti prints it; with --error-codes for programs."""
+    severity = finding.severity.upper()
+    if codes:
+        return f"{severity}:{finding.code}:{finding.object}:{finding.message}"
+    return f"  - {severity}: {finding.object}: {finding.message}"
 
 
 def getmaster(session: Session, words: Words) -> int:

@@ -91,7 +91,19 @@ def replace_disks(session: Session, words: Words) -> int:
     elif chosen[0] == "iallocator":
         more["iallocator"] = words.given["iallocator"]
     op = opcode_of(dataclasses.replace(words, given=given), **more)
-    return carry_out(session, words, op).status
+    ended = carry_out(session, words, op)
+    for result in ended.results or ():
+        _tell_replaced(session, words.args[0], result.values[0])
+    return ended.status
+
+
+def _tell_replaced(session: Session, name: str, result: object) -> None:
+    if not isinstance(result, dict):
+        return
+    if not result["replaced"]:
+        session.say(f"No disk of {name} needs to be replaced")
+    for left in result["left"]:
+        session.note(f"left behind: {left}")
 
 
 def grow_disk(session: Session, words: Words) -> int:
@@ -105,10 +117,14 @@ def activate_disks(session: Session, words: Words) -> int:
     """Carry out activate-disks and print node:disk:device, one to a line, as Ganeti does."""
     ended = carry_out(session, words, opcode_of(words))
     for result in ended.results or ():
-        for devices in result.values:
-            for host, name, device in devices or ():  # type: ignore[attr-defined]  # the opcode's result
-                session.say(f"{host}:{name}:{device}")
+        for host, name, device in _devices(result.values[0]):
+            session.say(f"{host}:{name}:{device}")
     return ended.status
+
+
+def _devices(result: object) -> list[tuple[str, str, str | None]]:
+    assert isinstance(result, list), result
+    return result
 
 
 def _agreed(session: Session, words: Words, question: str) -> bool:

@@ -6,7 +6,7 @@ import dataclasses
 
 from shell.failure import BadUsage
 from shell.order_table import CLIENT
-from shell.orders import opcode_of
+from shell.orders import opcode_of, tell_changes
 from shell.parameters import move_backend
 from shell.parsing import Words
 from shell.session import Session
@@ -44,21 +44,16 @@ def run(session: Session, words: Words) -> int:
         more["runtime_mem"] = size_mib(rest.pop("runtime_mem"), "--runtime-memory")
     ended = carry_out(session, words, opcode_of(dataclasses.replace(words, given=rest), **more))
     for result in ended.results or ():
-        _tell(session, words.args[0], result.values[0])
+        tell_changes(session, words, result.values[0])
+        if result.values[0]:
+            session.say(_WHEN)
     return ended.status
 
 
-def _tell(session: Session, name: str, changed: object) -> None:
-    if not isinstance(changed, list) or not changed:
-        session.say(f"Nothing was changed on instance {name}")
-        return
-    session.say(f"Modified instance {name}")
-    for parameter, value in changed:
-        session.say(f" - {parameter:<5} -> {value}")
-    session.say(
-        "Please don't forget that most parameters take effect only at the next (re)start of the"
-        " instance initiated by Cairn; restarting from within the instance will not be enough."
-    )
+_WHEN = (
+    "Please don't forget that most parameters take effect only at the next (re)start of the"
+    " instance initiated by Cairn; restarting from within the instance will not be enough."
+)
 
 
 def _change(typed: Ident, option: str) -> Change:

@@ -42,12 +42,23 @@ def run(session: Session, words: Words) -> int:
         voters=session.config.config.voters,
     )
     lay_down(place, ticket)
+    if "ssh_key_check" in words.given:
+        session.note("note: --no-ssh-key-check has no effect: nodes are let in by a ticket")
     try:
-        return carry_out(session, words, op).status
+        ended = carry_out(session, words, op)
+        for result in ended.results or ():
+            for lack in _missing(result.values[0]):
+                session.note(f"{name} lacks: {lack}")
+        return ended.status
     except Failure as failure:
         if failure.status is not Status.INTERRUPTED:
             place.unlink(missing_ok=True)  # its key is void, or will be when the job is undone
         raise
+
+
+def _missing(result: object) -> list[str]:
+    """Return what the drivers of the new node do not find, and what to install."""
+    return list(result["missing"]) if isinstance(result, dict) else []
 
 
 def lay_down(place: Path, ticket: Ticket) -> None:

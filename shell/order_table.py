@@ -23,13 +23,17 @@ class Order:
     fields: dict[str, str] = field(default_factory=dict)  # dest -> field
     client: frozenset[str] = frozenset()  # dests that this command answers to by itself
     pairs: frozenset[str] = frozenset()  # dests that are lists of (name, values): a map
+    lists: frozenset[str] = frozenset()  # dests that are words with commas between them
 
 
 _HV_STATE = frozenset({"hv_state", "disk_state", "diskparams"})
 
 ORDERS: dict[tuple[str, str], Order] = {
     ("gnt-cluster", "destroy"): Order("OP_CLUSTER_DESTROY", client=frozenset({"yes_do_it"})),
-    ("gnt-cluster", "modify"): Order("OP_CLUSTER_SET_PARAMS", pairs=_HV_STATE | {"hvparams"}),
+    ("gnt-cluster", "modify"): Order(
+        "OP_CLUSTER_SET_PARAMS", pairs=_HV_STATE | {"hvparams"},
+        lists=frozenset({"enabled_hypervisors", "enabled_disk_templates"}),
+    ),
     ("gnt-cluster", "verify"): Order(
         "OP_CLUSTER_VERIFY",
         fields={"nodegroup": "group_name", "simulate_errors": "debug_simulate_errors"},
@@ -37,7 +41,7 @@ ORDERS: dict[tuple[str, str], Order] = {
     ),
     ("gnt-node", "add"): Order(
         "OP_NODE_ADD", ("node_name",), {"nodegroup": "group"},
-        client=frozenset({"ticket_file", "verbose"}), pairs=_HV_STATE,
+        client=frozenset({"ticket_file", "verbose", "ssh_key_check"}), pairs=_HV_STATE,
     ),
     ("gnt-node", "remove"): Order("OP_NODE_REMOVE", ("node_name",)),
     ("gnt-node", "modify"): Order(

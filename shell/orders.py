@@ -14,8 +14,22 @@ from shell.submission import carry_out
 
 
 def run(session: Session, words: Words) -> int:
-    """Carry out a command that is one opcode and nothing else."""
-    return carry_out(session, words, opcode_of(words)).status
+    """Carry out a command that is one opcode, and say what a modification changed."""
+    ended = carry_out(session, words, opcode_of(words))
+    if words.command == "modify":
+        for result in ended.results or ():
+            tell_changes(session, words, result.values[0])
+    return ended.status
+
+
+def tell_changes(session: Session, words: Words, changed: object) -> None:
+    """Print what was modified, as Ganeti does: (parameter, value) one to a line."""
+    what = " ".join((words.tool.removeprefix("gnt-"), *words.args))
+    if not isinstance(changed, list):
+        return
+    session.say(f"Modified {what}" if changed else f"Nothing was changed on {what}")
+    for parameter, value in changed:
+        session.say(f" - {parameter:<5} -> {value}")
 
 
 def opcode_of(words: Words, **more: Any) -> Opcode:
@@ -26,6 +40,8 @@ def opcode_of(words: Words, **more: Any) -> Opcode:
         if dest in CLIENT or dest in order.client:
             continue
         found = dict(value) if dest in order.pairs else value
+        if dest in order.lists:
+            found = [word for word in value.split(",") if word]
         values[order.fields.get(dest, dest)] = found
     return opcodes.build(order.opcode, {**values, **more}, _options(words, order))
 

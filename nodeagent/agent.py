@@ -21,13 +21,13 @@ from typing import assert_never
 
 import msgspec
 
-from eventstore.client import Answer
+from eventstore.async_client import Answer
 from eventstore.errors import EventStoreError
 from eventstore.following import Streams
 from eventstore.keys import CurveKeys
 from eventstore.reactor import Reactor, Timer
 from eventstore.record import Epoch
-from eventstore.subscriber import Delivery, Reign, Subscription
+from eventstore.subscription import Delivery, Reign, Subscription
 from nodeagent.calls import (
     Call,
     Failure,

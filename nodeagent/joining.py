@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
-from eventstore.client import Answer, AsyncClient
+from eventstore.async_client import Answer, AsyncClient
 from eventstore.errors import AccessDenied, EventStoreError
 from eventstore.keys import CurveKeys
 from eventstore.reactor import Reactor

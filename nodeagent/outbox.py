@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from eventstore.client import Answer, AsyncClient
+from eventstore.async_client import Answer, AsyncClient
 from eventstore.errors import AccessDenied, EventStoreError
 from eventstore.keys import CurveKeys
 from eventstore.link import Voter

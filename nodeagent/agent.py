@@ -151,6 +151,8 @@ class Agent:
             self._on_voters(self._identity)
             self._outbox.set_voters(addresses(reply.voters))
         self._gather(self.core.on_promise_reply(epoch, reply.version))
+        if self.core.seen < reply.version and self._subscription is not None:
+            self._subscription.check()
 
     def _on_promise_lost(self, epoch: Epoch) -> None:
         self.core.on_promise_lost(epoch)

@@ -82,6 +82,22 @@ class LockTable(msgspec.Struct, frozen=True, kw_only=True):
         """Return the jobs that `request` must wait for, sorted; none: it may be granted now."""
         return tuple(sorted(self.holders_against(request) | self.waiters_before(request)))
 
+    def is_free(self, request: Request) -> bool:
+        """Say whether nothing is in the way of `request`: `behind` is empty, found more quickly."""
+        return all(self._is_free(lock, request) for lock in request.locks)
+
+    def _is_free(self, lock: Lock, request: Request) -> bool:
+        hold = self.held.get(lock.name)
+        if hold is not None and not (lock.shared and hold.shared) and hold.jobs != (request.job,):
+            return False
+        for turn in self.queues.get(lock.name, ()):
+            if turn >= request.turn:
+                break
+            job = turn[1]
+            if job != request.job and not (lock.shared and self._shares(job, lock.name)):
+                return False
+        return True
+
     def waiters_for(self, names: Iterable[str]) -> list[int]:
         """Return the jobs that wait for any of the locks `names`, first come first."""
         turns = {turn for name in names for turn in self.queues.get(name, ())}

@@ -17,6 +17,7 @@ from commands.given import Given
 from commands.handler import Done, Outcomes, PlanOutcome
 from commands.opcode import Opcode
 from commands.registry import AnyHandler
+from nodeagent.calls import NodeStatus
 from projections.cluster import Cluster
 from projections.errors import NoSuchObject
 from projections.events.jobs import Lock
@@ -54,6 +55,7 @@ def decide(
         opcode = context.registry.decode(op.op)
         handler = context.registry.handler(op.op.name, op.handler)
         given = draw(context, handler, opcode, cluster, (job, at, len(op.plans)))
+        given = _with_what_was_seen_before(given, op)
         decision = handler.decide(opcode, cluster, given, outcomes(op))
         if isinstance(decision, Done):
             problem = None if decision.problem is None else problem_of(decision.problem, "")
@@ -87,6 +89,19 @@ def draw(
     """Draw the given values of one decision."""
     seen = context.look(handler.looks_at(opcode, cluster))
     return Given(now_ms=context.draws.now_ms(), seed=context.draws.seed(*place), seen=seen)
+
+
+def _with_what_was_seen_before(given: Given, op: OpState) -> Given:
+    """Add what earlier plans of the opcode were given of nodes that were not heard since.
+
+    A new leader has heard nobody yet; without this the opcode would know less than when it began.
+    """
+    if not op.plans:
+        return given
+    seen: dict[str, NodeStatus] = {}
+    for plan in op.plans:
+        seen.update(msgspec.msgpack.decode(plan.given, type=Given).seen)
+    return msgspec.structs.replace(given, seen={**seen, **given.seen})
 
 
 def outcomes(op: OpState) -> Outcomes:

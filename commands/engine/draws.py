@@ -43,7 +43,11 @@ class RandomDraws:
 
 
 class SeededDraws:
-    """The same chance for the same place in every run with the same secret: labs and tests."""
+    """The same chance for the same opcode in every run with the same secret: labs and tests.
+
+    Whether a handler has to look at nodes first depends on what was heard by then, so the number of
+    the plan makes no difference here.
+    """
 
     def __init__(
         self, secret: str, now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000
@@ -56,6 +60,6 @@ class SeededDraws:
         return self._now_ms()
 
     def seed(self, job: int, op: int, plan: int) -> bytes:
-        """Return 16 bytes that follow from the secret and the place."""
-        place = f"{job}/{op}/{plan}".encode()
+        """Return 16 bytes that follow from the secret, the job and the opcode."""
+        place = f"{job}/{op}".encode()
         return hmac.new(self._secret, place, hashlib.sha256).digest()[:SEED_BYTES]

@@ -56,6 +56,7 @@ from projections.plans import Wait
 log = logging.getLogger(__name__)
 
 MAX_RUNNING = 20  # jobs at a time; Ganeti's default
+STOPPED = Unknown("this leader does not know what became of its last proposals, and has stopped")
 AGAIN_S = 1.0  # until a batch that the log could not take (a full disk) is proposed again
 
 
@@ -124,8 +125,7 @@ class Engine:
             elif job_id in before.jobs.open:
                 self._forget(job_id, before.jobs)
         freed = scheduler.given_back(before.jobs.locks, state.jobs.locks, touched)
-        for waiter in state.jobs.locks.waiters_for(freed):
-            self._candidates.consider(state.jobs.open[waiter])
+        self._wake_waiters(freed)
         self._notice(before.cluster, state.cluster)
         return self._work()
 
@@ -148,6 +148,7 @@ class Engine:
                 self._retries[flight.job] = self._timers.now_s + AGAIN_S
             case Refused() | Unknown():
                 self._lost(flight, outcome)
+        self._wake_waiters(flight.lock_names)
         if flight.reserves:
             self._dirty.update(dict.fromkeys(sorted(self._deferred)))
             self._deferred.clear()
@@ -282,7 +283,17 @@ class Engine:
         elif before is not after:
             self._dirty.update(dict.fromkeys(sorted(self._conditional)))
 
+    def _wake_waiters(self, names: Iterable[str]) -> None:
+        """Locks may be free: look at those who wait for one of them and are behind nobody now."""
+        jobs = self._state.jobs
+        for waiter in jobs.locks.waiters_for(names):
+            if jobs.locks.is_free(jobs.locks.waiting[waiter]):
+                self._candidates.consider(jobs.open[waiter])
+
     def _tell(self, job_id: int, told: Told) -> None:
+        if self._stopped:
+            self._answer(told.ticket, STOPPED)
+            return
         self._told.setdefault(job_id, []).append(told)
         self._dirty[job_id] = None
 
@@ -405,6 +416,9 @@ class Engine:
     # --- proposals and answers ------------------------------------------------------------------
 
     def _fly(self, flight: Flight, purpose: str) -> None:
+        if self._stopped:
+            self._answer(flight.ticket, STOPPED)
+            return
         self._token += 1
         self._flights[self._token] = flight
         if flight.job is not None:

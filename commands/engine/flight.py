@@ -49,6 +49,16 @@ class Flight:
         """Whether an opcode starts in it."""
         return any(isinstance(draft.event, OpStarted) for draft in self.batch.drafts)
 
+    @property
+    def lock_names(self) -> tuple[str, ...]:
+        """The locks that others were kept from while it was under way."""
+        return tuple(
+            lock.name
+            for draft in self.batch.drafts
+            if isinstance(draft.event, (OpStarted, OpBlocked))
+            for lock in draft.event.locks
+        )
+
     def on(self, locks: LockTable) -> LockTable:
         """Return the lock table as it will be at least while the batch is under way.
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import msgspec
+
 from commands.api import JobOrder, JobOrderReply, Submit
 from commands.engine import orders
 from commands.engine.endings import fail
@@ -18,17 +20,18 @@ from commands.engine.results import LATE, TaskFact, fact_of, standing
 from commands.engine.results import RECORDED as IS_RECORDED
 from commands.engine.scratch import FULL_DRAFTS, Scratch, State
 from commands.engine.submission import admit
-from commands.errors import ACCESS_DENIED
+from commands.errors import ACCESS_DENIED, ENVIRONMENT_ERROR
 from commands.registry import Registry
 from eventstore.record import Batch, Draft, Event
 from eventstore.replica import Committed, Outcome, Refused
-from nodeagent.calls import Feedback, TaskResult
+from nodeagent.calls import Failure, Feedback, TaskResult
 from projections.events.configuration import DutyDone
 from projections.events.jobs import JobSubmitted, OpFeedback, OpResolved, TaskDone, TaskRuns
 from projections.jobs import Jobs
 
 MAX_TOLD = 32  # feedback lines of a job that may wait for its batch under way
 FEEDBACK_CHARACTERS = 4096 // 4
+MAX_RESULT_BYTES = 64 << 10  # REPLICATION 4.1: more stays on the node
 RECORDED: Outcome = Committed(())
 
 
@@ -106,7 +109,7 @@ def order(jobs: Jobs, history: History, actor: str, asked: JobOrder, now_ms: int
 
 def result(state: State, node: str, told: TaskResult) -> News | Batch | Outcome:
     """Return what to record of an agent's answer: news of a job, a batch, or nothing."""
-    fact = fact_of(told)
+    fact = fact_of(_bounded(told))
     place = state.jobs.tasks.get(told.task)
     if place is not None and place.node != node:
         return Refused(ACCESS_DENIED, f"task {told.task} is not one of this node")
@@ -117,6 +120,16 @@ def result(state: State, node: str, told: TaskResult) -> News | Batch | Outcome:
         return _late(state, node, fact)
     assert place is not None
     return News(place.job, fact, told.task)
+
+
+def _bounded(told: TaskResult) -> TaskResult:
+    """A result that is too large for a record is a failure: the agent should have kept it."""
+    size_bytes = len(bytes(told.done or b"")) + len(msgspec.msgpack.encode(told.failed))
+    if size_bytes <= MAX_RESULT_BYTES:
+        return told
+    message = f"its answer has {size_bytes} bytes; {MAX_RESULT_BYTES} are allowed"
+    failed = Failure(code=ENVIRONMENT_ERROR, message=message, hint="see the log of the node")
+    return TaskResult(task=told.task, failed=failed, duration_ms=told.duration_ms)
 
 
 def _late(state: State, node: str, fact: TaskFact) -> Batch:

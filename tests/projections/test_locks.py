@@ -101,7 +101,7 @@ def test_the_table_does_what_the_model_does(
     table, model = LockTable(), Model()
     for job, (locks, priority, release) in enumerate(steps, start=1):
         request = Request(priority, job, tuple(locks))
-        assert (not table.behind(request)) == model.may(request)
+        assert (not table.behind(request)) == table.is_free(request) == model.may(request)
         table = ask(table, job, *locks, priority=priority)
         if model.may(request):
             model.held[job] = request.locks

@@ -557,3 +557,19 @@ def test_wrong_submissions_are_refused_with_a_hint(world: World) -> None:
             world.submit_all(spec)
         assert refused.value.hint
     assert not world.proposals
+
+
+def test_a_lock_taken_and_given_back_in_one_batch_is_passed_on(world: World) -> None:
+    """An urgent job that comes first when the lock is given back, and ends in the batch in which
+    it starts, does not make the one that waits for the lock wait for ever."""
+    holder = world.submit(carry(Wait(id="w", timeout_s=10), locks=(Lock("a"),)))
+    world.settle()
+    waiter = world.submit(Carry(locks=(Lock("a"),)))
+    urgent = world.submit(Carry(locks=(Lock("a"),)), priority=-1, depends=(((holder, ()),),))
+    world.settle()
+    assert world.job(waiter).status == "waiting"
+    assert world.job(urgent).status == "queued"
+    world.pass_time(10.0)
+    world.settle()
+    assert world.job(urgent).status == "success"
+    assert world.job(waiter).status == "success"

@@ -131,7 +131,10 @@ def play(script: Script, data: st.DataObject, moves: int) -> None:
                 ops = [
                     data.draw(opcodes(script.names)) for _ in range(data.draw(st.integers(1, 2)))
                 ]
-                world.submit(*ops, priority=data.draw(st.integers(-1, 1)))
+                earlier = data.draw(st.sampled_from([None, *sorted(world.state.jobs.open)]))
+                wanted = ("success", "error", "canceled")
+                depends = (((earlier, wanted),),) if earlier else ()
+                world.submit(*ops, priority=data.draw(st.integers(-1, 1)), depends=depends)
             case "work":
                 _work(world, data)
             case "commit" if world.proposals:

@@ -294,6 +294,11 @@ class World:
             self.carry_out(self.boss.on_committed(self.state, records))
         self.carry_out(self.boss.on_outcome(proposal.token, outcome))
 
+    def refuse_one(self, outcome: Clash | Unknown) -> None:
+        """The oldest proposal is not appended."""
+        proposal = self.proposals.pop(0)
+        self.carry_out(self.boss.on_outcome(proposal.token, outcome))
+
     def fact(self, stream: str, event: Event, job: int | None = None) -> None:
         """Somebody else records something."""
         draft = Draft(stream=stream, event=event, actor="somebody", job=job)

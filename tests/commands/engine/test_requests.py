@@ -1,0 +1,207 @@
+"""What the log, people and agents may say to the engine, beside the walk of a plan."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from commands.api import JobOrder, Submit
+from commands.debug_ops.delay import TestDelay
+from commands.errors import Refused
+from commands.opcode import pack
+from eventstore.replica import Committed, Unknown
+from eventstore.replica import Refused as Clash
+from nodeagent.calls import Feedback, TaskResult
+from projections.plans import Plan, Wait, fact
+from tests.commands.engine.test_engine import ONE, TWO, call, carry, tag, tagged
+from tests.commands.engine.world import GROUP, Carry, World, submit_spec
+
+
+@pytest.fixture
+def world() -> World:
+    made = World()
+    made.lead()
+    return made
+
+
+def test_a_full_disk_is_waited_out(world: World) -> None:
+    """What the log cannot take now is proposed again a second later, with what was told."""
+    job = world.submit(carry(call("a")))
+    world.commit_all()
+    world.follow()
+    world.agents[ONE].act(next(iter(world.agents[ONE].orders)))
+    world.tell(ONE)
+    world.refuse_one(Clash("disk-full", "no space left"))
+    assert not world.proposals
+    assert world.wake_s == world.now_s + 1.0
+    world.pass_time(1.0)
+    world.settle()
+    assert world.job(job).status == "success"
+
+
+def test_what_is_too_large_for_the_log_fails_its_opcode(world: World) -> None:
+    """A plan that does not fit into a record ends the opcode with a reason, and no loop."""
+    job = world.submit(carry(call("a")))
+    world.commit_one()
+    world.refuse_one(Clash("too-large", "a record of 600000 bytes"))
+    world.settle()
+    problem = world.job(job).ops[0].problem
+    assert problem is not None
+    assert "600000" in problem.message
+    assert "task.requested" not in world.kinds(job)
+
+
+@pytest.mark.parametrize("outcome", [Unknown("the leader changed"), Clash("not-leader", "no")])
+def test_after_an_unknown_outcome_the_engine_stops(world: World, outcome: Clash | Unknown) -> None:
+    """Who asked hears that nothing is known; nothing more is proposed; the next reign goes on."""
+    job = world.submit(carry(Wait(id="w", timeout_s=5)))
+    world.commit_all()
+    ticket = world.order("cancel", job)
+    world.refuse_one(outcome)
+    assert world.answers[ticket].outcome == outcome
+    world.pass_time(60.0)
+    late = world.ticket()
+    submit = Submit(jobs=(submit_spec(TestDelay(duration=0)),))
+    world.carry_out(world.boss.submit("operator:alice", "operator", submit, ticket=late))
+    assert isinstance(world.answers[late].outcome, Unknown)
+    assert not world.proposals
+    world.lead()
+    world.pass_time(60.0)
+    world.settle()
+    assert world.job(job).status == "success"
+
+
+def test_orders_that_make_no_sense(world: World) -> None:
+    """Each job of an order has its own answer, in words."""
+    done = world.submit(TestDelay(duration=0))
+    world.settle()
+    running = world.submit(carry(Wait(id="w")))
+    world.settle()
+    rows = {}
+    for order in ("cancel", "archive", "resolve", "set-priority"):
+        ticket = world.ticket()
+        asked = JobOrder(order=order, jobs=(done, running, 77), how="retry", priority=5)
+        world.carry_out(world.boss.order("operator:alice", asked, ticket=ticket))
+        world.commit_all()
+        body = world.answers[ticket].body
+        assert body is not None
+        rows[order] = [row[1] for row in body.jobs]  # type: ignore[union-attr]
+    assert rows == {
+        "cancel": [False, True, False],
+        "archive": [True, True, False],  # it was canceled, so it has ended
+        "resolve": [False, False, False],
+        "set-priority": [False, False, False],
+    }
+    again = world.order("archive", done)
+    world.commit_all()
+    assert world.answers[again].body.jobs == ((1, False, "job 1 is not known, or archived"),)  # type: ignore[union-attr]
+    for wrong in (
+        JobOrder(order="delete"),
+        JobOrder(order="resolve", how="ignore"),
+        JobOrder(order="set-priority", priority=-21),
+    ):
+        with pytest.raises(Refused) as refused:
+            world.boss.order("operator:alice", wrong, ticket=world.ticket())
+        assert refused.value.hint
+
+
+def test_feedback_is_recorded_while_the_task_is_open(world: World) -> None:
+    """A line of an agent stands in the job; one of another node's task, or a late one, does not."""
+    job = world.submit(carry(call("a")))
+    world.commit_all()
+    task = next(iter(world.state.jobs.tasks))
+    for node, text in ((ONE, "x" * 5000), (TWO, "not mine")):
+        world.carry_out(world.boss.on_feedback(node, Feedback(task=task, text=text, percent=5.0)))
+    world.settle()
+    (line,) = world.job(job).lines
+    assert (len(line.text), line.percent, line.step) == (1024, 5.0, "a")
+    ticket = world.ticket()
+    world.carry_out(world.boss.on_feedback(ONE, Feedback(task=task, text="late"), ticket=ticket))
+    assert not world.proposals
+    assert isinstance(world.answers[ticket].outcome, Committed)
+
+
+def test_a_node_speaks_for_its_own_tasks_only(world: World) -> None:
+    """A result from another node is refused, and the step goes on waiting."""
+    world.submit(carry(call("a")))
+    world.commit_all()
+    task = next(iter(world.state.jobs.tasks))
+    ticket = world.ticket()
+    world.carry_out(world.boss.on_result(TWO, TaskResult(task=task), ticket=ticket))
+    assert isinstance(world.answers[ticket].outcome, Clash)
+    assert not world.proposals
+
+
+def test_a_repeated_result_is_answered_and_not_recorded_again(world: World) -> None:
+    """Told twice before the commit, and once after it: one record, three answers."""
+    job = world.submit(carry(call("a"), Wait(id="w", after=("a",))))
+    world.commit_all()
+    task = next(iter(world.state.jobs.tasks))
+    tickets = [world.ticket() for _ in range(3)]
+    for ticket in tickets[:2]:
+        world.carry_out(world.boss.on_result(ONE, TaskResult(task=task), ticket=ticket))
+    world.commit_all()
+    world.carry_out(world.boss.on_result(ONE, TaskResult(task=task), ticket=tickets[2]))
+    world.commit_all()
+    assert all(isinstance(world.answers[ticket].outcome, Committed) for ticket in tickets)
+    assert world.kinds(job).count("task.done") == 1
+
+
+def test_a_result_that_is_too_large_is_a_failure(world: World) -> None:
+    """An answer over 64 KiB fails the step, so that the job ends and the log stays small."""
+    job = world.submit(carry(call("a")))
+    world.commit_all()
+    task = next(iter(world.state.jobs.tasks))
+    done = msgspec.Raw(msgspec.msgpack.encode("x" * 70_000))
+    world.carry_out(world.boss.on_result(ONE, TaskResult(task=task, done=done)))
+    world.follow()
+    world.agents[ONE].orders.clear()
+    world.settle()
+    problem = world.job(job).ops[0].problem
+    assert problem is not None
+    assert "65536" in problem.message
+
+
+def test_a_dry_run_shows_the_plan_and_appends_nothing(world: World) -> None:
+    """Locks, steps with their nodes by name, and the difference that the facts would make."""
+    before = world.state.seq
+    op = carry(call("a", final=True), tag("t", "a"), Wait(id="w", after=("t",)))
+    shown = world.boss.plan_now("operator", pack(op), as_of=before)
+    assert [(step.id, step.what, step.node, step.undo, step.final) for step in shown.steps] == [
+        ("a", "call", "node1", "test-remove", True),
+        ("t", "record", "", "tags.removed", False),
+        ("w", "wait", "", "", False),
+    ]
+    (change,) = shown.changes
+    assert (change.object, change.field, change.before, change.after) == (
+        "group default",
+        "tags",
+        "[]",
+        '["t"]',
+    )
+    assert world.state.seq == before
+    assert not world.proposals
+    with pytest.raises(Refused):
+        world.boss.plan_now("operator", pack(Carry(refuse=True)), as_of=before)
+
+
+def test_a_dry_run_says_what_the_job_then_does(world: World) -> None:
+    """The facts that a dry run folds are those that the job records."""
+    stream = f"group/{GROUP}"
+    op = Carry(plans=(Plan(steps=(tag("x"), tag("y", "x"))),))
+    shown = world.boss.plan_now("operator", pack(op), as_of=0)
+    world.submit(op)
+    world.settle()
+    group = world.state.cluster.groups[GROUP]
+    assert shown.changes[0].after == msgspec.json.encode(group.tags).decode()
+    assert fact(stream, tagged("x")).kind in shown.steps[0].text
+
+
+def test_many_ready_steps_are_sent_in_few_batches(world: World) -> None:
+    """1,000 calls go out in batches of at most 256 records or 400 KiB, one after the other."""
+    steps = tuple(call(f"c{number}", undo=None) for number in range(1000))
+    before = world.log.commits
+    job = world.submit_all(submit_spec(Carry(plans=(Plan(steps=steps),))))[0]
+    world.commit_all()
+    assert world.kinds(job).count("task.requested") == 1000
+    assert world.log.commits - before <= 6

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from commands.api import JobOrder, Submit
+from commands.api import JobOrder, JobOrderReply, Submit
 from commands.debug_ops.delay import TestDelay
 from commands.errors import Refused
 from commands.opcode import pack
@@ -84,8 +84,8 @@ def test_orders_that_make_no_sense(world: World) -> None:
         world.carry_out(world.boss.order("operator:alice", asked, ticket=ticket))
         world.commit_all()
         body = world.answers[ticket].body
-        assert body is not None
-        rows[order] = [row[1] for row in body.jobs]  # type: ignore[union-attr]
+        assert isinstance(body, JobOrderReply)
+        rows[order] = [row[1] for row in body.jobs]
     assert rows == {
         "cancel": [False, True, False],
         "archive": [True, True, False],  # it was canceled, so it has ended

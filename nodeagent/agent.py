@@ -85,7 +85,10 @@ class Agent:
         self._stream = f"node/{identity.node}"
         self._follower = Streams({self._stream: remembered.position})
         voters = addresses(identity.voters)
-        self._outbox = Outbox(reactor, identity.node, voters, keys, on_word=self._on_word)
+        self._outbox = Outbox(
+            reactor, identity.node, voters, keys,
+            on_word=self._on_word, on_unwanted=self._on_unwanted,
+        )  # fmt: skip
         self._status = StatusReader(identity.node, drivers)
         self._executor = Executor(drivers, self._status.read)
         self._workers = Workers(config.workers)
@@ -159,6 +162,10 @@ class Agent:
         reign = self._subscription.reign if self._subscription is not None else None
         if reign is not None:
             self._on_reign(reign)
+
+    def _on_unwanted(self, task: str) -> None:
+        _log.warning("nobody wants the result of task %s any more", task)
+        self._gather(self.core.on_unwanted(task))
 
     def _on_recorded(self, serial: int) -> None:
         self._journal.write([Acknowledged(serial)])

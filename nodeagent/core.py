@@ -195,6 +195,11 @@ class Core:
         version = self._running[task].version
         return self._end(version, TaskResult(task=task, failed=failure))
 
+    def on_unwanted(self, task: str) -> list[Effect]:
+        """The leader has heard the result more than once, and its end does not come: the opcode
+        ended without it (a person resolved it)."""
+        return [Settled(task)] if self.results.pop(task, None) is not None else []
+
     # --- rules --------------------------------------------------------------------------------
 
     def _take(self, record: Record) -> list[Effect]:

@@ -145,7 +145,7 @@ class Executor:
     def _migrate(self, call: calls.Call, scope: TaskScope) -> msgspec.Struct | None:
         match call:
             case calls.PrepareMigration(instance=instance):
-                self._devices(instance)
+                # Its disks need not be active yet: a driver that opens them asks for them itself.
                 self._interfaces_up(instance)
                 return self._hypervisor(instance.hypervisor).prepare(instance, scope=scope)
             case calls.Migrate(instance=instance):

@@ -10,7 +10,12 @@ and stands in the log for ever. Hence it is said once, and a bad state only afte
     such a guest runs again              at once
 
 A mirror's first state is news, as somebody may wait for its sync; a plain disk is taken to be ok.
-What was reported last, and the serial, are in the journal, so a restart repeats nothing.
+What was reported last, and the serial, are in the journal.
+
+What is said of a mirror is said again `REPEATS_S` later, and once after a restart. A quick sync may
+end before the log has it that it began (`instance.disk-replaced`), or that there is such an
+instance: what came too early for the configuration must come once more. The leader records only
+what is news to it.
 """
 
 from __future__ import annotations
@@ -22,6 +27,7 @@ from nodeagent.journal import Known, Noticed
 
 DISK, INSTANCE, DISK_OF = "disk", "instance", "disk-of"
 _BY_ITSELF = ("crashed", "user-down")
+REPEATS_S = (1.0, 5.0, 25.0)
 
 
 class Observer:
@@ -33,7 +39,11 @@ class Observer:
         self._reported: dict[tuple[str, str], str] = {
             (entry.kind, entry.uuid): entry.value for entry in known if entry.value is not None
         }
-        self._since: dict[str, tuple[str, float]] = {}  # disk -> a bad state, and since when
+        self._since: dict[str, float] = {}  # disk -> since when it is degraded, unreported
+        # disk -> the times at which to say its state again; None: once, as soon as it is seen
+        self._again: dict[str, tuple[float, ...] | None] = {
+            uuid: None for kind, uuid in self._reported if kind == DISK
+        }
 
     def belongs(self, disk: str, instance: str) -> list[Known]:
         """A call said to which instance a disk belongs; returns what the journal has to keep."""
@@ -57,18 +67,32 @@ class Observer:
     def _disk(self, now: float, disk: DiskSeen) -> list[Known | Noticed]:
         instance = self._reported.get((DISK_OF, disk.uuid))
         before = self._reported.get((DISK, disk.uuid), "" if disk.role else "ok")
-        if disk.state != "degraded":
+        if disk.state != "degraded" or before == "degraded":
             self._since.pop(disk.uuid, None)
-        if instance is None or disk.state in (before, "inactive"):
-            self._since.pop(disk.uuid, None)
+        if instance is None or disk.state == "inactive":
             return []
+        if disk.state == before:
+            return self._repeat(now, disk, instance)
         if disk.state == "degraded":
-            state, since = self._since.setdefault(disk.uuid, (disk.state, now))
-            if state != disk.state or now - since < self._settle_s:
+            since = self._since.setdefault(disk.uuid, now)
+            if now - since < self._settle_s:
                 return []
+        if disk.role:
+            self._again[disk.uuid] = tuple(now + delay_s for delay_s in REPEATS_S)
+        return [self._note(DISK, disk.uuid, disk.state), self._say(disk, instance)]
+
+    def _repeat(self, now: float, disk: DiskSeen, instance: str) -> list[Known | Noticed]:
+        times = self._again.get(disk.uuid, ())
+        if times == () or (times is not None and now < times[0]):
+            return []
+        self._again[disk.uuid] = () if times is None else times[1:]
+        return [self._say(disk, instance)]
+
+    def _say(self, disk: DiskSeen, instance: str) -> Noticed:
         self.serial += 1
-        news = DiskObserved(disk=disk.uuid, instance=instance, state=disk.state, serial=self.serial)
-        return [self._note(DISK, disk.uuid, disk.state), Noticed(news)]
+        return Noticed(
+            DiskObserved(disk=disk.uuid, instance=instance, state=disk.state, serial=self.serial)
+        )
 
     def _instance(self, seen: InstanceSeen) -> list[Known | Noticed]:
         before = self._reported.get((INSTANCE, seen.uuid), "running")
@@ -87,8 +111,9 @@ class Observer:
         """What is no longer on the node starts afresh if it comes back."""
         there = {DISK: disks, DISK_OF: disks, INSTANCE: instances}
         gone = [(kind, uuid) for kind, uuid in self._reported if uuid not in there[kind]]
-        for key in gone:
-            del self._reported[key]
+        for kind, uuid in gone:
+            del self._reported[kind, uuid]
+            self._again.pop(uuid, None)
         return [Known(kind, uuid, None) for kind, uuid in gone]
 
     def _note(self, kind: str, uuid: str, value: str) -> Known:

@@ -2,7 +2,8 @@
 
 A result is sent until its end is seen in the node's stream, an observation until the leader says
 that it is recorded, feedback and status once. Every message may arrive twice; idempotency keys and
-serials make that harmless.
+serials make that harmless. A result that the leader took `_ENOUGH` times, though its end never
+comes, belongs to an opcode that ended without it: nobody wants it any more.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from nodeagent.calls import (
 _TIMEOUT_S = 15.0
 _AGAIN_S = 1.0  # after a failure
 _UNSEEN_S = 5.0  # after an answer, if the end of the task is not seen in the stream
+_ENOUGH = 4
 _STATUS_TIMEOUT_S = 4.0
 _MOST_OBSERVATIONS = 100  # in one message
 _log = logging.getLogger(__name__)
@@ -49,9 +51,11 @@ class Outbox:
         keys: CurveKeys,
         *,
         on_word: Callable[[Answer], None],
+        on_unwanted: Callable[[str], None],
     ) -> None:
         self._reactor, self._node, self._keys = reactor, node, keys
-        self._on_word = on_word
+        self._on_word, self._on_unwanted = on_word, on_unwanted
+        self._answers: dict[str, int] = {}  # how often the leader took an unsettled result
         self.client = AsyncClient(reactor, voters, keys)
         self._each = self._one_each(voters)
         self._results: dict[str, TaskResult] = {}
@@ -119,6 +123,7 @@ class Outbox:
     def settled(self, task: str) -> None:
         """The end of the task is in the log."""
         self._results.pop(task, None)
+        self._answers.pop(task, None)
         timer = self._timers.pop(task, None)
         if timer is not None:
             timer.cancel()
@@ -129,8 +134,12 @@ class Outbox:
         def answered(answer: Answer) -> None:
             self._on_word(answer)
             on_heard()
-            if again:
-                self._later(result, _UNSEEN_S)
+            if again and result.task in self._results:
+                self._answers[result.task] = self._answers.get(result.task, 0) + 1
+                if self._answers[result.task] >= _ENOUGH:
+                    self._on_unwanted(result.task)
+                else:
+                    self._later(result, _UNSEEN_S)
 
         def failed(error: EventStoreError) -> None:
             _log.warning("the result of %s: %s (%s)", result.task, error, error.hint)

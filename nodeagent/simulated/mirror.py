@@ -38,6 +38,7 @@ from nodeagent.task_scope import TaskScope
 
 _DUAL_WAIT_S = 10.0  # for the peer to allow two primaries too; the two orders travel apart
 _LOOK_S = 0.05
+_PAST = 32  # ids that are remembered; an older copy counts as a stranger's
 
 
 class Side(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -293,9 +294,9 @@ class SimulatedMirrors:
         written = side.primary or (peer is not None and peer.primary)
         if replicating:
             side.apart = False
-        elif side.peer and written and side.id and not side.faulty and not side.apart:
+        elif written and side.id and not side.faulty and not side.apart:
             state.drawn += 1
-            side.past.append(side.id)
+            side.past = [*side.past[1 - _PAST :], side.id]
             side.id, side.apart = f"{self._node}:{disk}:{state.drawn}", True
         if view.relation != "target" or peer is None:
             return

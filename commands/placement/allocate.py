@@ -104,9 +104,8 @@ def allocate(
     if not groups:
         raise Unplaced("Not enough online nodes")
     total = Solution()
-    scorer = PairScorer(placement, scope)
     for found in groups:
-        part = _pairs(placement, scope, scorer, instance, demand, found, found, options)
+        part = _pairs(placement, scope, instance, demand, found, found, options)
         _merge(total, part)
     return total
 
@@ -123,10 +122,9 @@ def allocate_pairs(
     if not len(secondaries):
         raise Unplaced("Not enough online nodes")
     nodes = np.concatenate([[primary], secondaries])
-    scorer = PairScorer(placement, scope)
     demand = placement.frame.demand(instance)
     rows = np.array([primary])
-    return _pairs(placement, scope, scorer, instance, demand, rows, nodes, options)
+    return _pairs(placement, scope, instance, demand, rows, nodes, options)
 
 
 def _groups(placement: Placement, nodes: Ints) -> list[int]:
@@ -142,24 +140,22 @@ def _merge(total: Solution, part: Solution) -> None:
 
 
 def _policy_reasons(placement: Placement, instance: Instance, nodes: Ints) -> Reasons:
+    """By node, why its group's policy forbids the instance; one look for nodes that are alike."""
     frame = placement.frame
-    known: dict[tuple[int, bool], int] = {}
     found = np.full(len(nodes), FITS, dtype=np.int8)
-    for position, node in enumerate(nodes):
-        key = int(frame.group[node]), bool(frame.exclusive[node])
-        if key not in known:
-            reason = policy_violation(
-                instance, frame.policy(int(node)), exclusive_storage=key[1]
-            )
-            known[key] = FITS if reason is None else int(reason)
-        found[position] = known[key]
+    alike = frame.group[nodes] * 2 + frame.exclusive[nodes]
+    for kind in set(alike.tolist()):
+        policy = frame.cluster.groups[kind // 2].policy
+        reason = policy_violation(instance, policy, exclusive_storage=bool(kind % 2))
+        if reason is not None:
+            found[alike == kind] = reason
     return found
 
 
 def _count(failures: Counter[FailMode], reasons: Reasons) -> None:
-    values, counts = np.unique(reasons[reasons != FITS], return_counts=True)
-    for value, count in zip(values, counts, strict=True):
-        failures[FailMode(int(value))] += int(count)
+    counts = np.bincount(reasons.ravel() + 1, minlength=len(FailMode) + 1)
+    for mode in FailMode:
+        failures[mode] += int(counts[mode + 1])
 
 
 def _single(
@@ -208,7 +204,6 @@ def _stays_redundant(
 def _pairs(
     placement: Placement,
     scope: Ints,
-    scorer: PairScorer,
     instance: Instance,
     demand: Demand,
     primaries: Ints,
@@ -228,7 +223,7 @@ def _pairs(
     good = (reasons == FITS) & ~same
     if not good.any():
         return solution
-    scores = scorer.scores(demand, nodes)[:rows]
+    scores = PairScorer(placement, scope).scores(demand, nodes)[:rows]
     scores[~good] = np.inf
     check = _pair_check(placement, scope, instance, demand, primaries, nodes, options)
     for row in range(rows):

@@ -19,6 +19,7 @@ from commands.placement.allocate import Solution, Unplaced, all_nodes, allocate
 from commands.placement.frame import Ints
 from commands.placement.model import NO_NODE, FailMode, Instance, shrunk
 from commands.placement.options import Options
+from commands.placement.packing import Packer
 from commands.placement.redundancy import redundant
 from commands.placement.state import Placement
 
@@ -83,6 +84,9 @@ class Filler:
         while True:
             step = size if limit is None else min(size, limit)
             trial = self._one_by_one(start, instance, step, check=False)
+            if trial.count == start.count and limit != 0:
+                # Nothing fits even unchecked: smaller steps would find the same reasons.
+                return True, trial, limit
             if not redundant(trial.placement, all_nodes(trial.placement), self.options):
                 return False, start, limit
             left = None if limit is None else max(0, limit - size)
@@ -101,6 +105,8 @@ class Filler:
     def _one_by_one(
         self, start: Filled, instance: Instance, limit: int | None, *, check: bool
     ) -> Filled:
+        if instance.mirrored and not check:
+            return self._pack(start, instance, limit)
         state = start.placement.copy()
         added = list(start.added)
         while True:
@@ -112,6 +118,26 @@ class Filler:
             state.add(named, solution.nodes[0], secondary)
             added.append(named)
             limit = None if limit is None else limit - 1
+
+    def _pack(self, start: Filled, instance: Instance, limit: int | None) -> Filled:
+        """The same for DRBD without checks; only the reasons in the end need all candidates."""
+        first = self.attempt(start.placement, instance, check=False)
+        if not first.found or limit == 0:
+            return Filled(start.placement, start.added, first.failures)
+        state = start.placement.copy()
+        added = list(start.added)
+        options = self.options
+        packer = Packer(state, all_nodes(state), instance, self.nodes, options)
+        nodes: tuple[int, ...] | None = first.nodes
+        while nodes is not None and limit != 0:
+            named = msgspec.structs.replace(instance, name=f"new-{len(added)}")
+            state.add(named, nodes[0], nodes[1])
+            packer.update(nodes[0], nodes[1])
+            added.append(named)
+            limit = None if limit is None else limit - 1
+            nodes = packer.place()
+        last = self.attempt(state, instance, check=False)
+        return Filled(state, tuple(added), last.failures)
 
     def fill_tiered(self, start: Filled, instance: Instance, limit: int | None) -> Filled:
         """Add as many as fit, and smaller ones where the size no longer does.

@@ -61,6 +61,9 @@ RESERVED: Final = COLUMNS["reserved_mem_cv"]
 
 def ratio(amount: Ints | Floats, total: Floats) -> Floats:
     """Divide; nothing of nothing is nothing, as on a node without spindles."""
+    if total.all():
+        whole: Floats = amount / total
+        return whole
     out = np.zeros(np.broadcast_shapes(amount.shape, total.shape))
     np.divide(amount, total, out=out, where=total != 0)
     return out
@@ -70,6 +73,9 @@ def disk_ratio(placement: Placement, nodes: Ints, disk: Ints, spindles: Ints) ->
     """Free disk as a part of all disk, or of spindles with exclusive storage; 1 without any."""
     frame = placement.frame
     exclusive = frame.exclusive[nodes]
+    if not exclusive.any() and frame.total_disk[nodes].all():
+        whole: Floats = disk / frame.total_disk[nodes]
+        return whole
     free = np.where(exclusive, spindles, disk)
     total = np.where(exclusive, frame.spindles[nodes], frame.total_disk[nodes])
     out = np.ones(np.broadcast_shapes(free.shape, total.shape))

@@ -26,6 +26,8 @@ from projections.plans import Call, Plan, check
 
 log = logging.getLogger(__name__)
 
+MAX_GIVEN_BYTES = 64 << 10
+
 
 @dataclass(frozen=True, slots=True)
 class Decided:
@@ -61,7 +63,7 @@ def decide(
             problem = None if decision.problem is None else problem_of(decision.problem, "")
             return Succeeded(msgspec.Raw(msgspec.msgpack.encode(decision.result)), problem)
         check(decision)
-        drawn = msgspec.msgpack.encode(given)
+        drawn = recorded(given)
         size_bytes = len(msgspec.msgpack.encode(decision)) + len(drawn)
         return Decided(decision, msgspec.Raw(drawn), size_bytes)
     except Exception as error:  # a handler's bug ends its opcode, not the daemon
@@ -102,6 +104,22 @@ def _with_what_was_seen_before(given: Given, op: OpState) -> Given:
     for plan in op.plans:
         seen.update(msgspec.msgpack.decode(plan.given, type=Given).seen)
     return msgspec.structs.replace(given, seen={**seen, **given.seen})
+
+
+def recorded(given: Given) -> bytes:
+    """Return the given values as they stand in `op.planned`.
+
+    What was seen of very many nodes would not fit into a record. The lists of instances and disks
+    are left out then: they would only explain a decision that stands in its plan anyway.
+    """
+    whole = msgspec.msgpack.encode(given)
+    if len(whole) <= MAX_GIVEN_BYTES:
+        return whole
+    seen = {
+        node: msgspec.structs.replace(status, instances=(), disks=(), versions={})
+        for node, status in given.seen.items()
+    }
+    return msgspec.msgpack.encode(msgspec.structs.replace(given, seen=seen))
 
 
 def outcomes(op: OpState) -> Outcomes:

@@ -13,18 +13,17 @@ import msgspec
 
 from commands.api import Change, PlannedStep, PlanReply
 from commands.engine.context import Context
-from commands.engine.deciding import draw
+from commands.engine.deciding import draw, problem_of
 from commands.engine.endings import node_name
 from commands.engine.scratch import Scratch, State
-from commands.errors import UNKNOWN_ENTITY, Refused
+from commands.errors import Refused
 from commands.handler import Done
 from commands.opcode import Opcode
 from eventstore.packed import Packed
 from projections.cluster import TABLES, Cluster
-from projections.errors import NoSuchObject
 from projections.events.jobs import Lock
 from projections.jobs import Job
-from projections.plans import Call, Condition, Plan, Record, Step
+from projections.plans import Call, Condition, Plan, Record, Step, check
 
 LONGEST_TEXT = 200
 HIDDEN = frozenset({"serial", "mtime_ms", "ctime_ms"})  # they change with every change
@@ -32,21 +31,25 @@ HIDDEN = frozenset({"serial", "mtime_ms", "ctime_ms"})  # they change with every
 
 def preview(context: Context, state: State, op: Opcode, *, as_of: int) -> PlanReply:
     """Return what `op` would do now. Raises Refused, with a hint, if it would be refused."""
+    try:
+        return _preview(context, state, op, as_of)
+    except Exception as error:  # a handler's bug is told to who asked, and to the daemon's log
+        problem = problem_of(error, f"dry run of {op.summary()}")
+        raise Refused(problem.code, problem.message, hint=problem.hint) from error
+
+
+def _preview(context: Context, state: State, op: Opcode, as_of: int) -> PlanReply:
     handler = context.registry.handler(op.NAME)
     cluster = state.cluster
-    try:
-        locks = handler.locks(op, cluster)
-        given = draw(context, handler, op, cluster, (0, 0, 0))
-        decision = handler.decide(op, cluster, given, ())
-    except NoSuchObject as unknown:
-        near = f"nearest: {', '.join(unknown.nearest)}" if unknown.nearest else "list the names"
-        raise Refused(UNKNOWN_ENTITY, str(unknown), hint=near) from None
-    shown = tuple(_lock(lock, cluster) for lock in locks)
+    locks = tuple(_lock(lock, cluster) for lock in handler.locks(op, cluster))
+    given = draw(context, handler, op, cluster, (0, 0, 0))
+    decision = handler.decide(op, cluster, given, ())
     if isinstance(decision, Done):
-        return PlanReply(locks=shown, steps=(), changes=(), as_of=as_of)
+        return PlanReply(locks=locks, steps=(), changes=(), as_of=as_of)
+    check(decision)
     after = _after(state, decision, given.now_ms)
     return PlanReply(
-        locks=shown,
+        locks=locks,
         steps=tuple(_step(step, cluster, after) for step in decision.steps),
         changes=tuple(changes(cluster, after)),
         explanation=decision.explanation,

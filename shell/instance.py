@@ -23,6 +23,8 @@ def many(session: Session, words: Words) -> int:
         for dest, value in words.given.items()
         if dest not in ("multi_mode", "force_multi")
     }
+    if words.command == "reboot":
+        given.setdefault("reboot_type", "hard")  # the opcode has no default; Ganeti's client has
     each = dataclasses.replace(words, args=(), given=given)
     jobs = [Wanted((opcode_of(each, instance_name=name),), name) for name in names]
     return carry_out_all(session, words, jobs).status

@@ -107,7 +107,7 @@ def _send(session: Session, order: JobOrder) -> int:
             session.say(why or f"Job {job}: done")
         else:
             failed += 1
-            session.note(f"Job {job}: {why}")
+            session.note(why)
     return Status.FAILURE if failed else Status.SUCCESS
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import msgspec
 
 from projections.job_state import Job, OpState
+from projections.query.lock_fields import readable
 from projections.query.table import (
     BOOL,
     NORMAL,
@@ -67,8 +68,7 @@ def _opcodes() -> Iterator[FieldDef]:
     yield _each("opstart", "OpCode_start", "When each was first looked at", _started)
     yield _each("opexec", "OpCode_exec", "When each started", _started)
     yield _each("opend", "OpCode_end", "When each ended", lambda op: timestamp(op.ended_ms))
-    yield _each("oplocks", "OpCode_locks", "Locks that each holds or waits for",
-                lambda op: [[lock.name, lock.shared] for lock in op.locks])  # fmt: skip
+    yield field("oplocks", "OpCode_locks", OTHER, "Locks that each holds or waits for", _locks)
     yield _each("opsteps", "OpCode_steps", "Steps of the plans of each, and their states", _steps)
     yield _each("opleft", "OpCode_left", "What a parked one left where", lambda op: list(op.left))
 
@@ -92,6 +92,12 @@ def _time(name: str, title: str, doc: str, get: Callable[[Job], int]) -> FieldDe
         return (UNAVAILABLE, None) if found is None else (NORMAL, found)
 
     return field(name, title, OTHER, doc, of)
+
+
+def _locks(world: World, row: JobRow) -> Cell:
+    return NORMAL, [
+        [[readable(world, lock.name), lock.shared] for lock in op.locks] for op in row.job.ops
+    ]
 
 
 def _started(op: OpState) -> Timestamp | None:

@@ -54,12 +54,16 @@ def fields() -> dict[str, FieldDef]:
     )
 
 
-def _name(world: World, row: LockRow) -> Cell:
-    """Return what people call it; locks themselves are named by uuid."""
-    kind, _, uuid = row.name.partition("/")
+def readable(world: World, lock: str) -> str:
+    """Return what people call a lock; locks themselves are named by uuid."""
+    kind, _, uuid = lock.partition("/")
     if kind in OBJECTS and uuid in world.cluster.table(kind):
-        return NORMAL, f"{kind}/{world.cluster.table(kind)[uuid].name}"
-    return NORMAL, row.name
+        return f"{kind}/{world.cluster.table(kind)[uuid].name}"
+    return lock
+
+
+def _name(world: World, row: LockRow) -> Cell:
+    return NORMAL, readable(world, row.name)
 
 
 def _mode(shared: bool) -> str:

@@ -44,7 +44,7 @@ from projections.past import resume, snapshot_due, snapshot_of
 from projections.state import FOLD, VERSION, State
 from projections.tables import INDEX_TABLES
 
-_TICK_S = 1.0
+_TICK_S = 0.5
 _log = logging.getLogger(__name__)
 
 
@@ -152,6 +152,7 @@ class MasterDaemon:
             self._snapshots.save_soon(lambda: snapshot_of(state, digest))
 
     def _tick(self) -> None:
+        self._replica.tick(Reactor.now())
         if self._reign.leads:
             self._agents.tick()
 

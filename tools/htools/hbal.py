@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +13,7 @@ from commands.placement import metrics
 from commands.placement.balance import Step, balance, group_scope, job_sets
 from commands.placement.frame import Ints
 from commands.placement.model import NO_NODE
+from commands.placement.search import GREEDY_SIZE, Search
 from commands.placement.state import Placement
 from tools.htools import listing, report
 from tools.htools.errors import HtoolsError
@@ -77,19 +80,28 @@ def main(choices: Choices) -> int:
 
 
 def _improve(job: Job, bound: float) -> list[Step]:
-    choices = job.choices
+    """Make the plan, printing each move as it is found."""
     widths = _widths(job)
     steps: list[Step] = []
-    for step in balance(
-        job.placement,
-        job.scope,
-        report.algorithm_options(choices),
-        max_steps=choices.max_length,
-        stop_at=bound + choices.min_score,
-    ):
+    for step in _steps(job, bound):
         steps.append(step)
         job.print_step(step, len(steps), widths)
     return steps
+
+
+def _steps(job: Job, bound: float) -> Iterable[Step]:
+    choices, stop_at = job.choices, bound + job.choices.min_score
+    options = report.algorithm_options(choices)
+    small = len(job.instances) * len(job.scope) <= GREEDY_SIZE
+    greedy = choices.algorithm == "greedy" or (choices.algorithm == "auto" and small)
+    # A search orders its moves at the end: its first few alone would mean nothing.
+    if greedy or choices.max_length >= 0:
+        return balance(
+            job.placement, job.scope, options, max_steps=choices.max_length, stop_at=stop_at
+        )
+    end = time.monotonic() + choices.effort_s
+    search = Search(job.placement, job.scope, options)
+    return search.run(stop_at=stop_at, more=lambda: time.monotonic() < end)
 
 
 def _finish(job: Job, before: Placement, steps: list[Step], initial: float) -> int:

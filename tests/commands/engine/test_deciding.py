@@ -43,7 +43,7 @@ def ask(op: OpState, heard: dict[str, NodeStatus]) -> object:
         Registry({}, handlers=[Handler(Tell, told, looks_at=lambda op, cluster: heard)]),
         SeededDraws("test", lambda: 1_000),
         lambda nodes: heard,
-        Timers(now_s=0.0),
+        Timers(lambda: 0.0),
         frozenset(),
     )
     decided = decide(context, Cluster(), 1, 0, op)

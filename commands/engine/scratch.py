@@ -105,7 +105,7 @@ class Scratch:
     def add_facts(self, facts: tuple[Fact, ...]) -> None:
         """Draft the facts of a plan. Raises CorruptHistory; then some may have been added."""
         for fact in facts:
-            event = REGISTRY.decode(self._place(fact.stream, fact.kind, fact.schema, fact.data))
+            event = REGISTRY.decode_data(fact.kind, fact.schema, fact.data)
             assert event is not None, f"{fact.kind} is no event that a plan may record"
             self.add(event, stream=fact.stream, size_bytes=len(bytes(fact.data)) + 100)
 

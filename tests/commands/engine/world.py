@@ -39,6 +39,7 @@ from projections.state import Projector, State
 CLUSTER_ID = "c0ffee00-0000-4000-8000-000000000000"
 GROUP = "9a000000-0000-4000-8000-000000000000"
 NODES = tuple(f"{number:08d}-0000-4000-8000-00000000000{number}" for number in range(1, 4))
+INFO = ClusterInfo(uuid=CLUSTER_ID, name="c1.example.net")
 START_MS = 1_700_000_000_000
 
 
@@ -181,17 +182,21 @@ class Agent:
             self.outbox[task] = TaskResult(task=task, withdrawn=True)
         # one that has ended tells its end again: it is in the outbox until that is committed
 
+    def _have(self, call: Packed) -> None:
+        if call.name == "test-remove":
+            self.things.discard(msgspec.msgpack.decode(call.data))
+        elif call.name == "test-ensure":
+            self.things.add(msgspec.msgpack.decode(call.data))
+        else:  # a call of nodeagent/calls.py: that it was made is all that is remembered
+            self.things.add(f"{call.name} {bytes(call.data).hex()}")
+
     def act(self, task: str, *, fail: bool = False, half: bool = False) -> None:
         """Carry out a task; `fail`: without an effect; `half`: with one, and fail all the same."""
         order = self.orders.pop(task)
         self.acted[task] = self.acted.get(task, 0)
         if not fail or half:
             self.acted[task] += 1
-            thing = msgspec.msgpack.decode(order.call.data)
-            if order.call.name == "test-ensure":
-                self.things.add(thing)
-            else:
-                self.things.discard(thing)
+            self._have(order.call)
         if fail or half:
             failure = Failure(code="environment_error", message="told to fail", retry=True)
             self.outbox[task] = TaskResult(task=task, failed=failure)
@@ -203,12 +208,19 @@ class Agent:
 class World:
     """All of it."""
 
-    def __init__(self, *, max_running: int = 20) -> None:
+    def __init__(
+        self,
+        *,
+        max_running: int = 20,
+        registry: Registry | None = None,
+        info: ClusterInfo = INFO,
+    ) -> None:
         self.log = Log()
+        self.info = info
         self.now_s = 1000.0
         self.agents = {uuid: Agent(uuid, self.log) for uuid in NODES}
         self.max_running = max_running
-        self.registry = Registry({}, handlers=(CARRY, delay.HANDLER))
+        self.registry = registry or Registry({}, handlers=(CARRY, delay.HANDLER))
         self.engine: Engine | None = None
         self.proposals: list[Propose] = []
         self.answers: dict[int, Answer] = {}
@@ -218,11 +230,13 @@ class World:
         self._found()
 
     def _found(self) -> None:
-        self.fact("cluster", facts.ClusterCreated(info=ClusterInfo(uuid=CLUSTER_ID, name="c1")))
+        self.fact("cluster", facts.ClusterCreated(info=self.info))
         group = Group(uuid=GROUP, name="default")
         self.fact(f"group/{GROUP}", facts.GroupAdded(group=group))
         for number, uuid in enumerate(NODES, start=1):
-            node = Node(uuid=uuid, name=f"node{number}", group=GROUP)
+            node = Node(
+                uuid=uuid, name=f"node{number}", group=GROUP, primary_ip=f"192.0.2.{number}"
+            )
             self.fact(f"node/{uuid}", facts.NodeInvited(node=node, ticket_key="t"))
             self.fact(f"node/{uuid}", facts.NodeJoined(node=uuid, curve_key="k"))
             self.fact(f"node/{uuid}", facts.NodeAdded(node=uuid))
@@ -254,7 +268,21 @@ class World:
         self.carry_out(self.boss.on_promise(uuid))
 
     def _look(self, nodes: Iterable[str]) -> Mapping[str, NodeStatus]:
-        return {}
+        return {
+            uuid: NodeStatus(
+                node=uuid,
+                boot_id="b",
+                memory_total_mib=8192,
+                memory_free_mib=8192,
+                memory_own_mib=0,
+                disk_total_mib=102400,
+                disk_free_mib=102400,
+                cpus=4,
+                cpu_sockets=1,
+                cpu_nodes=1,
+            )
+            for uuid in nodes
+        }
 
     @property
     def state(self) -> State:

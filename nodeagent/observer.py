@@ -14,8 +14,9 @@ What was reported last, and the serial, are in the journal.
 
 What is said of a mirror is said again `REPEATS_S` later, and once after a restart. A quick sync may
 end before the log has it that it began (`instance.disk-replaced`), or that there is such an
-instance: what came too early for the configuration must come once more. The leader records only
-what is news to it.
+instance: what came too early for the configuration must come once more. It is said again too when a
+call has dealt with the mirror: a sync may be over between two looks, so that nothing seems to have
+changed. The leader records only what is news to it.
 """
 
 from __future__ import annotations
@@ -44,9 +45,14 @@ class Observer:
         self._again: dict[str, tuple[float, ...] | None] = {
             uuid: None for kind, uuid in self._reported if kind == DISK
         }
+        self._dealt_with: set[str] = set()  # disks that a call was about since the last look
 
     def belongs(self, disk: str, instance: str) -> list[Known]:
-        """A call said to which instance a disk belongs; returns what the journal has to keep."""
+        """A call dealt with a disk, and said to which instance it belongs.
+
+        Returns what the journal has to keep.
+        """
+        self._dealt_with.add(disk)
         if self._reported.get((DISK_OF, disk)) == instance:
             return []
         return [self._note(DISK_OF, disk, instance)]
@@ -71,6 +77,10 @@ class Observer:
             self._since.pop(disk.uuid, None)
         if instance is None or disk.state == "inactive":
             return []
+        dealt_with = disk.uuid in self._dealt_with
+        self._dealt_with.discard(disk.uuid)
+        if dealt_with and disk.role:
+            self._again[disk.uuid] = tuple(now + delay_s for delay_s in REPEATS_S)
         if disk.state == before:
             return self._repeat(now, disk, instance)
         if disk.state == "degraded":

@@ -117,3 +117,15 @@ def test_serials_rise_and_the_last_word_is_true(looks: list[tuple[str, float, bo
             observer = Observer(kept, observer.serial, settle_s=SETTLE_S)
     assert [one.serial for one in said] == list(range(1, len(said) + 1))
     assert all(one.state != "inactive" for one in said)
+
+
+def test_a_mirror_that_a_call_dealt_with_is_said_again() -> None:
+    """Its sync may have ended between two looks: unchanged, and yet somebody waits to hear it."""
+    observer = new_observer()
+    assert see(observer, 0.0, "ok") == ["ok"]
+    for now in (1.0, 5.0, 25.0):
+        assert see(observer, now, "ok") == ["ok"]
+    assert see(observer, 60.0, "ok") == []
+    observer.belongs("d1", "i1")
+    said = [see(observer, 100.0 + delay, "ok") for delay in (0.0, 1.0, 2.0, 5.0, 25.0, 26.0)]
+    assert said == [[], ["ok"], [], ["ok"], ["ok"], []]

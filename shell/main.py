@@ -120,7 +120,8 @@ def _run(tool: str, typed: Sequence[str], session: Session | None) -> int:
                 f"{tool} {typed[0]}: this version of Cairn does not have this command of Ganeti's",
                 hint=f"{tool} --help lists what there is",
             )
-        raise _unknown(tool, typed[0], words.commands)
+        aliases = (alias for command in words.commands.values() for alias in command.aliases)
+        raise _unknown(tool, typed[0], [*words.commands, *aliases])
     name, command = found
     rest = [*shlex.split(os.environ.get(command.env_default_args, "")), *typed[1:]]
     if "-h" in rest or "--help" in rest:

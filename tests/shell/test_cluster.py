@@ -1,0 +1,160 @@
+"""Orders that say more than done: verify, tickets of nodes, settings of a client."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+
+import msgspec
+import pytest
+import zmq
+
+from commands import api
+from eventstore.wire.faults import RemoteError
+from nodeagent.calls import Ticket, Voter
+from shell import config
+from shell.cluster_init import info_of
+from shell.failure import Failure, Status
+from shell.grammar import load
+from shell.parsing import parse
+from tests.shell.stand_in import Master, run, succeeded
+
+VOTER = Voter(name="node1", requests="tcp://192.0.2.1:1", publications="tcp://192.0.2.1:2",
+              curve_key="k" * 40)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("findings", "status"),
+    [([], 0), ([("warning", "ENODEOS", "node1", "no OS")], 0),
+     ([("warning", "ENODEOS", "node1", "no OS"), ("error", "ENODELVM", "node2", "no group")], 1)],
+)  # fmt: skip
+def test_verify(findings: list[tuple[str, ...]], status: int) -> None:
+    """Findings are printed one to a line; errors make the exit status 1, warnings do not."""
+    ran = run("gnt-cluster verify", Master(news=[succeeded(1, findings)]))
+    assert ran.status == status
+    assert [line for line in ran.out.splitlines() if line.startswith("  - ")] == [
+        f"  - {severity.upper()}: {what}: {message}" for severity, _, what, message in findings
+    ]
+
+
+def test_verify_for_programs() -> None:
+    """With --error-codes a line has the code, and colons between."""
+    news = succeeded(1, [("error", "ENODELVM", "node2", "no group")])
+    ran = run("gnt-cluster verify --error-codes", Master(news=[news]))
+    assert ran.out.splitlines()[0] == "ERROR:ENODELVM:node2:no group"
+
+
+def settings(**more: object) -> config.ClientConfig:
+    """Return settings of a client that knows a voter."""
+    return config.ClientConfig(key_file="key", voters=(VOTER,), **more)  # type: ignore[arg-type]
+
+
+def test_node_add_lays_a_ticket_down(tmp_path: Path) -> None:
+    """The secret half of the one-time key is in the ticket alone, the public half in the opcode."""
+    master = Master(news=[succeeded(1, {"uuid": "u", "missing": ["drbd 9: install drbd-dkms"]})])
+    ran = run(
+        "gnt-node add node4", master, settings=settings(ticket_dir="tickets"), directory=tmp_path
+    )
+    assert ran.status == 0
+    assert "node4 lacks: drbd 9" in ran.err
+    path = tmp_path / "tickets/node4/ticket.json"
+    ticket = msgspec.json.decode(path.read_bytes(), type=Ticket)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert (ticket.name, ticket.node, ticket.voters) == ("node4", "", (VOTER,))
+    assert zmq.curve_public(ticket.secret_key.encode()).decode() == ticket.public_key
+    op = master.submitted[0][1].jobs[0].ops[0]
+    assert msgspec.msgpack.decode(op.data) == {
+        "node_name": "node4", "ticket_key": ticket.public_key,
+    }  # fmt: skip
+    assert ticket.secret_key.encode() not in bytes(op.data)
+
+
+def test_a_void_ticket_does_not_stay(tmp_path: Path) -> None:
+    """If the node is refused, its ticket is taken away again."""
+    refused = api.OpNews(summary="NODE_ADD", status="error", code="already_exists", message="there")
+    news = api.JobNews(job=1, serial=1, status="error", ended=True, ops=(refused,))
+    line = f"gnt-node add node2 --ticket-file {tmp_path}/a/ticket.json"
+    assert run(line, Master(news=[news]), settings=settings(), directory=tmp_path).status == 1
+    assert not (tmp_path / "a/ticket.json").exists()
+
+
+def test_a_ticket_needs_a_place(tmp_path: Path) -> None:
+    """Without a place for the ticket nothing is submitted, and the words say what to give."""
+    master = Master()
+    ran = run("gnt-node add node4", master, settings=settings(), directory=tmp_path)
+    assert (ran.status, master.submitted) == (Status.NODE_SETUP, [])
+    assert "--ticket-file" in ran.err
+
+
+def test_settings_of_a_new_cluster() -> None:
+    """The options of init become the settings of the cluster, typed and checked."""
+    tool = load("gnt-cluster")
+    typed = ["c.example.net", "--enabled-hypervisors", "kvm,fake", "-B", "memory=1G,vcpus=2", "-m",
+             "aa:00:11", "-H", "kvm:acpi=no", "--enabled-disk-templates", "plain"]  # fmt: skip
+    info = info_of(parse(tool, "init", tool.commands["init"], typed))
+    assert info.name == "c.example.net"
+    assert info.enabled_hypervisors == ("kvm", "fake")
+    assert info.enabled_disk_templates == ("plain",)
+    assert info.beparams == {"maxmem": 1024, "minmem": 1024, "vcpus": 2}
+    assert info.hvparams == {"kvm": {"acpi": False}}
+    assert info.mac_prefix == "aa:00:11"
+
+
+def test_init_refuses_what_it_cannot_do(tmp_path: Path) -> None:
+    """An option of Ganeti's that is not honoured yet is refused before anything is made."""
+    ran = run("gnt-cluster init c --uid-pool 1-5", settings=settings(), directory=tmp_path)
+    assert ran.status == 1
+    assert "--uid-pool" in ran.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Without settings the exit status is 5, and the words say how to make a cluster."""
+    monkeypatch.setenv(config.VARIABLE, str(tmp_path / "none.json"))
+    with pytest.raises(Failure) as failed:
+        config.load()
+    assert failed.value.status is Status.NOT_CLUSTER
+    assert config.VARIABLE in failed.value.hint
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"key_file": 5}', '{"key_file": "a", "x": 1}'])
+def test_malformed_settings(text: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Settings that make no sense are refused with the file's name, and status 5."""
+    path = tmp_path / "client.json"
+    path.write_text(text)
+    monkeypatch.setenv(config.VARIABLE, str(path))
+    with pytest.raises(Failure, match=r"client\.json") as failed:
+        config.load()
+    assert failed.value.status is Status.NOT_CLUSTER
+
+
+def test_settings_survive_saving(tmp_path: Path) -> None:
+    """What is saved is read again as it was."""
+    found = config.Found(tmp_path / "client.json", settings(ticket_dir="t"))
+    config.save(found, found.config)
+    decoded = msgspec.json.decode((tmp_path / "client.json").read_bytes(), type=config.ClientConfig)
+    assert decoded == found.config
+
+
+def test_job_orders() -> None:
+    """Orders to the queue name their jobs; a job that cannot be makes the exit status 1."""
+    master = Master()
+    assert run("gnt-job cancel 3 4", master).status == 0
+    assert run("gnt-job resolve --undo 5", master).status == 0
+    assert run("gnt-job change-priority --priority low 6", master).status == 0
+    assert run("gnt-job autoarchive 2d", master).status == 0
+    assert [(o.order, o.jobs, o.how, o.priority, o.older_than_s) for o in master.orders] == [
+        ("cancel", (3, 4), "", 0, None),
+        ("resolve", (5,), "undo", 0, None),
+        ("set-priority", (6,), "", 10, None),
+        ("archive", (), "", 0, 172800.0),
+    ]
+    assert run("gnt-job watch x", master).status == 2
+
+
+def test_a_job_that_is_not_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The master's refusal is told with its hint."""
+    master = Master(news=[RemoteError("unknown_entity", "there is no job 9", hint="last is 3")])
+    ran = run("gnt-job wait 9", master)
+    assert ran.status == 1
+    assert ran.err.endswith("there is no job 9\nhint: last is 3\n")

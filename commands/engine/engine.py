@@ -151,7 +151,6 @@ class Engine:
         self._wake_waiters(flight.lock_names)
         if flight.reserves:
             self._dirty.update(dict.fromkeys(sorted(self._deferred)))
-            self._deferred.clear()
         if flight.job is not None and flight.job in self._state.jobs.open:
             self._look_at(self._state.jobs.open[flight.job])
         return self._work()
@@ -267,6 +266,7 @@ class Engine:
         self._timers.forget(job_id)
         self._running.discard(job_id)
         self._conditional.discard(job_id)
+        self._deferred.discard(job_id)
         self._retries.pop(job_id, None)
         self._refusals.pop(job_id, None)
         for told in self._told.pop(job_id, ()):
@@ -336,10 +336,13 @@ class Engine:
             scratch,
             self._context,
             may_reserve=not others_reserve,
+            will_reserve=job_id in self._deferred,
             refusal=self._refusals.pop(job_id, None),
         )
         if deferred:
             self._deferred.add(job_id)
+        else:
+            self._deferred.discard(job_id)
         if scratch.drafts:
             flight = Flight(scratch.batch(), job=job_id, priority=job.priority, told=told)
             self._fly(flight, f"job {job_id}")

@@ -38,13 +38,15 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Walk:
-    """One walk of one opcode. `may_reserve`: no other decision's reservations are under way."""
+    """One walk of one opcode. `may_reserve`: no other decision's reservations are under way.
+    `will_reserve`: its decision wanted to before, so there is no use in asking until it may."""
 
     scratch: Scratch
     context: Context
     job: Job
     at: int
-    may_reserve: bool = True
+    may_reserve: bool
+    will_reserve: bool
 
     @property
     def op(self) -> OpState:
@@ -143,6 +145,8 @@ def give_up(walk: Walk, number: int, step: str, why: str, *, undo: bool = False)
 
 def _decide(walk: Walk) -> bool:
     op, scratch = walk.op, walk.scratch
+    if walk.will_reserve and not walk.may_reserve:
+        return True
     decision = decide(walk.context, scratch.cluster, walk.job.id, walk.at, op)
     match decision:
         case Succeeded(problem=Problem() as problem):

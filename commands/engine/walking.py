@@ -11,11 +11,17 @@ from projections.job_state import NEEDS_ATTENTION, NOT_STARTED, Problem
 
 
 def walk(
-    scratch: Scratch, context: Context, *, may_reserve: bool, refusal: Problem | None = None
+    scratch: Scratch,
+    context: Context,
+    *,
+    may_reserve: bool,
+    will_reserve: bool,
+    refusal: Problem | None = None,
 ) -> bool:
     """Draft all that follows, until something from outside is needed, or the batch is full.
 
-    True: the handler's decision reserves something and must wait until another is committed.
+    True: the handler's decision reserves something and must wait until another is committed; if it
+    is known to (`will_reserve`), it is not even asked.
     `refusal`: why the last batch of this job could not be appended; the opcode fails with it.
     """
     while not scratch.full:
@@ -31,7 +37,7 @@ def walk(
         if status == NEEDS_ATTENTION:
             return False
         before = len(scratch.drafts)
-        turn = Walk(scratch, context, job, at, may_reserve)
+        turn = Walk(scratch, context, job, at, may_reserve, will_reserve)
         if job.ops[at].undoing:
             go_back(turn)
         elif refusal is not None:

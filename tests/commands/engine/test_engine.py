@@ -7,8 +7,12 @@ import pytest
 
 from commands.debug_ops.delay import TestDelay
 from commands.errors import Refused
+from commands.given import Given
+from commands.handler import Done, Handler, Outcomes
+from commands.registry import Registry
 from eventstore.packed import Packed
 from eventstore.replica import Committed
+from projections.cluster import Cluster
 from projections.events import configuration as facts
 from projections.events.jobs import Lock
 from projections.plans import Call, Condition, Plan, Record, Reservations, Undo, Wait, fact
@@ -573,3 +577,24 @@ def test_a_lock_taken_and_given_back_in_one_batch_is_passed_on(world: World) -> 
     world.settle()
     assert world.job(urgent).status == "success"
     assert world.job(waiter).status == "success"
+
+
+def test_many_decisions_that_reserve_are_made_in_a_row(world: World) -> None:
+    """Each is asked at most twice: once while another is under way, and once when it may."""
+    asked: list[str] = []
+
+    def decide(op: Carry, cluster: Cluster, given: Given, so_far: Outcomes) -> Plan | Done:
+        name = op.locks[0].name
+        asked.append(name)
+        if so_far:
+            return Done()
+        return Plan(steps=(), reserves=Reservations(names=(f"instance/{name}",)))
+
+    handler = Handler(opcode=Carry, decide=decide, locks=lambda op, cluster: op.locks)
+    world.registry = Registry({}, handlers=(handler,))
+    world.lead()
+    jobs = [world.submit(Carry(locks=(Lock(f"l{number}"),))) for number in range(10)]
+    world.settle()
+    assert {world.job(job).status for job in jobs} == {"success"}
+    assert not world.state.cluster.reserved
+    assert max(asked.count(f"l{number}") for number in range(10)) <= 3  # and once for the end

@@ -39,6 +39,7 @@ GREEDY_SIZE: Final = 400_000
 _SHORTLIST: Final = 400
 _ROUNDS: Final = 60
 _GOOD_PART: Final = 0.3  # of the best gain, to be made in the same batch
+_KICK: Final = 12  # instances at once
 _DWINDLED: Final = 0.4  # of the first gain of a shortlist, to look at all instances again
 
 Nodes = tuple[int, int]
@@ -73,14 +74,17 @@ class Search:
         self._batches(best, stop_at)
         self._go_back(best)
         self._refine(best)
+        limit = len(self._rows)
         if len(self._rows) * len(self._scope) <= GREEDY_SIZE:
-            best = self._against_greedy(best, stop_at)
+            best, limit = self._against_greedy(best, stop_at)
+        random = np.random.default_rng(0)  # drawn anew by each search: same input, same plan
         while more is not None and more():
-            before = self._score(best)
-            self._refine(best)
-            self._go_back(best)
-            if self._score(best) >= before - 1e-9:
-                break
+            trial = best.copy()
+            self._kick(trial, random)
+            self._greedy(trial, stop_at)
+            self._go_back(trial, at_most=limit)
+            if len(self._moved(trial)) <= limit and self._score(trial) < self._score(best):
+                best = trial
         return self._plan(best)
 
     # --- the parts --------------------------------------------------------------------------
@@ -190,8 +194,11 @@ class Search:
         evaluator.refresh()
         return made and evaluator.base < before
 
-    def _go_back(self, path: _Path) -> None:
-        """Return instances to where they were, as long as each costs less than a worthy gain."""
+    def _go_back(self, path: _Path, *, at_most: int | None = None) -> None:
+        """Return instances to where they were, as long as each costs less than a worthy gain.
+
+        With `at_most`, return more of them until no more than that have moved.
+        """
         state, options = path.placement, self._options
         while True:
             back = [move for row in self._moved(path) if (move := self._direct_back(state, row))]
@@ -204,11 +211,14 @@ class Search:
                 np.array([move.target for move in back]),
             )
             loss = ExactScorer(state, self._scope, self._fleet).scores(many) - score
-            limit = options.min_gain
+            excess = 0 if at_most is None else len(self._moved(path)) - at_most
+            limit = options.min_gain if excess <= 0 else np.inf
             made = False
             spent, used = 0.0, set[int]()
             for position in np.argsort(loss, kind="stable"):
                 if float(loss[position]) >= limit or spent >= limit * 10:
+                    break
+                if excess > 0 and len(used) >= 3 * excess:
                     break
                 move = back[int(position)]
                 nodes = {state.primary[move.instance], state.secondary[move.instance], move.target}
@@ -237,16 +247,34 @@ class Search:
             if not self._batch(path, evaluator, moves, gains):
                 return
 
-    def _against_greedy(self, found: _Path, stop_at: float) -> _Path:
-        """Refine what the greedy balancer finds, and take the better of the two."""
-        path = _Path(self._origin.copy(), [])
+    def _against_greedy(self, found: _Path, stop_at: float) -> tuple[_Path, int]:
+        """The best of three that move no more instances than the greedy balancer, and its number.
+
+        They are what the greedy balancer finds, refined; what the batches found; and that, with
+        greedy steps from there on.
+        """
+        path = self._greedy(_Path(self._origin.copy(), []), stop_at)
+        limit = len(self._moved(path))
+        further = self._greedy(found.copy(), stop_at)
+        self._go_back(further, at_most=limit)
+        self._refine(further)
+        self._refine(path)
+        good = [one for one in (path, found, further) if len(self._moved(one)) <= limit]
+        return min(good, key=lambda one: (self._score(one), len(self._moved(one)))), limit
+
+    def _greedy(self, path: _Path, stop_at: float) -> _Path:
         steps = balance(path.placement, self._scope, self._options, stop_at=stop_at)
         path.moves += [step.move for step in steps]
-        limit, score = len(self._moved(path)), self._score(path)
-        self._refine(path)
-        if self._score(found) > score or len(self._moved(found)) > limit:
-            return path
-        return found if self._score(found) <= self._score(path) else path
+        return path
+
+    def _kick(self, path: _Path, random: np.random.Generator) -> None:
+        """Return some instances to where they were, and so let others move in their place."""
+        moved = self._moved(path)
+        size = min(len(moved), int(random.integers(2, _KICK + 1)))
+        for row in random.choice(moved, size=size, replace=False) if size else ():
+            move = self._direct_back(path.placement, int(row))
+            if move is not None:
+                self._make(path, move)
 
     # --- the plan ---------------------------------------------------------------------------
 

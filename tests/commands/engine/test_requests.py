@@ -7,12 +7,15 @@ import pytest
 
 from commands.api import JobOrder, JobOrderReply, Submit
 from commands.debug_ops.delay import TestDelay
+from commands.engine.deciding import recorded
 from commands.errors import Refused
+from commands.given import Given
 from commands.opcode import pack
 from eventstore.replica import Committed, Unknown
 from eventstore.replica import Refused as Clash
-from nodeagent.calls import Feedback, TaskResult
-from projections.plans import Plan, Wait, fact
+from nodeagent.calls import Feedback, InstanceSeen, NodeStatus, TaskResult
+from projections.events.configuration import TagsAdded
+from projections.plans import Plan, Record, Wait, fact
 from tests.commands.engine.test_engine import ONE, TWO, call, carry, tag, tagged
 from tests.commands.engine.world import GROUP, Carry, World, submit_spec
 
@@ -205,3 +208,29 @@ def test_many_ready_steps_are_sent_in_few_batches(world: World) -> None:
     world.commit_all()
     assert world.kinds(job).count("task.requested") == 1000
     assert world.log.commits - before <= 6
+
+
+def test_a_bug_in_a_dry_run_is_told(world: World) -> None:
+    """A handler that breaks, or whose facts contradict, is an internal error with a hint."""
+    wrong = TagsAdded(table="group", subject="no-such-group", tags=("x",))
+    nonsense = Record(id="t", facts=(fact("group/no-such-group", wrong),))
+    for op in (Carry(bug=True), Carry(plans=(Plan(steps=(nonsense,)),))):
+        with pytest.raises(Refused) as refused:
+            world.boss.plan_now("operator", pack(op), as_of=0)
+        assert refused.value.code == "internal_error"
+        assert refused.value.hint
+
+
+def test_what_was_seen_of_many_nodes_fits_into_a_record() -> None:
+    """Beyond 64 KiB the lists of instances and disks are left out, the numbers are kept."""
+    seen = InstanceSeen("i" * 36, "web1.example.net", "running", 512, 1, 1)
+    status = NodeStatus("n" * 36, "b", 8192, 4096, 0, 100, 50, 4, 1, 1, instances=(seen,) * 20)
+    few = Given(now_ms=1, seed=bytes(16), seen={"n1": status})
+    assert msgspec.msgpack.decode(recorded(few), type=Given) == few
+    many = Given(now_ms=1, seed=bytes(16), seen={f"n{number}": status for number in range(1000)})
+    kept = recorded(many)
+    assert len(kept) < 200_000
+    told = msgspec.msgpack.decode(kept, type=Given).seen
+    assert len(told) == 1000
+    assert told["n7"].memory_free_mib == 4096
+    assert told["n7"].instances == ()

@@ -280,8 +280,12 @@ class Agent:
         self._scopes.pop(task).stop("stopped", "it has ended")
         self._timers.pop(task).cancel()
         self._gate.ended(task)
-        if result.failed is not None:
-            _log.warning("task %s: %s failed: %s", task, order.call.name, result.failed.message)
+        name, took_ms = order.call.name, result.duration_ms
+        if result.failed is None:
+            _log.info("task %s: %s is done after %d ms", task, name, took_ms)
+        else:
+            why = f"{result.failed.code}: {result.failed.message}"
+            _log.warning("task %s: %s failed after %d ms: %s", task, name, took_ms, why)
         for disk, instance in disks:
             self._gather(list(self.observer.belongs(disk, instance)))
         self._gather(self.core.on_finished(result))

@@ -207,6 +207,7 @@ class Journal:
                 for entry in entries:
                     self._put(entry)
         except apsw.Error as failed:
+            self._lazy.clear()  # `close` must not try again
             raise JournalFailed(f"{self._path}: {failed}", hint=_hint(self._path)) from failed
         if self._sync_delay_s:
             time.sleep(self._sync_delay_s)

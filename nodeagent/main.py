@@ -21,7 +21,7 @@ from eventstore.errors import EventStoreError
 from eventstore.reactor import Reactor
 from nodeagent.agent import Agent
 from nodeagent.errors import NodeAgentError
-from nodeagent.identity import AgentConfig, AgentDirectory, Identity
+from nodeagent.identity import AgentConfig, AgentDirectory, BadFile, Identity
 from nodeagent.joining import Joining
 from nodeagent.journal import Journal, JournalFailed
 from nodeagent.os_interface import OsInterface
@@ -30,6 +30,7 @@ from nodeagent.simulated.lab import Lab
 from nodeagent.simulated.node import SimulatedMachine, simulated_machine
 
 _REFUSED_AGAIN_S = 10.0
+_TICKET_S = 2.0  # between two looks for one, while a member
 _log = logging.getLogger("nodeagent")
 
 
@@ -45,6 +46,7 @@ class Daemon:
         self._agent: Agent | None = None
         self._machine: SimulatedMachine | None = None
         ControlSocket(reactor, directory.path, self._on_order)
+        reactor.call_every(_TICKET_S, self._look_for_ticket)
 
     def start(self) -> None:
         """Go on as a member, or wait for a ticket."""
@@ -111,6 +113,30 @@ class Daemon:
         if self._directory.ticket() is not None:
             self._journal.forget_all()
             self._directory.drop_identity()
+        self.start()
+
+    def _look_for_ticket(self) -> None:
+        """A ticket for a member: of its own cluster it says where the voters are now, for a node
+        that can reach none of those it knows. Any other one is refused: leave first."""
+        if self._agent is None:
+            return
+        try:
+            ticket = self._directory.ticket()
+        except BadFile as bad:
+            _log.error("%s", bad)
+            self._directory.drop_ticket("bad")
+            return
+        identity = self._directory.identity()
+        if ticket is None or identity is None:
+            return
+        if (ticket.cluster_id, ticket.node) != (identity.cluster_id, identity.node):
+            _log.error("a ticket for another cluster or node: leave this cluster first")
+            self._directory.drop_ticket("refused")
+            return
+        _log.info("the ticket names the voters: %s", ", ".join(v.name for v in ticket.voters))
+        self._directory.save_identity(msgspec.structs.replace(identity, voters=ticket.voters))
+        self._directory.drop_ticket()
+        self._agent.close()
         self.start()
 
     def _on_order(self, order: Order) -> Answer:

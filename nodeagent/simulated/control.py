@@ -34,6 +34,7 @@ from nodeagent.simulated.node import SimulatedMachine
 
 SOCKET = "control.sock"
 _MAX_BYTES = 65_536
+_SEND_S = 1.0  # for a lab that does not read its answer
 
 
 class Order(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -106,7 +107,9 @@ class ControlSocket:
                 if piece and b"\n" not in received and len(received) < _MAX_BYTES:
                     return
                 if received:
-                    connection.send(msgspec.json.encode(self._answer(bytes(received))) + b"\n")
+                    answer = msgspec.json.encode(self._answer(bytes(received))) + b"\n"
+                    connection.settimeout(_SEND_S)
+                    connection.sendall(answer)
             except OSError:
                 piece = b""  # the lab is gone; its order, if it was whole, holds all the same
             self._reactor.unwatch(handle)

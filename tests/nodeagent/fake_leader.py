@@ -85,7 +85,7 @@ class FakeLeader:
             name=agent.name,
             secret_key=keys.secret,
             public_key=keys.public,
-            voters=(self._voter(),),
+            voters=(self.address(),),
         )
         agent.directory.mkdir(parents=True, exist_ok=True)
         draft = agent.directory / "ticket.new"
@@ -157,7 +157,8 @@ class FakeLeader:
 
     # --- handlers -----------------------------------------------------------------------------
 
-    def _voter(self) -> calls.Voter:
+    def address(self) -> calls.Voter:
+        """Where agents reach it."""
         voter = self.voter.voter
         return calls.Voter(
             name=voter.name,
@@ -175,7 +176,7 @@ class FakeLeader:
         admitted = KeyAdmitted(name=request.actor, role="node", curve_key=wanted.curve_key)
         self.replica.append_event(STREAM, admitted)
         reply.done(
-            calls.Joined(node=node, cluster_id=self.replica.cluster_id, voters=(self._voter(),))
+            calls.Joined(node=node, cluster_id=self.replica.cluster_id, voters=(self.address(),))
         )
         used = KeyRevoked(curve_key=request.curve_key)
         self.reactor.call_later(0.05, lambda: self.replica.append_event(STREAM, used) and None)
@@ -184,7 +185,7 @@ class FakeLeader:
         promised = request.decode(calls.Promised)
         self.promises.append(promised)
         version = self.replica.version(f"node/{promised.node}")
-        reply.done(calls.PromiseReply(version=version, voters=(self._voter(),)))
+        reply.done(calls.PromiseReply(version=version, voters=(self.address(),)))
 
     def _task_result(self, request: Request, reply: ReplyTo) -> None:
         if self.deaf:

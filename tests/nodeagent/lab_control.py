@@ -18,6 +18,12 @@ class LabControl:
 
     def order(self, do: str, **arguments: Any) -> dict[str, Any]:
         """Give one order and return the answer. Raises AssertionError if it was refused."""
+        answer = self.send(msgspec.json.encode({"do": do, **arguments}))
+        assert answer["ok"], answer
+        return answer
+
+    def send(self, line: bytes) -> dict[str, Any]:
+        """Send one line and return the answer, whatever it is."""
         with socket.socket(socket.AF_UNIX) as connection:
             connection.settimeout(10)
             handle = os.open(self._directory, os.O_RDONLY)
@@ -25,8 +31,7 @@ class LabControl:
                 connection.connect(f"/proc/self/fd/{handle}/control.sock")
             finally:
                 os.close(handle)
-            connection.sendall(msgspec.json.encode({"do": do, **arguments}) + b"\n")
+            connection.sendall(line + b"\n")
             with connection.makefile("rb") as file:
                 answer: dict[str, Any] = msgspec.json.decode(file.readline())
-        assert answer["ok"], answer
         return answer

@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from eventstore.keys import new_curve_keys
 from nodeagent import calls
 from tests.nodeagent.fake_leader import FakeLeader
 from tests.nodeagent.specs import drbd_disk, instance, plain_disk, volume
@@ -250,3 +251,58 @@ def test_an_agent_ends_cleanly_and_leaves_no_files_behind(leader: FakeLeader) ->
     assert leader.until_dead(agent) == 0
     assert not (agent.directory / "control.sock").exists()
     assert not (agent.directory / "agent.pid").exists()
+
+
+def test_an_agent_that_died_while_it_joined_is_a_member(leader: FakeLeader) -> None:
+    """Its ticket is used up, but its own key was admitted: it finds that out by itself."""
+    agent = leader.add_agent("node1")
+    leader.until_promised(agent)
+    used = new_curve_keys()
+    ticket = calls.Ticket(
+        cluster_id=leader.replica.cluster_id, node=agent.uuid, name="node1",
+        secret_key=used.secret, public_key=used.public, voters=(leader.address(),),
+    )  # fmt: skip
+    agent.kill()
+    (agent.directory / "identity.json").unlink()
+    (agent.directory / "ticket.json").write_bytes(msgspec.json.encode(ticket))
+    before = len(leader.promises)
+    agent.start()
+    leader.until(lambda: len(leader.promises) > before)
+    assert not (agent.directory / "ticket.json").exists()
+    assert leader.do(agent, calls.Probe()).failed is None
+
+
+def test_a_member_learns_from_a_ticket_where_its_voters_are(leader: FakeLeader) -> None:
+    """With addresses at which nobody listens it is helped by a ticket of its own cluster; one of
+    another cluster is put aside."""
+    agent = leader.add_agent("node1")
+    leader.until_promised(agent)
+    agent.kill()
+    path = agent.directory / "identity.json"
+    identity = msgspec.json.decode(path.read_bytes())
+    for key in ("requests", "publications"):
+        identity["voters"][0][key] = "tcp://127.0.0.1:1"
+    path.write_bytes(msgspec.json.encode(identity))
+    before = len(leader.promises)
+    agent.start()
+    leader.invite(agent)
+    leader.until(lambda: len(leader.promises) > before)
+    stranger = calls.Ticket(
+        cluster_id="another", node=agent.uuid, name="node1", secret_key="", public_key="",
+        voters=(),
+    )  # fmt: skip
+    (agent.directory / "ticket.json").write_bytes(msgspec.json.encode(stranger))
+    leader.until((agent.directory / "ticket.json.refused").exists)
+    assert leader.do(agent, calls.Probe()).failed is None
+
+
+def test_bad_orders_and_tickets_do_no_harm(leader: FakeLeader) -> None:
+    """What is no order is answered with an error, what is no ticket is put aside."""
+    agent = leader.add_agent("node1")
+    leader.until_promised(agent)
+    for order in ({"do": "explode"}, {"do": "break-disk", "disk": "none"}, {"what": 1}):
+        assert "error" in agent.control.send(msgspec.json.encode(order))
+    assert "error" in agent.control.send(b"\xff not json")
+    (agent.directory / "ticket.json").write_text("{")
+    leader.until((agent.directory / "ticket.json.bad").exists)
+    assert leader.do(agent, calls.Probe()).failed is None

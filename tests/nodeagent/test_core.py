@@ -414,3 +414,14 @@ def test_a_deposed_leader_starts_nothing_after_the_promise_either(node: Node) ->
     node.request("t2", "other")
     node.deliver()
     assert node.starts == ["t1", "t2"]
+
+
+def test_a_result_that_nobody_wants_is_forgotten(node: Node) -> None:
+    """Its opcode ended without it; it is not sent for ever."""
+    promised(node).request("t1")
+    node.deliver()
+    node.deaf = True
+    node.finish(0)
+    node.carry_out(node.core.on_unwanted("t1"))
+    assert node.core.idle
+    assert node.core.on_unwanted("t1") == []

@@ -124,3 +124,4 @@ def test_a_full_disk_ends_the_agent_instead_of_acting(journal: Journal) -> None:
     with pytest.raises(JournalFailed, match="full"):
         journal.write([Known("disk", f"d{n}", "x" * 4000) for n in range(50)])
     assert journal.read().known == ()
+    journal.close()

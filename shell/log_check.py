@@ -12,7 +12,7 @@ from pathlib import Path
 
 from commands.api import Digest as DigestRequest
 from commands.api import DigestReply
-from eventstore.errors import EventStoreError, Unreachable
+from eventstore.errors import DecodeError, EventStoreError, Unreachable
 from eventstore.record import chain_hash, genesis_hash
 from shell import log_source, reading
 from shell.failure import BadUsage, Failure, Status
@@ -43,17 +43,7 @@ def verify(session: Session, words: Words) -> int:
 
 def _verify_remote(session: Session, words: Words) -> int:
     log = RemoteLog(session)
-    found: list[tuple[int, str]] = []
-    seq, digest = 0, genesis_hash(log.cluster_id)
-    for stored in log.iterate():
-        seq += 1
-        digest = chain_hash(digest, stored.encoded)
-        if stored.record.seq != seq:
-            found.append((seq, f"record {stored.record.seq} stands in its place"))
-            break
-        if stored.hash != digest:
-            found.append((seq, "its hash does not follow from the one before and its bytes"))
-            break
+    seq, digest, found = _walk(log)
     if not found and (seq, digest) != (log.about.seq, log.about.hash):
         found.append((seq, f"the voter {log.about.voter} says that the log ends otherwise"))
     facts: dict[str, Leaf] = {
@@ -64,6 +54,36 @@ def _verify_remote(session: Session, words: Words) -> int:
         "Checkpoints": "not looked at; --dir does",
     }
     return _tell(session, words, facts, found)
+
+
+def _walk(log: RemoteLog) -> tuple[int, bytes, list[tuple[int, str]]]:
+    """Return the last seq and hash up to which the chain holds, and where it does not."""
+    seq, digest = 0, genesis_hash(log.cluster_id)
+    records = log.iterate()
+    while True:
+        try:
+            stored = next(records, None)
+        except DecodeError as unreadable:
+            return seq, digest, [(_unreadable(log, seq), str(unreadable))]
+        if stored is None:
+            return seq, digest, []
+        expected = chain_hash(digest, stored.encoded)
+        if stored.record.seq != seq + 1:
+            return seq, digest, [(seq + 1, f"record {stored.record.seq} stands in its place")]
+        if stored.hash != expected:
+            what = "its hash does not follow from the one before and its bytes"
+            return seq, digest, [(seq + 1, what)]
+        seq, digest = seq + 1, expected
+
+
+def _unreadable(log: RemoteLog, seq: int) -> int:
+    """Return the first record after `seq` that cannot be read: a reply is decoded whole."""
+    for suspect in range(seq + 1, log.head + 1):
+        try:
+            log.records(suspect, suspect)
+        except DecodeError:
+            return suspect
+    return seq + 1
 
 
 def _tell(

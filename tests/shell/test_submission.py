@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -30,10 +31,10 @@ def master() -> Master:
     return Master(town)
 
 
-def news(job: int, status: str, serial: int = 1, **op: object) -> api.JobNews:
+def news(job: int, status: str, serial: int = 1, **op: Any) -> api.JobNews:
     """Return news of a job with one opcode."""
     ended = status in ("success", "error", "canceled")
-    shown = api.OpNews(summary="INSTANCE_SHUTDOWN(web1)", status=status, **op)  # type: ignore[arg-type]
+    shown = api.OpNews(summary="INSTANCE_SHUTDOWN(web1)", status=status, **op)
     return api.JobNews(job=job, serial=serial, status=status, ended=ended, ops=(shown,))
 
 
@@ -179,7 +180,7 @@ def test_lines_come_once_in_order(master: Master) -> None:
     ],
 )  # fmt: skip
 def test_a_job_that_does_not_succeed(
-    master: Master, status: str, op: dict[str, object], said: str
+    master: Master, status: str, op: dict[str, Any], said: str
 ) -> None:
     """Its end makes the exit status 1 and is told with code, message and what would help."""
     master.news = [news(1, status, **op)]

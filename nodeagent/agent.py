@@ -331,6 +331,10 @@ class Agent:
         due = self._gate.next_at()
         self._feeding = self._reactor.call_at(due, self._feed) if due is not None else None
 
+    def look_soon(self) -> None:
+        """Something was done to the node from outside: do not wait for the next look."""
+        self._look_in(0.0)
+
     def _look_in(self, delay_s: float) -> None:
         due = self._reactor.now() + delay_s
         if self._looking is None or due < self._looking.due:

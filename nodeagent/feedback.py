@@ -24,7 +24,8 @@ class FeedbackGate:
         """A task has something to say."""
         kept = self._kept.get(task)
         if kept is not None and line.percent is None:
-            line = Progress(f"{kept.text}\n{line.text}", kept.percent, kept.eta_s)
+            text = f"{kept.text}\n{line.text}"[-_MAX_BYTES:]
+            line = Progress(text, kept.percent, kept.eta_s)
         self._kept[task] = line
         self._said.setdefault(task, now - PERIOD_S)
 

@@ -3,6 +3,9 @@
 The ticket's key is admitted for `join` only, once. If the agent dies between the cluster's yes and
 writing it down, the ticket's key is refused at the next try; then the agent asks with its own key,
 which the yes has admitted, and takes what it needs to know from the ticket.
+
+A ticket may be there before its invitation is in the log (it is laid down first, and a log on a
+slow disk takes its time), or a voter may lag; so one that is refused is tried for a while.
 """
 
 from __future__ import annotations
@@ -20,6 +23,8 @@ from nodeagent.identity import AgentDirectory, BadFile, Identity, addresses
 _LOOK_S = 0.2
 _AGAIN_S = 2.0
 _TIMEOUT_S = 10.0
+_REFUSED_AGAIN_S = 0.5
+_REFUSED_FOR_S = 60.0  # as long as `gnt-node add` waits for the node
 _log = logging.getLogger(__name__)
 
 
@@ -38,6 +43,7 @@ class Joining:
         self._name = name
         self._on_joined = on_joined
         self._client: AsyncClient | None = None
+        self._refused: tuple[str, float] = ("", 0.0)  # a ticket's key, and since when it is refused
         _log.info("waiting for a ticket in %s; my key is %s", directory.path, keys.public)
         self._look()
 
@@ -85,11 +91,24 @@ class Joining:
             known = Joined(node=ticket.node, cluster_id=ticket.cluster_id, voters=ticket.voters)
             self._ask(ticket, self._keys, "head", None, lambda _: self._joined(ticket, known))
             return
-        _log.warning("cannot join: %s (%s)", error, error.hint)
         self._close()
+        if isinstance(error, AccessDenied) and not self._long_refused(ticket):
+            self._reactor.call_later(_REFUSED_AGAIN_S, self._look)
+            return
+        _log.warning("cannot join: %s (%s)", error, error.hint)
         if isinstance(error, AccessDenied):
             self._directory.drop_ticket("refused")
         self._reactor.call_later(_AGAIN_S, self._look)
+
+    def _long_refused(self, ticket: Ticket) -> bool:
+        """Say whether this ticket has been refused for so long that it will not be admitted."""
+        now = self._reactor.now()
+        key, since = self._refused
+        if key != ticket.public_key:
+            _log.info("the ticket is not admitted yet; trying for %g s", _REFUSED_FOR_S)
+            self._refused = (ticket.public_key, now)
+            return False
+        return now - since >= _REFUSED_FOR_S
 
     def _joined(self, ticket: Ticket, joined: Joined) -> None:
         self._close()

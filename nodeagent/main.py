@@ -143,7 +143,10 @@ class Daemon:
         if self._machine is None:
             raise NodeAgentError("the node has not joined a cluster yet")
         hit = carry_out(self._machine, order)
-        promised = self._agent.core.promised if self._agent is not None else (0, 0)
+        promised = (0, 0)
+        if self._agent is not None:
+            promised = self._agent.core.promised
+            self._agent.look_soon()
         return Answer(
             ok=True,
             hit=hit,

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from nodeagent.calls import EnsureVolume, RemoveVolume
-from nodeagent.errors import Missing, NoSuchThing, StateMismatch, Stopped
+from nodeagent.errors import NoSuchThing, StateMismatch, Stopped
 from nodeagent.simulated.faults import Faults, InjectedFault
 from nodeagent.simulated.lab import Lab
 from nodeagent.simulated.network import SimulatedNetwork
@@ -18,6 +18,7 @@ from tests.nodeagent import contract_hypervisor as hypervisor_contract
 from tests.nodeagent import contract_mirrors as mirror_contract
 from tests.nodeagent.contract_hypervisor import HypervisorContract, run, running
 from tests.nodeagent.contract_mirrors import MirrorContract, Pair
+from tests.nodeagent.contract_network import NetworkContract
 from tests.nodeagent.contract_volumes import VolumeContract
 from tests.nodeagent.simulated_lab import Clock, LabNode
 from tests.nodeagent.specs import drbd_disk, instance, plain_disk, volume
@@ -170,17 +171,16 @@ def test_shared_volumes_are_seen_by_both(tmp_path: Path) -> None:
     assert one.effects() == {"create-volume s": 1}
 
 
-def test_interfaces_are_made_once_and_unknown_links_refused(tmp_path: Path) -> None:
-    """Each NIC has one interface; a link that does not exist is named with those that do."""
-    network = SimulatedNetwork(tmp_path / "network.json", links=("br0",))
-    (nic,) = instance().nics
-    assert {network.ensure_up("i1", nic) for _ in range(2)} == set(network.interfaces("i1"))
-    network.ensure_down("i1")
-    assert network.interfaces("i1") == ()
-    assert network.effects()[f"up-interface {nic.uuid}"] == 1
-    with pytest.raises(Missing, match="br7") as refused:
-        network.ensure_up("i1", type(nic)(uuid="n", index=0, mac="", link="br7"))
-    assert "br0" in refused.value.hint
+class TestSimulatedNetwork(NetworkContract):
+    """A node with one bridge."""
+
+    @pytest.fixture
+    def driver(self, tmp_path: Path) -> SimulatedNetwork:
+        return SimulatedNetwork(tmp_path / "network.json", links=("br0",))
+
+    @pytest.fixture
+    def interfaces(self, driver: SimulatedNetwork) -> Callable[[], tuple[str, ...]]:
+        return lambda: driver.interfaces("i1")
 
 
 def test_ordered_failures_happen_as_often_as_ordered(tmp_path: Path) -> None:

@@ -1,0 +1,54 @@
+"""What every network driver promises. A driver's tests subclass this and give it the fixtures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from nodeagent.calls import NicSpec
+from nodeagent.errors import Missing
+from nodeagent.network.contract import NetworkDriver
+
+Interfaces = Callable[[], tuple[str, ...]]
+
+
+def nic(number: int = 0, link: str = "br0") -> NicSpec:
+    """An interface of instance i1."""
+    mac = f"aa:00:00:00:00:0{number}"
+    return NicSpec(uuid=f"nic{number}", index=number, mac=mac, mode="bridged", link=link)
+
+
+class NetworkContract:
+    """Fixtures: `driver`, on a node whose only link is br0; `interfaces`, which names those of
+    instance i1 that are there."""
+
+    def test_an_interface_is_made_once(self, driver: NetworkDriver, interfaces: Interfaces) -> None:
+        """Asked twice, there is one, and its name is the same."""
+        made = {driver.ensure_up("i1", nic()) for _ in range(2)}
+        assert made == set(interfaces())
+        assert len(made) == 1
+
+    def test_each_nic_has_its_own(self, driver: NetworkDriver, interfaces: Interfaces) -> None:
+        """Two NICs are two interfaces, and all of an instance go at once, twice if asked twice."""
+        made = {driver.ensure_up("i1", nic(number)) for number in range(2)}
+        other = driver.ensure_up("i2", nic(2))
+        assert len(made) == 2
+        assert other not in made
+        for _ in range(2):
+            driver.ensure_down("i1")
+        assert interfaces() == ()
+
+    def test_an_unknown_link_is_refused_with_the_known_ones(
+        self, driver: NetworkDriver, interfaces: Interfaces
+    ) -> None:
+        """Nothing is left behind."""
+        with pytest.raises(Missing, match="br7") as refused:
+            driver.ensure_up("i1", nic(link="br7"))
+        assert "br0" in refused.value.hint
+        assert interfaces() == ()
+
+    def test_it_says_what_it_needs(self, driver: NetworkDriver) -> None:
+        """A driver that works lacks nothing, and serves bridged NICs."""
+        assert driver.needs() == ()
+        assert "bridged" in driver.modes

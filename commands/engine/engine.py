@@ -119,6 +119,7 @@ class Engine:
         before, self._state = self._state, state
         touched = sorted({record.job for record in records if record.job is not None})
         for job_id in touched:
+            self._retries.pop(job_id, None)  # the log takes records about it again
             job = state.jobs.open.get(job_id)
             if job is not None:
                 self._look_at(job)
@@ -139,6 +140,8 @@ class Engine:
                 self._landed(flight, outcome)
             case Refused(code="clash") if flight.job is not None:
                 self._take_back(flight)
+                if flight.is_current(self._state.jobs):  # what is in the way is not committed yet
+                    self._retries[flight.job] = self._timers.now_s + AGAIN_S
             case Refused(code="too-large") if flight.job is not None:
                 self._take_back(flight)
                 self._refusals[flight.job] = _too_large(outcome)
@@ -328,8 +331,10 @@ class Engine:
         if job is None or job_id in self._busy or job_id in self._retries:
             return
         scratch = Scratch(self._state, job, now_ms=self._now_ms())
-        told = self._tell_scratch(scratch, job_id)
-        if start is not None:
+        told: tuple[Told, ...] = ()
+        if start is None:
+            told = self._tell_scratch(scratch, job_id)
+        else:
             scratch.add(start)
         others_reserve = any(flight.reserves for flight in self._flights.values())
         deferred = walk(
@@ -365,13 +370,17 @@ class Engine:
 
     def _schedule(self) -> None:
         """Start, block or fail the next opcodes of jobs, while there is room for one more."""
+        if not self._candidates:
+            return
         locks = self._locks()
         while self._has_room():
             job_id = self._candidates.take()
             if job_id is None:
                 return
+            if job_id in self._busy or job_id in self._retries:
+                continue  # it is looked at again when that is over
             job = self._state.jobs.open.get(job_id)
-            if job is not None and job_id not in self._busy and scheduler.may_start(job):
+            if job is not None and scheduler.may_start(job):
                 locks = self._consider(job, locks)
 
     def _consider(self, job: Job, locks: LockTable) -> LockTable:
@@ -409,10 +418,7 @@ class Engine:
         """Return the lock table with what is under way and not yet in the state."""
         locks = self._state.jobs.locks
         for flight in self._flights.values():
-            if flight.job is None:
-                continue
-            job = self._state.jobs.open.get(flight.job)
-            if job is not None and flight.batch.expected[f"job/{job.id}"] == job.version:
+            if flight.is_current(self._state.jobs):
                 locks = flight.on(locks)
         return locks
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from commands.api import Submitted
 from eventstore.record import Batch, Event
 from projections.events.jobs import OpBlocked, OpPlanned, OpStarted
+from projections.jobs import Jobs
 from projections.locks import LockTable, Request
 from projections.plans import Reservations
 
@@ -59,13 +60,17 @@ class Flight:
             for lock in draft.event.locks
         )
 
+    def is_current(self, jobs: Jobs) -> bool:
+        """Whether it is about an open job whose stream still is where the batch expects it."""
+        job = None if self.job is None else jobs.open.get(self.job)
+        return job is not None and self.batch.expected[f"job/{job.id}"] == job.version
+
     def on(self, locks: LockTable) -> LockTable:
         """Return the lock table as it will be at least while the batch is under way.
 
         An opcode that ends in the same batch keeps its locks until the batch is committed.
         """
-        if self.job is None:
-            return locks
+        assert self.job is not None, "only a batch about one open job is ever current"
         for draft in self.batch.drafts:
             if isinstance(draft.event, OpStarted):
                 return locks.grant(self.job, draft.event.locks)

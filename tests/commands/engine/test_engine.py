@@ -14,7 +14,7 @@ from eventstore.packed import Packed
 from eventstore.replica import Committed
 from projections.cluster import Cluster
 from projections.events import configuration as facts
-from projections.events.jobs import Lock
+from projections.events.jobs import Lock, OpFeedback
 from projections.plans import Call, Condition, Plan, Record, Reservations, Undo, Wait, fact
 from tests.commands.engine.world import GROUP, NODES, Carry, World, ensure, remove, submit_spec
 
@@ -512,8 +512,6 @@ def test_two_decisions_that_reserve_do_not_overlap(world: World) -> None:
 
 def test_a_clash_is_worked_out_anew(world: World) -> None:
     """Somebody else wrote to the job's stream first: nothing is lost, nothing is done twice."""
-    from projections.events.jobs import OpFeedback
-
     job = world.submit(carry(call("a")))
     world.commit_all()
     world.follow()

@@ -15,6 +15,7 @@ from eventstore.replica import Committed, Unknown
 from eventstore.replica import Refused as Clash
 from nodeagent.calls import Feedback, InstanceSeen, NodeStatus, TaskResult
 from projections.events.configuration import TagsAdded
+from projections.events.jobs import Lock, OpFeedback
 from projections.plans import Plan, Record, Wait, fact
 from tests.commands.engine.test_engine import ONE, TWO, call, carry, tag, tagged
 from tests.commands.engine.world import GROUP, Carry, World, submit_spec
@@ -40,6 +41,41 @@ def test_a_full_disk_is_waited_out(world: World) -> None:
     world.pass_time(1.0)
     world.settle()
     assert world.job(job).status == "success"
+
+
+def test_a_clash_with_what_is_not_committed_is_waited_out(world: World) -> None:
+    """The engine proposes anew when the record in its way is committed, or after a second."""
+    for committed in (True, False):
+        job = world.submit(carry(call("a")))
+        world.commit_one()
+        stream = f"job/{job}"
+        world.refuse_one(Clash("clash", "too late", stream=stream, expected=1, actual=2))
+        assert not world.proposals
+        if committed:
+            world.fact(stream, OpFeedback(op=0, text="in the way"), job=job)
+        else:
+            world.pass_time(1.0)
+        world.settle()
+        assert world.job(job).status == "success"
+
+
+def test_a_full_disk_makes_no_loop_of_starts(world: World) -> None:
+    """A job that cannot be started, blocked or failed in the log waits a second, too."""
+    holder = world.submit(carry(Wait(id="w"), locks=(Lock("a"),)))
+    world.settle()
+    ops = (Carry(locks=(Lock("a"),)), Carry(), Carry(locks=(Lock("a"),)))
+    jobs = [world.submit(op) for op in ops]
+    for _ in jobs:
+        world.commit_one()
+    while world.proposals:
+        world.refuse_one(Clash("disk-full", "no space left"))
+    assert {world.job(job).status for job in jobs} == {"queued"}
+    world.pass_time(1.0)
+    world.settle()
+    assert [world.job(job).status for job in jobs] == ["waiting", "success", "waiting"]
+    world.order("cancel", holder)
+    world.settle()
+    assert {world.job(job).status for job in jobs} == {"success"}
 
 
 def test_what_is_too_large_for_the_log_fails_its_opcode(world: World) -> None:

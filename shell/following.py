@@ -15,7 +15,8 @@ from eventstore.errors import Unreachable
 from shell.failure import Failure, Status, refused
 from shell.session import Session
 
-POLL_S = 15.0
+POLL_S = 5.0
+_SLACK_S = 3.0  # beyond it, an answer to a poll is late: the master is gone or busy
 PATIENCE_S = 300.0  # how long a master that is gone is waited for
 
 PARKED = "needs-attention"
@@ -69,7 +70,7 @@ def _news(session: Session, job: int, since: int) -> JobNews:
     while True:
         try:
             body = WaitJob(job=job, since=since, timeout_s=POLL_S)
-            news = session.ask("wait-job", body, JobNews, timeout_s=POLL_S + 10)
+            news = session.ask("wait-job", body, JobNews, timeout_s=POLL_S + _SLACK_S)
         except Unreachable as error:
             if time.monotonic() >= deadline:
                 raise Failure(

@@ -10,8 +10,9 @@ from shell.failure import Status
 from shell.moments import parse_moment
 from shell.parsing import Words
 from shell.render.formats import Head, Style, rendered
-from shell.session import Session
+from shell.session import TIMEOUT_S, Session
 
+PAST_S = 120.0  # an earlier moment may have to be folded from far back
 _UNKNOWN = "unknown"
 
 
@@ -35,7 +36,8 @@ def query(
         at=parse_moment(moment) if moment else None,
         archived=archived,
     )
-    return session.ask("query", body, QueryReply, timeout_s=60.0)
+    timeout_s = PAST_S if moment else TIMEOUT_S
+    return session.ask("query", body, QueryReply, timeout_s=timeout_s)
 
 
 def records(reply: QueryReply) -> list[dict[str, Any]]:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+TIMEOUT_S = 10.0  # for what is answered from memory; after it the master counts as away
+
 
 @dataclass
 class Session:
@@ -93,7 +95,7 @@ class Session:
         body: Any,  # a struct of commands/api.py
         reply: type[T],
         *,
-        timeout_s: float = 30.0,
+        timeout_s: float = TIMEOUT_S,
         key: str | None = None,
     ) -> T:
         """Ask the cluster. Raises what it answered with, or Unreachable."""

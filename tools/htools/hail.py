@@ -23,6 +23,7 @@ from commands.placement.allocate import (
 )
 from commands.placement.balance import group_scope
 from commands.placement.evacuate import Evacuation, Mode, change_group, evacuate
+from commands.placement.explain import explain, text_of
 from commands.placement.model import NO_NODE, Instance, Mirror
 from commands.placement.options import Options
 from commands.placement.state import Placement
@@ -76,17 +77,48 @@ def main(choices: Choices) -> int:
     listing.show_nodes(loaded, placement, nodes, choices.show_nodes, "Initial cluster")
     report.save_cluster(loaded, choices, "pre-ialloc", "before iallocator run", placement)
     order: list[int] | None = None
+    start = placement.copy() if choices.explain is not None else placement
     try:
         outcome = _answer(placement, request.question, report.algorithm_options(choices), choices)
         order = outcome.order
         print(iallocator.answer(success=True, info=outcome.info, result=outcome.result))
     except Failed as problem:
         print(iallocator.answer(success=False, info=str(problem), result=[]))
+    if choices.explain is not None:
+        _explain(start, placement, request.question, choices.explain)
     listing.show_nodes(loaded, placement, nodes, choices.show_nodes, "Final cluster")
     if choices.save is not None:
         saved = cluster_text(loaded.cluster, placement, instances=order)
         report.save_text(choices, "post-ialloc", "after iallocator run", saved)
     return 0
+
+
+def _explain(
+    start: Placement, end: Placement, question: iallocator.Question, where: str
+) -> None:
+    """`--explain`: why each new instance went where it went, in the state that it met."""
+    if isinstance(question, iallocator.Allocate):
+        asked = [question.new.instance]
+    elif isinstance(question, iallocator.MultiAllocate):
+        asked = [new.instance for new in question.new]
+    else:
+        return
+    state, found = start.copy(), []
+    scope = all_nodes(state)
+    online = scope[~state.frame.offline]
+    settled = {inst.name: index for index, inst in enumerate(end.instances)}
+    for instance in asked:
+        index = settled.get(instance.name)
+        nodes = () if index is None else (end.primary[index], end.secondary[index])
+        chosen = tuple(node for node in nodes if node != NO_NODE)
+        found.append(explain(state, scope, instance, online, chosen))
+        if chosen:
+            state.add(instance, *chosen)
+    if where == "-":
+        print("".join(text_of(one) for one in found), end="", file=sys.stderr)
+        return
+    with open(where, "wb") as file:
+        file.write(msgspec.json.format(msgspec.json.encode(found)) + b"\n")
 
 
 def _loaded(request: iallocator.Request, choices: Choices) -> Loaded:

@@ -13,9 +13,10 @@ from commands.placement import metrics
 from commands.placement.balance import Step, balance, group_scope, job_sets
 from commands.placement.frame import Ints
 from commands.placement.model import NO_NODE
+from commands.placement.schedule import schedule
 from commands.placement.search import GREEDY_SIZE, Search
 from commands.placement.state import Placement
-from tools.htools import listing, report
+from tools.htools import listing, plots, report
 from tools.htools.errors import HtoolsError
 from tools.htools.figures import fixed, general
 from tools.htools.load import Loaded, load
@@ -115,6 +116,10 @@ def _finish(job: Job, before: Placement, steps: list[Step], initial: float) -> i
     if choices.verbose >= 1:
         print(f"Solution length={len(steps)}")
     _commands(job, steps)
+    if choices.schedule:
+        _print_schedule(job, before, steps)
+    if choices.plot is not None:
+        plots.show(choices.plot, before, placement, job.scope)
     if choices.save is not None:
         text = cluster_text(
             job.loaded.cluster,
@@ -138,6 +143,25 @@ def _commands(job: Job, steps: list[Step]) -> None:
     title = "First set of jobs:" if first else "Commands to run to reach the above solution:"
     sets = report.job_commands(job.loaded, job.placement, chosen)
     report.save_commands(job.choices, title, report.format_jobs(sets))
+
+
+def _print_schedule(job: Job, before: Placement, steps: list[Step]) -> None:
+    """When each move can start, what it waits for, and when all are done."""
+    planned = schedule(before, steps)
+    end = max((one.end_s for one in planned), default=0.0)
+    print(f"\nSchedule: {len(planned)} moves, about {_clock(end)} in all")
+    for one in sorted(planned, key=lambda one: (one.start_s, one.position)):
+        inst = before.instances[steps[one.position].move.instance]
+        waits = " after " + ",".join(str(move + 1) for move in one.after) if one.after else ""
+        print(
+            f"  {_clock(one.start_s)} - {_clock(one.end_s)}  {one.position + 1:3d}."
+            f" {job.loaded.alias(inst.name)}{waits}"
+        )
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes // 60:d}:{minutes % 60:02d}:{rest:02d}"
 
 
 def _pair(nodes: list[str], pair: tuple[int, int]) -> str:

@@ -12,6 +12,7 @@ import msgspec
 import numpy as np
 
 from commands.placement import metrics
+from commands.placement.advice import advise
 from commands.placement.allocate import Unplaced, all_nodes, allocatable
 from commands.placement.balance import group_scope
 from commands.placement.capacity import Filled, Filler, Totals, totals
@@ -28,7 +29,7 @@ from commands.placement.model import (
 from commands.placement.options import Options
 from commands.placement.redundancy import redundant
 from commands.placement.state import Placement
-from tools.htools import listing, report
+from tools.htools import listing, plots, report
 from tools.htools.errors import HtoolsError
 from tools.htools.figures import fixed, quoted, shown
 from tools.htools.hbal import bad_items
@@ -91,6 +92,11 @@ def main(choices: Choices) -> int:
     _print_tiered(run, tiered)
     standard = _standard(run, filler, stopped)
     _print_standard(run, standard)
+    if choices.advice and not stopped:
+        _print_advice(run, filler, standard)
+    if choices.plot is not None:
+        after = standard.filled.placement
+        plots.show(choices.plot, run.placement, after, all_nodes(after))
     if choices.machine_readable:
         keys([("OK", "1")])
     return 0
@@ -426,3 +432,18 @@ def _print_end(run: Run, phase: Phase, final: Totals) -> None:
         print(f"  - {name:>{width}} usage efficiency: {percent:>5}%")
 
 
+def _print_advice(run: Run, filler: Filler, phase: Phase) -> None:
+    """Which resource ends first, and what to add; as keys beyond Ganeti's in a shell fragment."""
+    found = advise(
+        run.placement, phase.filled, filler, _instance(run, phase.size), run.options
+    )
+    if run.choices.machine_readable:
+        keys([("ADVICE_BINDING", (found.binding or "none").upper())])
+        keys([(f"ADVICE_{one.resource}", str(one.instances)) for one in found.additions])
+        return
+    print(f"What ends first: {found.binding or 'nothing'}")
+    for one in found.additions:
+        print(
+            f"  - 10% more {one.resource} on every node ({one.amount:.0f} in all):"
+            f" {one.instances:+d} instances"
+        )

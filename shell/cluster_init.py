@@ -17,7 +17,8 @@ from commands.errors import Refused
 from commands.master import bootstrap
 from commands.master.config import MasterConfig
 from commands.parse import modified
-from eventstore.errors import EventStoreError, NotOurLog, Unreachable
+from eventstore.errors import EventStoreError, Unreachable
+from eventstore.layout import Layout
 from projections import params
 from projections.objects import ClusterInfo, Params
 from shell import config
@@ -60,6 +61,11 @@ def run(session: Session, words: Words) -> int:
             status=Status.NOT_CLUSTER,
         )
     directory = found.resolve(master.directory)
+    if Layout(directory / bootstrap.LOG_DIRECTORY).log.exists():
+        raise Failure(  # before anything of it is touched
+            f"Cluster is already initialised: there is a log in {directory}",
+            hint="gnt-cluster destroy gives a cluster up; move its directory away to begin anew",
+        )
     founded = _found(session, words, directory, master)
     if found.config.ticket_dir:
         lay_down(found.resolve(found.config.ticket_dir) / master.node / TICKET, founded.ticket)
@@ -114,21 +120,15 @@ def _found(
         publications=f"tcp://{master.address}:{master.publications_port}",
         **master.settings,  # type: ignore[arg-type]  # checked when the file was read by the daemon
     )
-    try:
-        return bootstrap.init_cluster(
-            directory,
-            config=settings,
-            info=info_of(words),
-            operator=session.operator,
-            operator_key=session.config.resolve(session.config.config.key_file),
-            node_ip=master.address,
-            secondary_ip=words.get("secondary_ip", ""),
-        )
-    except NotOurLog as there:
-        raise Failure(
-            f"Cluster is already initialised: {there}",
-            hint=there.hint or f"move {directory} away to begin anew",
-        ) from None
+    return bootstrap.init_cluster(
+        directory,
+        config=settings,
+        info=info_of(words),
+        operator=session.operator,
+        operator_key=session.config.resolve(session.config.config.key_file),
+        node_ip=master.address,
+        secondary_ip=words.get("secondary_ip", ""),
+    )
 
 
 def _with_voters(old: config.ClientConfig, voters: tuple[Any, ...]) -> config.ClientConfig:

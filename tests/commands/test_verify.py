@@ -1,0 +1,216 @@
+"""OP_CLUSTER_VERIFY: each thing that is wrong is found, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import pytest
+
+from commands.cluster_ops.verify import HANDLER, ClusterVerify
+from commands.errors import Refused
+from commands.handler import Done, PlanOutcome
+from nodeagent.calls import InstanceSeen, NodeCheck, OsStatus, OwnedVolume
+from projections.events.configuration import DiskStateSeen, DutyRecorded
+from projections.objects import ADMIN_DOWN
+from projections.plans import Plan
+from tests.commands.building import UUID, Town, ids, node_uuid
+
+Checks = dict[int, NodeCheck]
+
+
+def town_of_two() -> Town:
+    """web1 mirrored on node1 and node2, web2 plain on node3."""
+    town = Town()
+    town.add_instance(1, nodes=(1, 2), template="drbd")
+    town.add_instance(2, nodes=(3,))
+    return town
+
+
+def sound(town: Town) -> Checks:
+    """Return what the nodes say when all is as it should be."""
+    checks = {}
+    for number in range(1, len(town.cluster.nodes) + 1):
+        uuid = node_uuid(number)
+        volumes, minors = [], {}
+        for instance in town.cluster.instances.values():
+            for disk in instance.disks:
+                for side in (side for side in disk.sides if side.node == uuid):
+                    names = [name for name in (side.volume, side.meta_volume) if name]
+                    volumes += [
+                        OwnedVolume(name=name, kind="lvm", size_mib=1, owner=disk.uuid)
+                        for name in names
+                    ]
+                    if side.minor is not None:
+                        minors[side.minor] = disk.uuid
+        checks[number] = NodeCheck(status=town.status(uuid), volumes=tuple(volumes), minors=minors)
+    return checks
+
+
+def verified(town: Town, checks: Checks, **fields: Any) -> list[tuple[str, ...]]:
+    """Return the findings when the nodes say this."""
+    op = ClusterVerify(**fields)
+    plan = town.decide(HANDLER, op)
+    assert isinstance(plan, Plan)
+    results = {
+        f"look/node{number}": msgspec.Raw(msgspec.msgpack.encode(check))
+        for number, check in checks.items()
+    }
+    done = town.decide(HANDLER, op, so_far=(PlanOutcome(plan=plan, results=results),))
+    assert isinstance(done, Done)
+    assert isinstance(done.result, list)
+    return done.result
+
+
+def change(checks: Checks, node: int, **fields: Any) -> None:
+    """Let a node say something else."""
+    checks[node] = msgspec.structs.replace(checks[node], **fields)
+
+
+def test_a_sound_cluster_has_no_findings() -> None:
+    """Every node in reach is asked, all at once."""
+    town = town_of_two()
+    plan = town.decide(HANDLER, ClusterVerify())
+    assert ids(plan) == ["look/node1", "look/node2", "look/node3"]
+    assert verified(town, sound(town)) == []
+
+
+def orphan_volume(town: Town, checks: Checks) -> None:
+    more = OwnedVolume(name="xenvg/left", kind="lvm", size_mib=5, owner=UUID.format(7))
+    change(checks, 3, volumes=(*checks[3].volumes, more))
+
+
+def missing_volume(town: Town, checks: Checks) -> None:
+    change(checks, 3, volumes=())
+
+
+def strange_minor(town: Town, checks: Checks) -> None:
+    change(checks, 3, minors={9: UUID.format(7)})
+
+
+def missing_minor(town: Town, checks: Checks) -> None:
+    change(checks, 1, minors={})
+
+
+def missing_tool(town: Town, checks: Checks) -> None:
+    change(checks, 2, missing=("drbdadm: install drbd-utils",))
+
+
+def bad_os(town: Town, checks: Checks) -> None:
+    change(checks, 2, os=(OsStatus(name="debian", problem="no create script"),))
+
+
+def silent_node(town: Town, checks: Checks) -> None:
+    del checks[2]
+
+
+def stopped(town: Town, checks: Checks) -> None:
+    change(checks, 3, status=msgspec.structs.replace(checks[3].status, instances=()))
+
+
+def running_elsewhere(town: Town, checks: Checks) -> None:
+    seen = checks[3].status.instances
+    status = msgspec.structs.replace(checks[2].status, instances=seen)
+    change(checks, 2, status=status)
+
+
+def stranger(town: Town, checks: Checks) -> None:
+    seen = InstanceSeen(UUID.format(8), "ghost", "running", 1, 1, 1)
+    change(checks, 2, status=msgspec.structs.replace(checks[2].status, instances=(seen,)))
+
+
+def faulty_disk(town: Town, checks: Checks) -> None:
+    web = town.instance()
+    town.fold(
+        f"instance/{web.uuid}",
+        DiskStateSeen(instance=web.uuid, disk=web.disks[0].uuid, node=node_uuid(2), state="faulty"),
+    )
+
+
+def duty(town: Town, checks: Checks) -> None:
+    owed = DutyRecorded(node=node_uuid(2), duty="d", job=7, what="remove-volume")
+    town.fold(f"node/{node_uuid(2)}", owed)
+
+
+def too_little_memory(town: Town, checks: Checks) -> None:
+    change(checks, 2, status=msgspec.structs.replace(checks[2].status, memory_free_mib=100))
+
+
+def too_few_candidates(town: Town, checks: Checks) -> None:
+    town.set_node(3, master_candidate=False)
+
+
+FINDINGS: list[tuple[Callable[[Town, Checks], None], tuple[str, ...]]] = [
+    (orphan_volume, ("warning", "ENODEORPHANLV", "node3", "belongs to no disk")),
+    (missing_volume, ("error", "EINSTANCEMISSINGDISK", "web2.example.net", "is missing on node3")),
+    (strange_minor, ("error", "ENODEDRBD", "node3", "minor 9 is in use")),
+    (missing_minor, ("error", "ENODEDRBD", "node1", "is not active")),
+    (missing_tool, ("error", "ENODESETUP", "node2", "install drbd-utils")),
+    (bad_os, ("warning", "ENODEOS", "node2", "no create script")),
+    (silent_node, ("error", "ENODERPC", "node2", "did not answer")),
+    (stopped, ("error", "EINSTANCEDOWN", "web2.example.net", "does not run on its primary")),
+    (running_elsewhere, ("error", "EINSTANCEWRONGNODE", "web2.example.net", "runs on node2")),
+    (stranger, ("error", "ENODEORPHANINSTANCE", "node2", "ghost runs")),
+    (faulty_disk, ("error", "EINSTANCEFAULTYDISK", "web1.example.net", "is faulty on node2")),
+    (duty, ("warning", "ENODEDUTY", "node2", "still owes remove-volume (job 7)")),
+    (too_little_memory, ("error", "ENODEN1", "node2", "if node1 fails")),
+    (too_few_candidates, ("warning", "ECLUSTERCFG", "town.example.net", "2 master candidates")),
+]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "expected"), FINDINGS, ids=lambda each: getattr(each, "__name__", "")
+)
+def test_what_is_wrong_is_found_alone(
+    spoil: Callable[[Town, Checks], None], expected: tuple[str, ...]
+) -> None:
+    """One finding, with its severity, code, object and reason."""
+    town = town_of_two()
+    checks = sound(town)
+    spoil(town, checks)
+    (finding,) = verified(town, checks)
+    assert finding[:3] == expected[:3]
+    assert expected[3] in finding[3]
+
+
+def test_an_instance_that_should_be_down_is_found_running() -> None:
+    """It is the wish that is wrong, or somebody started it by hand."""
+    town = Town()
+    town.add_instance(1)
+    checks = sound(town)
+    town = Town()
+    town.add_instance(1, admin_state=ADMIN_DOWN)
+    ((severity, code, *_),) = verified(town, checks)
+    assert (severity, code) == ("error", "EINSTANCEWRONGNODE")
+
+
+def test_nodes_out_of_reach_are_findings_and_are_not_asked() -> None:
+    """Lost is an error; offline, as an operator said, is a warning."""
+    town = Town(4)
+    checks = {number: check for number, check in sound(town).items() if number < 3}
+    town.lose(3)
+    town.set_node(4, offline=True, master_candidate=True)
+    assert ids(town.decide(HANDLER, ClusterVerify())) == ["look/node1", "look/node2"]
+    found = {(finding[2], finding[0]) for finding in verified(town, checks)}
+    assert found == {("node3", "error"), ("node4", "warning")}
+
+
+def test_checks_can_be_skipped_and_errors_made_warnings() -> None:
+    """By Ganeti's names; unknown ones are refused."""
+    town = town_of_two()
+    checks = sound(town)
+    too_little_memory(town, checks)
+    assert verified(town, checks, skip_checks=("nplusone_mem",)) == []
+    ((severity, *_),) = verified(town, checks, ignore_errors=("ENODEN1",))
+    assert severity == "warning"
+    with pytest.raises(Refused):
+        town.decide(HANDLER, ClusterVerify(skip_checks=("everything",)))
+
+
+def test_a_group_can_be_verified_alone() -> None:
+    """Findings about other groups are left out."""
+    town = town_of_two()
+    checks = sound(town)
+    stopped(town, checks)
+    assert len(verified(town, checks, group_name="default")) == 1

@@ -33,8 +33,10 @@ def main() -> int:
     """Run them; return the exit status."""
     listed = "; ".join(f"{name}: {BENCHES[name]}" for name in present())
     parser = argparse.ArgumentParser(prog="tests.bench", description=__doc__, epilog=listed)
-    parser.add_argument("name", nargs="*", choices=[*present(), []], help="all if none is given")
+    parser.add_argument("name", nargs="*", help="all if none is given")
     names: list[str] = parser.parse_args().name or present()
+    if unknown := [name for name in names if name not in present()]:
+        parser.error(f"no bench {', '.join(unknown)}; there are {', '.join(present())}")
     worst = 0
     for name in names:
         print(f"\n== {name}: {BENCHES[name]}\n", flush=True)

@@ -17,7 +17,7 @@ import time
 from collections.abc import Mapping, Sequence
 
 from eventstore.record import Batch, Draft
-from eventstore.replica import Appended, Outcome
+from eventstore.replica import Committed, Outcome
 from eventstore.single import open_single
 from projections.events.configuration import InstanceCreated
 from tests.bench.cluster import Cluster, running_cluster
@@ -95,7 +95,7 @@ def fill(cluster: Cluster, instances: int) -> None:
     for first in batches:
         replica.propose(Batch(drafts=tuple(drafts[first : first + _BATCH])), outcomes.append)
     loop.run_until(lambda: len(outcomes) == len(batches))
-    assert all(isinstance(outcome, Appended) for outcome in outcomes), outcomes
+    assert all(isinstance(outcome, Committed) for outcome in outcomes), outcomes
     replica.close()
     running.start(cluster.layout, MASTER)
 

@@ -138,17 +138,8 @@ class Engine:
         match outcome:
             case Committed():
                 self._landed(flight, outcome)
-            case Refused(code="clash") if flight.job is not None:
-                self._take_back(flight)
-                if flight.is_current(self._state.jobs):  # what is in the way is not committed yet
-                    self._retries[flight.job] = self._timers.now_s + AGAIN_S
-            case Refused(code="too-large") if flight.job is not None:
-                self._take_back(flight)
-                self._refusals[flight.job] = _too_large(outcome)
             case Refused() if flight.job is not None and outcome.code != "not-leader":
-                log.warning("job %d: %s; trying again", flight.job, outcome.message)
-                self._take_back(flight)
-                self._retries[flight.job] = self._timers.now_s + AGAIN_S
+                self._take_back(flight, outcome)
             case Refused() | Unknown():
                 self._lost(flight, outcome)
         self._wake_waiters(flight.lock_names)
@@ -443,11 +434,20 @@ class Engine:
             self._number_again(flight)
         self._answer(flight.ticket, outcome, body)
 
-    def _take_back(self, flight: Flight) -> None:
-        """The batch was not appended: what was told in it is told again in the next one."""
+    def _take_back(self, flight: Flight, outcome: Refused) -> None:
+        """The batch was not appended: what was told in it is told again in the next one.
+
+        The next one comes after a pause, unless the reason is gone already: what the batch clashed
+        with is committed.
+        """
         assert flight.job is not None
         if flight.told:
             self._told[flight.job] = [*flight.told, *self._told.get(flight.job, ())]
+        if outcome.code == "too-large":
+            self._refusals[flight.job] = _too_large(outcome)
+        if outcome.code != "clash" or flight.is_current(self._state.jobs):
+            log.warning("job %d: %s; trying again", flight.job, outcome.message)
+            self._retries[flight.job] = self._timers.now_s + AGAIN_S
 
     def _lost(self, flight: Flight, outcome: Refused | Unknown) -> None:
         """It was refused for good, or nobody knows: then only the next reign can tell."""

@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 
 from commands.debug_ops.delay import TestDelay
 from commands.opcode import Opcode
+from eventstore.replica import Refused as Refusal
 from nodeagent.calls import TASK_ENDS, TaskOrder
 from projections.events import configuration as facts
-from projections.events.jobs import Lock
+from projections.events.jobs import Lock, OpFeedback
 from projections.plans import Call, Condition, Plan, Record, Step, Undo, Wait, fact
 from projections.registry import decode
 from projections.state import Projector, digest_of
@@ -122,7 +123,8 @@ def play(script: Script, data: st.DataObject, moves: int) -> None:
         move = data.draw(
             st.sampled_from(
                 ("work", "work", "work", "submit", "commit", "commit", "follow", "act", "tell",
-                 "time", "cancel", "failover", "lose", "heal", "resolve", "priority")
+                 "time", "cancel", "failover", "lose", "heal", "resolve", "priority",
+                 "meddle", "refuse")
             )
         )  # fmt: skip
         script.done.append(move)
@@ -151,6 +153,12 @@ def play(script: Script, data: st.DataObject, moves: int) -> None:
                 world.pass_time(data.draw(st.sampled_from((1.0, 6.0, 30.0))))
             case "cancel" | "resolve" | "priority":
                 _order(world, move, data)
+            case "meddle" if world.state.jobs.open:
+                job = data.draw(st.sampled_from(sorted(world.state.jobs.open)))
+                world.fact(f"job/{job}", OpFeedback(op=0, text="clash"), job)
+            case "refuse" if world.proposals:
+                code = data.draw(st.sampled_from(("disk-full", "clash", "too-large")))
+                world.refuse_one(Refusal(code, "told to refuse"))
             case "failover":
                 _fail_over(world, data)
             case "lose":

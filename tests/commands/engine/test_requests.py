@@ -83,6 +83,7 @@ def test_what_is_too_large_for_the_log_fails_its_opcode(world: World) -> None:
     job = world.submit(carry(call("a")))
     world.commit_one()
     world.refuse_one(Clash("too-large", "a record of 600000 bytes"))
+    world.pass_time(1.0)
     world.settle()
     problem = world.job(job).ops[0].problem
     assert problem is not None

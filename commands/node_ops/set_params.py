@@ -142,9 +142,10 @@ def _changed(op: NodeSetParams, cluster: Cluster, node: Node) -> Node:
     if roles:
         cleared = dict.fromkeys(("offline", "drained", "master_candidate"), False)
         asked = {**cleared, **asked}
-    if asked.get("master_capable") is False:
+    capable = asked.get("master_capable", node.master_capable)
+    if not capable and not asked.get("master_candidate"):
         asked["master_candidate"] = False
-    if asked.get("master_candidate") and not asked.get("master_capable", node.master_capable):
+    elif not capable:
         raise Refused(
             WRONG_STATE,
             f"{node.name} is not master_capable",

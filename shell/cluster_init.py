@@ -6,7 +6,6 @@ first node, the voters in this client's settings, the daemon; then the wait unti
 
 from __future__ import annotations
 
-import os
 import subprocess
 import time
 from pathlib import Path
@@ -17,7 +16,7 @@ from commands.errors import Refused
 from commands.master import bootstrap
 from commands.master.config import MasterConfig
 from commands.parse import modified
-from eventstore.errors import EventStoreError, Unreachable
+from eventstore.errors import Unreachable
 from eventstore.layout import Layout
 from projections import params
 from projections.objects import ClusterInfo, Params
@@ -30,7 +29,6 @@ from shell.parsing import Words
 from shell.session import Session
 
 START_S = 30.0  # how long the daemon may take until it answers
-_AGAIN_S = 0.05
 
 _LISTS = {
     "enabled_hypervisors": "enabled_hypervisors",
@@ -73,8 +71,9 @@ def run(session: Session, words: Words) -> int:
         lay_down(directory / TICKET, founded.ticket)
         session.note(f"The ticket of {master.node} is {directory / TICKET}")
     session.config = config.save(found, _with_voters(found.config, (founded.voter,)))
-    _start(directory, master, found)
-    _wait(session, directory, master)
+    log = found.resolve(master.log_file) if master.log_file else directory / "master.out"
+    daemon = _start([*master.command, "--dir", str(directory)], log)
+    _wait(session, daemon, log)
     return Status.SUCCESS
 
 
@@ -137,20 +136,17 @@ def _with_voters(old: config.ClientConfig, voters: tuple[Any, ...]) -> config.Cl
     return msgspec.structs.replace(old, voters=voters)
 
 
-def _start(directory: Path, master: config.Master, found: config.Found) -> None:
+def _start(argv: list[str], log: Path) -> subprocess.Popen[bytes]:
     """Start the daemon, detached: it lives on when this terminal is closed."""
-    log = found.resolve(master.log_file) if master.log_file else directory / "master.out"
-    argv = [*master.command, "--dir", str(directory)]
     try:
         with log.open("ab") as output:
-            subprocess.Popen(
+            return subprocess.Popen(
                 argv,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
                 cwd="/",
-                env=dict(os.environ),
             )
     except OSError as failed:
         raise Failure(
@@ -159,19 +155,25 @@ def _start(directory: Path, master: config.Master, found: config.Found) -> None:
         ) from None
 
 
-def _wait(session: Session, directory: Path, master: config.Master) -> None:
+def _wait(session: Session, daemon: subprocess.Popen[bytes], log: Path) -> None:
+    """Return when the daemon answers. Raises Failure if it ends, or takes too long."""
     deadline = time.monotonic() + START_S
     while True:
         try:
-            session.ask("query", Query(what="cluster", fields=("name",)), QueryReply, timeout_s=2)
+            session.ask("query", Query(what="cluster", fields=("name",)), QueryReply, timeout_s=1)
         except Unreachable as silent:
+            if daemon.poll() is not None:
+                raise Failure(
+                    f"the master daemon ended with status {daemon.returncode}: {_last_line(log)}",
+                    hint=f"the cluster is made; see {log}, then start the daemon by hand",
+                ) from None
             if time.monotonic() >= deadline:
                 raise Failure(
-                    f"the master daemon does not answer: {silent}",
-                    hint=f"look into {master.log_file or directory / 'master.out'}",
+                    f"the master daemon does not answer: {silent}", hint=f"see {log}"
                 ) from None
-        except EventStoreError:
-            raise
         else:
             return
-        time.sleep(_AGAIN_S)
+
+
+def _last_line(log: Path) -> str:
+    return (log.read_text(errors="replace").splitlines() or ["it said nothing"])[-1].strip()

@@ -98,3 +98,16 @@ def test_a_stranger_is_refused(settings: Path) -> None:
     assert refused.returncode == 1
     assert "access_denied" in refused.stderr
     assert "Traceback" not in refused.stderr
+
+
+def test_a_daemon_that_cannot_start(settings: Path) -> None:
+    """If the daemon ends at once, the words say with what, and where to look."""
+    found = msgspec.json.decode(settings.read_bytes(), type=config.ClientConfig)
+    assert found.master is not None
+    broken = msgspec.structs.replace(
+        found.master, command=("sh", "-c", "echo the port is taken; exit 3")
+    )
+    settings.write_bytes(msgspec.json.encode(msgspec.structs.replace(found, master=broken)))
+    made = command(settings, "gnt-cluster", "init", "c.example.net")
+    assert made.returncode == 1
+    assert "ended with status 3: the port is taken" in made.stderr

@@ -6,28 +6,36 @@ verification, which needs the exact bytes.
 
 from __future__ import annotations
 
-from typing import TextIO
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any, TextIO
 
 import msgspec
 
+from eventstore.record import Stored
 from shell import log_source
 from shell.failure import Failure, Status
 from shell.parsing import Words
-from shell.render.records import as_fields
+from shell.render.records import as_cloud_event, as_fields
 from shell.session import Session
+
+Form = Callable[[Stored], dict[str, Any]]
 
 
 def run(session: Session, words: Words) -> int:
     """Carry out export."""
     source = log_source.open_source(session, words)
     first, last = words.get("first", 1), words.get("last")
+    form: Form = as_fields
+    if words.flag("cloudevents"):
+        form = partial(as_cloud_event, cluster_id=source.cluster_id)
     path = words.get("output_file")
     if path is None:
-        _write(session.out, source, first, last)
+        _write(session.out, form, source.iterate(first, last))
         return Status.SUCCESS
     try:
         with open(path, "w", encoding="utf-8") as file:
-            count = _write(file, source, first, last)
+            count = _write(file, form, source.iterate(first, last))
     except OSError as failed:
         raise Failure(
             f"{path}: {failed.strerror}", hint="give a file that can be written"
@@ -36,10 +44,10 @@ def run(session: Session, words: Words) -> int:
     return Status.SUCCESS
 
 
-def _write(stream: TextIO, source: log_source.Source, first: int, last: int | None) -> int:
+def _write(stream: TextIO, form: Form, records: Iterable[Stored]) -> int:
     encode = msgspec.json.Encoder().encode
     count = 0
-    for stored in source.iterate(first, last):
-        stream.write(encode(as_fields(stored)).decode() + "\n")
+    for stored in records:
+        stream.write(encode(form(stored)).decode() + "\n")
         count += 1
     return count

@@ -19,6 +19,7 @@ TEXTS = {
     "archived": "Archived jobs too",
     "at": "As of a record's number or a time, such as 812, 10:42, -15m",
     "auto": "Replace what is broken, wherever it is",
+    "cloudevents": "Each line is a CloudEvent",
     "debug": "Say more about what goes wrong",
     "dir": "Read this log's directory, without a daemon",
     "disks": "Disks: on which, and how",

@@ -71,6 +71,27 @@ def as_fields(stored: Stored) -> dict[str, Any]:
     }
 
 
+def as_cloud_event(stored: Stored, cluster_id: str) -> dict[str, Any]:
+    """Return a record as a CloudEvent (version 1.0, JSON format), for those who speak it.
+
+    Its place in the log stands in the extensions `seq`, `epoch` and `hash`.
+    """
+    record = stored.record
+    return {
+        "specversion": "1.0",
+        "id": record.event_id.hex(),
+        "source": f"/cluster/{cluster_id}",
+        "type": record.kind,
+        "subject": record.stream,
+        "time": iso(record.unix_ms / 1000),
+        "datacontenttype": "application/json",
+        "seq": record.seq,
+        "epoch": f"{record.gen}.{record.term}",
+        "hash": stored.hash.hex(),
+        "data": _event(stored),
+    }
+
+
 def as_tree(stored: Stored) -> Tree:
     """Return a record in full for people."""
     fields = as_fields(stored)

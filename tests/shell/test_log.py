@@ -79,6 +79,17 @@ def test_export_is_the_same_each_time(directory: Path, tmp_path: Path) -> None:
     assert part.splitlines() == whole.splitlines()[2:4]
 
 
+def test_export_of_cloud_events(directory: Path) -> None:
+    """Each line has the attributes that CloudEvents 1.0 requires, and the place in the log."""
+    lines = run(f"gnt-log export --cloudevents --dir {directory}", Master()).out.splitlines()
+    fifth = json.loads(lines[4])
+    assert (fifth["specversion"], fifth["type"], fifth["subject"], fifth["seq"]) == (
+        "1.0", "cluster.created", "cluster", 5,
+    )  # fmt: skip
+    assert fifth["source"].startswith("/cluster/")
+    assert len({json.loads(line)["id"] for line in lines}) == 8
+
+
 def test_verify_a_sound_log(directory: Path) -> None:
     """A sound log is called so, with status 0."""
     ran = run(f"gnt-log verify --dir {directory}", Master())

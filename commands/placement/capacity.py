@@ -17,7 +17,14 @@ import numpy as np
 from commands.placement import metrics
 from commands.placement.allocate import Solution, Unplaced, all_nodes, allocate
 from commands.placement.frame import Ints
-from commands.placement.model import NO_NODE, FailMode, Instance, shrunk
+from commands.placement.model import (
+    NO_NODE,
+    FailMode,
+    Instance,
+    shrinkable,
+    shrunk,
+    steady_units,
+)
 from commands.placement.options import Options
 from commands.placement.packing import Packer
 from commands.placement.redundancy import redundant
@@ -39,6 +46,9 @@ class Filled:
     def count(self) -> int:
         """How many were added."""
         return len(self.added)
+
+
+Level = tuple[Filled, Instance, int | None]  # how far, the next size, and how many more at most
 
 
 @dataclass(slots=True)
@@ -145,69 +155,98 @@ class Filler:
         What most candidates fail by shrinks by one unit until something fits again. If that leads
         nowhere, each reason in turn (the most frequent first) is tried alone.
         """
-        while True:
-            levels: list[tuple[Filled, Instance, int | None]] = []
-            found = self.fill(start, instance, limit)
-            base, progress = found.count, False
-            while True:
-                levels.append((found, instance, limit))
-                if limit is not None and limit <= found.count:
-                    return found
-                smaller = shrunk(instance, _main_reason(found.failures))
-                if smaller is None:
-                    break
-                limit = None if limit is None else limit - found.count
-                instance = smaller
-                found = self.fill(found, instance, limit)
-                if found.count > base:
-                    progress = True
-                    break
-            if progress:
-                # All above profit from this; go on from here as from a new start.
-                start = found
-                if limit is not None and limit <= found.count:
-                    return found
-                continue
-            again = self._other_ways(levels)
-            if again is None:
-                return levels[0][0]
-            start, instance, limit = again
+        found = self.fill(start, instance, limit)
+        while limit is None or limit > found.count:
+            levels = [(found, instance, limit)]
+            further = self._shrink(levels)
+            if further is None:
+                further = self._other_ways(levels)
+            if further is None:
+                return found
+            found, instance, limit = further
+        return found
 
-    def _other_ways(
-        self, levels: list[tuple[Filled, Instance, int | None]]
-    ) -> tuple[Filled, Instance, int | None] | None:
+    def _shrink(self, levels: list[Level]) -> Level | None:
+        """Shrink by the main reason until instances fit; None if they never do.
+
+        Notes in `levels` each size after which the reasons change: sizes between fail alike.
+        """
+        while True:
+            found, instance, limit = levels[-1]
+            if limit is not None and limit <= found.count:
+                return None
+            same, smaller = self._run(found.placement, instance, _main_reason(found.failures))
+            if limit is None or not found.count:
+                levels[-1] = (found, same, limit)
+            else:
+                # The limit shrinks with every size; take them one by one, as the original does.
+                smaller = self._next(instance, _main_reason(found.failures))
+            if smaller is None:
+                return None
+            left = None if limit is None else limit - found.count
+            bigger = self.fill(found, smaller, left)
+            if bigger.count > found.count:
+                return bigger, smaller, left
+            levels.append((bigger, smaller, left))
+
+    @staticmethod
+    def _next(instance: Instance, reason: FailMode) -> Instance | None:
+        return shrunk(instance, reason) if shrinkable(instance, reason) else None
+
+    def _run(
+        self, placement: Placement, instance: Instance, reason: FailMode
+    ) -> tuple[Instance, Instance | None]:
+        """The smallest size that still fails for the same reasons, and the next one, if any.
+
+        A limit of a node is crossed once and for good as an instance shrinks, so equal numbers of
+        each reason at two sizes mean the same between them; a policy's bounds are not crossed.
+        """
+        groups = set(placement.frame.group[self.nodes].tolist())
+        policies = [placement.frame.cluster.groups[group].policy for group in groups]
+        same, other = 0, steady_units(instance, reason, policies) + 1
+        wanted = self._reasons(placement, instance)
+        if other > 1 and self._reasons(placement, shrunk(instance, reason, other - 1)) == wanted:
+            same = other - 1
+        while other - same > 1:
+            middle = (same + other) // 2
+            if self._reasons(placement, shrunk(instance, reason, middle)) == wanted:
+                same = middle
+            else:
+                other = middle
+        last = shrunk(instance, reason, same) if same else instance
+        return last, self._next(last, reason)
+
+    def _reasons(self, placement: Placement, instance: Instance) -> tuple[object, ...]:
+        solution = self.attempt(placement, instance, check=False)
+        return solution.found, *(solution.failures[mode] for mode in FailMode)
+
+    def _other_ways(self, levels: list[Level]) -> Level | None:
         """Shrink by single reasons, the smallest instance first; None if nothing helps."""
-        known: dict[Instance, Solution] = {}
         for found, instance, limit in reversed(levels):
-            for reason in sorted(FailMode, key=lambda mode: (found.failures[mode], mode))[::-1]:
-                smaller = self._suffices(found.placement, instance, reason, known)
+            order = sorted(FailMode, key=lambda mode: (found.failures[mode], mode))
+            for reason in reversed(order):
+                smaller = self._suffices(found.placement, instance, reason)
                 if smaller is None:
                     continue
                 left = None if limit is None else limit - found.count
-                if self.fill(found, smaller, left).count > found.count:
-                    return found, smaller, left
+                bigger = self.fill(found, smaller, left)
+                if bigger.count > found.count:
+                    return bigger, smaller, left
         return None
 
     def _suffices(
-        self,
-        placement: Placement,
-        instance: Instance,
-        reason: FailMode,
-        known: dict[Instance, Solution],
+        self, placement: Placement, instance: Instance, reason: FailMode
     ) -> Instance | None:
         """The first shrinking by one reason alone that makes an instance fit."""
-        smaller = shrunk(instance, reason)
+        smaller = self._next(instance, reason)
         while smaller is not None:
-            if smaller not in known:
-                known[smaller] = self.attempt(
-                    placement, smaller, check=self.options.capacity_checks
-                )
-            solution = known[smaller]
+            check = self.options.capacity_checks
+            solution = self.attempt(placement, smaller, check=check)
             if solution.found:
                 return smaller
             if not solution.failures[reason]:
                 return None
-            smaller = shrunk(smaller, reason)
+            _, smaller = self._run(placement, smaller, reason)
         return None
 
 

@@ -294,29 +294,70 @@ def _beyond(instance: Instance, spec: Spec, sign: int, exclusive: bool) -> FailM
     return None
 
 
-def shrunk(instance: Instance, reason: FailMode) -> Instance | None:
-    """The instance one unit smaller in what `reason` complains of; None under one unit.
+#: Units in which an instance is made smaller.
+UNITS: Final = {FailMode.MEM: 64, FailMode.DISK: 256, FailMode.CPU: 1, FailMode.SPINDLES: 1}
 
-    Units: 64 MiB of memory, 256 MiB of each disk, one CPU, one spindle (single disk only).
+
+def shrinkable(instance: Instance, reason: FailMode) -> int:
+    """How many units smaller an instance can become in what `reason` complains of.
+
+    It keeps at least one unit: 64 MiB of memory, 256 MiB on each disk, one CPU, one spindle (of a
+    single disk). Other reasons cannot be helped by a smaller size.
     """
+    unit = UNITS.get(reason, 0)
+    match reason:
+        case FailMode.MEM:
+            sizes: list[int] = [instance.memory]
+        case FailMode.CPU:
+            sizes = [instance.vcpus]
+        case FailMode.DISK:
+            sizes = [disk.size_mib for disk in instance.disks]
+        case FailMode.SPINDLES if len(instance.disks) == 1:
+            sizes = [instance.disks[0].spindles or 0]
+        case _:
+            return 0
+    return max(0, min((size // unit - 1 for size in sizes), default=0))
+
+
+def shrunk(instance: Instance, reason: FailMode, units: int = 1) -> Instance:
+    """The instance some units smaller in what `reason` complains of; at most `shrinkable`."""
+    less = units * UNITS[reason]
     if reason is FailMode.MEM:
-        memory = instance.memory - 64
-        return None if memory < 64 else msgspec.structs.replace(instance, memory=memory)
+        return msgspec.structs.replace(instance, memory=instance.memory - less)
     if reason is FailMode.CPU:
-        vcpus = instance.vcpus - 1
-        return None if vcpus < 1 else msgspec.structs.replace(instance, vcpus=vcpus)
-    if reason is FailMode.DISK:
-        disks = tuple(Disk(disk.size_mib - 256, disk.spindles) for disk in instance.disks)
-        if any(disk.size_mib < 256 for disk in disks):
-            return None
-        total = instance.disk - 256 * len(disks)
-        return msgspec.structs.replace(instance, disk=total, disks=disks)
-    if reason is FailMode.SPINDLES and len(instance.disks) == 1:
+        return msgspec.structs.replace(instance, vcpus=instance.vcpus - less)
+    if reason is FailMode.SPINDLES:
         disk = instance.disks[0]
-        if disk.spindles is None or disk.spindles < 2:
-            return None
-        return msgspec.structs.replace(instance, disks=(Disk(disk.size_mib, disk.spindles - 1),))
-    return None
+        fewer = Disk(disk.size_mib, (disk.spindles or 0) - less)
+        return msgspec.structs.replace(instance, disks=(fewer,))
+    disks = tuple(Disk(disk.size_mib - less, disk.spindles) for disk in instance.disks)
+    total = instance.disk - less * len(disks)
+    return msgspec.structs.replace(instance, disk=total, disks=disks)
+
+
+def steady_units(instance: Instance, reason: FailMode, policies: Sequence[Policy]) -> int:
+    """How many units smaller an instance can be without crossing a bound of a policy."""
+    unit, most = UNITS.get(reason, 1), shrinkable(instance, reason)
+    for policy in policies:
+        for pair in policy.bounds:
+            for size, low, high in _sizes(instance, reason, pair):
+                if size > high:
+                    most = min(most, (size - high - 1) // unit)
+                elif size >= low:
+                    most = min(most, (size - low) // unit)
+    return most
+
+
+def _sizes(instance: Instance, reason: FailMode, pair: Bounds) -> list[tuple[int, int, int]]:
+    """What shrinks, with its bounds."""
+    low, high = pair.low, pair.high
+    if reason is FailMode.MEM:
+        return [(instance.memory, low.memory_mib, high.memory_mib)]
+    if reason is FailMode.CPU:
+        return [(instance.vcpus, low.cpus, high.cpus)]
+    if reason is FailMode.DISK:
+        return [(disk.size_mib, low.disk_mib, high.disk_mib) for disk in instance.disks]
+    return [(instance.total_spindles or 0, low.spindles, high.spindles)]
 
 
 def common_domain(names: Sequence[str]) -> str:

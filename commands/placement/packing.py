@@ -28,6 +28,10 @@ from commands.placement.state import Placement
 
 _TIE: Final = 1e-9
 
+#: Two nodes thrice: as they are, with a primary more, with a secondary more.
+_PRIMARY_PART: Final = np.array([0, 0, 1, 1, 0, 0])
+_EITHER_PART: Final = np.array([0, 0, 1, 1, 1, 1])
+
 #: Columns that a secondary changes too, apart from the reserve.
 _MEMBER: Final = [
     COLUMNS[name]
@@ -76,6 +80,12 @@ class Packer:
         self._pairable = same_group
         located = frame.located[nodes].astype(np.float64)
         self._shared = located @ located.T if located.shape[1] else np.zeros((1, 1))
+        totals = (frame.total_memory, frame.total_disk, frame.cpus, frame.high_spindles)
+        self._simple = not frame.exclusive.any() and all(bool(one.all()) for one in totals)
+        self._simple = self._simple and not instance.forthcoming
+        load = np.array(self._demand.load)
+        disk_load = load * np.array([0.0, 0.0, 1.0, 0.0])
+        self._loads = np.stack([load * 0.0] * 2 + [load] * 2 + [disk_load] * 2)
         self._fill()
 
     def _fill(self) -> None:
@@ -157,16 +167,46 @@ class Packer:
         """Failing nodes, which may fill up further, and shared failure domains."""
         return self._failing[:, None] + self._failing[None, :] + self._shared
 
+    def _refresh_rows(self, changed: Ints, rows: Ints) -> None:
+        """The values of two nodes: as they are, as a primary's, and as a secondary's, at once.
+
+        For nodes that have all resources and no exclusive storage; the operations are those of
+        `metrics.values` and `insertion.rows_with`.
+        """
+        state, frame, demand = self._state, self._state.frame, self._demand
+        nodes = np.concatenate([changed, changed, changed])
+        memory, disk = frame.total_memory[nodes], frame.total_disk[nodes]
+        cpus, speed = frame.cpus[nodes], frame.cpu_speed[nodes]
+        limit = frame.high_spindles[nodes]
+        found = np.empty((len(COLUMNS), 6))
+        found[0] = (state.unallocated[nodes] - _PRIMARY_PART * demand.held) / memory
+        found[1] = (state.free_disk[nodes] - _EITHER_PART * demand.disk) / disk
+        found[2] = state.reserve[nodes] / memory
+        found[3] = (state.used_cpus[nodes] + _PRIMARY_PART * demand.vcpus) / cpus / speed
+        found[4:8] = (state.load[nodes] + self._loads).T
+        found[8] = (state.inst_spindles[nodes] + _EITHER_PART * demand.spindle_use) / limit
+        found[9] = (state.free_memory_f[nodes] - _PRIMARY_PART * demand.memory) / memory
+        found[10] = (state.free_disk_f[nodes] - _EITHER_PART * demand.disk) / disk
+        found[11] = (state.used_cpus_f[nodes] + _PRIMARY_PART * demand.vcpus) / cpus / speed
+        found[12] = (state.inst_spindles_f[nodes] + _EITHER_PART * demand.spindle_use) / limit
+        self._table[self._place[changed]] = found[:, :2].T
+        self._old[:, rows] = found[:, :2]
+        self._as_primary[:, rows] = found[:, 2:4]
+        self._as_secondary[:, rows] = found[:, 4:]
+
     def update(self, primary: int, secondary: int) -> None:
         """Take over that an instance was put on a pair."""
         state, demand, nodes = self._state, self._demand, self._nodes
         changed = np.array([primary, secondary])
         rows = np.searchsorted(nodes, changed)
-        fresh = metrics.values(state, changed)
-        self._table[self._place[changed]] = fresh
-        self._old[:, rows] = fresh.T
-        self._as_primary[:, rows] = rows_with(state, demand, changed, primary=True).T
-        self._as_secondary[:, rows] = rows_with(state, demand, changed, primary=False).T
+        if self._simple:
+            self._refresh_rows(changed, rows)
+        else:
+            fresh = metrics.values(state, changed)
+            self._table[self._place[changed]] = fresh
+            self._old[:, rows] = fresh.T
+            self._as_primary[:, rows] = rows_with(state, demand, changed, primary=True).T
+            self._as_secondary[:, rows] = rows_with(state, demand, changed, primary=False).T
         column = int(rows[1])
         peers = state.peers[secondary][nodes] + demand.reserved
         kept = np.maximum(peers, state.reserve[secondary])

@@ -7,7 +7,7 @@
 3. Primary: most memory free afterwards, then most disk, then the lower name.
 4. Secondary: most disk free afterwards, then most memory, then the lower name.
 
-The explanation names each node that was not taken, and why. The balancing engine in
+The explanation names the nodes that were not taken, and why. The balancing engine in
 `commands/placement` is to take this rule's place; the question and the answer stay.
 """
 
@@ -23,6 +23,7 @@ from nodeagent.calls import NodeStatus
 from projections.cluster import Cluster
 from projections.objects import Group, Node
 
+MOST_LINES, MOST_NAMES = 10, 5  # of an explanation or a refusal
 POLICIES = ("preferred", "last_resort", "unallocable")
 
 
@@ -201,21 +202,46 @@ def _why(cluster: Cluster, chosen: tuple[Room, ...], refused: Mapping[str, str])
         f"{role} {name}: {room.memory_mib} MiB of memory and {room.disk_mib} MiB of disk free"
         for role, name, room in zip(roles, names, chosen, strict=True)
     ]
-    lines += [f"not {name}: {why}" for name, why in refused.items() if name not in names]
-    return tuple(lines)
+    others = {name: why for name, why in refused.items() if name not in names}
+    return (*lines, *(f"not {each}" for each in _by_reason(others, "{names}: {why}")))
+
+
+def _by_reason(refused: Mapping[str, str], form: str) -> list[str]:
+    """Return one line for each reason, with the names it holds for; a few lines, a few names.
+
+    A cluster may have a thousand nodes, and what is said here stands in the log.
+    """
+    names_of: dict[str, list[str]] = {}
+    for name in sorted(refused):
+        names_of.setdefault(refused[name], []).append(name)
+    lines = [
+        form.format(names=_some(names), why=why)
+        for why, names in sorted(names_of.items(), key=lambda item: -len(item[1]))
+    ]
+    left_out = len(lines) - MOST_LINES
+    return lines if left_out <= 0 else [*lines[:MOST_LINES], f"and {left_out} more reasons"]
+
+
+def _some(names: list[str]) -> str:
+    more = len(names) - MOST_NAMES
+    listed = ", ".join(names[:MOST_NAMES])
+    return listed if more <= 0 else f"{listed} and {more} more"
 
 
 def no_room(
     cluster: Cluster, rooms: Iterable[Room], need: Need, refused: Mapping[str, str]
 ) -> Refused:
     """Return the refusal when no node is left: why each was not taken, and what would fit."""
-    free = [
-        f"{cluster.nodes[room.node].name} {room.memory_mib} MiB of memory and "
-        f"{room.disk_mib} MiB of disk"
-        for room in rooms
-    ]
+    roomiest = sorted(rooms, key=_memory_first(cluster))
+    free = _some(
+        [
+            f"{cluster.nodes[room.node].name} {room.memory_mib} MiB of memory and "
+            f"{room.disk_mib} MiB of disk"
+            for room in roomiest
+        ]
+    )
     wanted = f"{need.memory_mib} MiB of memory and {need.disk_mib} MiB of disk"
-    reasons = "; ".join(f"{name} {why}" for name, why in sorted(refused.items()))
+    reasons = "; ".join(_by_reason(refused, "{names} {why}"))
     held = any(room.reserved for room in rooms)
     if not free:
         return Refused(
@@ -227,5 +253,5 @@ def no_room(
         TEMPORARILY_INSUFFICIENT if held else INSUFFICIENT_RESOURCES,
         f"no {'pair of nodes has' if need.mirrored else 'node has'} room for {wanted}: "
         f"{reasons or 'a second node is missing'}",
-        hint=f"free now: {', '.join(free)}",
+        hint=f"free now: {free}",
     )

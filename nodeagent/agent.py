@@ -96,7 +96,7 @@ class Agent:
         self._scopes: dict[str, TaskScope] = {}
         self._timers: dict[str, Timer] = {}  # of the tasks that run
         self._effects: list[Effect] = []
-        self._flushing = False
+        self._flushing = self._closed = False
         self._leaving = ""  # the task that makes the node leave
         self._told: NodeStatus | None = None
         self._subscription: Subscription | None = None
@@ -123,6 +123,7 @@ class Agent:
     def close(self) -> None:
         """Stop reporting and following; calls that run are told to end, their tasks are made again
         after the next start."""
+        self._closed = True
         if self._subscription is not None:
             self._subscription.close()
         self._stop_status()
@@ -132,6 +133,11 @@ class Agent:
         self._outbox.close()
         for scope in self._scopes.values():
             scope.stop("stopped", "the agent ends")
+
+    @property
+    def busy(self) -> bool:
+        """Whether a worker is at a call; after `close` that is one which has not ended yet."""
+        return bool(self._scopes)
 
     # --- what comes in ------------------------------------------------------------------------
 
@@ -180,6 +186,8 @@ class Agent:
 
     def _flush(self) -> None:
         self._flushing = False
+        if self._closed:
+            return  # the journal may belong to the next membership by now
         effects, self._effects = self._effects, []
         entries: list[Entry] = []
         actions: list[Start | Stop | Send | SendPromise | Reread] = []
@@ -336,6 +344,8 @@ class Agent:
         self._look_in(0.0)
 
     def _look_in(self, delay_s: float) -> None:
+        if self._closed:
+            return
         due = self._reactor.now() + delay_s
         if self._looking is None or due < self._looking.due:
             if self._looking is not None:

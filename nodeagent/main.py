@@ -18,7 +18,7 @@ from pathlib import Path
 import msgspec
 
 from eventstore.errors import EventStoreError
-from eventstore.reactor import Reactor
+from eventstore.reactor import Reactor, Timer
 from nodeagent.agent import Agent
 from nodeagent.errors import NodeAgentError
 from nodeagent.identity import AgentConfig, AgentDirectory, BadFile, Identity
@@ -30,6 +30,7 @@ from nodeagent.simulated.lab import Lab
 from nodeagent.simulated.node import SimulatedMachine, simulated_machine
 
 _REFUSED_AGAIN_S = 10.0
+_BUSY_AGAIN_S = 0.2
 _TICKET_S = 2.0  # between two looks for one, while a member
 _log = logging.getLogger("nodeagent")
 
@@ -45,6 +46,7 @@ class Daemon:
         self._journal = Journal(directory.path / "journal.db", sync_delay_s=config.sync_delay_s)
         self._agent: Agent | None = None
         self._machine: SimulatedMachine | None = None
+        self._retry: Timer | None = None  # runs while no voter admits the key
         ControlSocket(reactor, directory.path, self._on_order)
         reactor.call_every(_TICKET_S, self._look_for_ticket)
 
@@ -104,12 +106,18 @@ class Daemon:
         """No voter admits the key. A voter may lag, or the node was removed: try, and look for a
         new ticket meanwhile."""
         _log.error("no voter lets me in: %s (%s)", error, error.hint)
-        assert self._agent is not None
-        self._agent.close()
-        self._agent = None
-        self._reactor.call_later(_REFUSED_AGAIN_S, self._again)
+        agent, self._agent = self._agent, None
+        assert agent is not None
+        agent.close()
+        self._retry = self._reactor.call_later(_REFUSED_AGAIN_S, lambda: self._again(agent))
 
-    def _again(self) -> None:
+    def _again(self, before: Agent) -> None:
+        """Go on as a member, once no call of the time before is at work: it would be made twice at
+        the same time."""
+        if before.busy:
+            self._retry = self._reactor.call_later(_BUSY_AGAIN_S, lambda: self._again(before))
+            return
+        self._retry = None
         if self._directory.ticket() is not None:
             self._journal.forget_all()
             self._directory.drop_identity()
@@ -118,8 +126,8 @@ class Daemon:
     def _look_for_ticket(self) -> None:
         """A ticket for a member: of its own cluster it says where the voters are now, for a node
         that can reach none of those it knows. Any other one is refused: leave first."""
-        if self._agent is None:
-            return
+        if self._agent is None and self._retry is None:
+            return  # not a member: `Joining` looks for it
         try:
             ticket = self._directory.ticket()
         except BadFile as bad:
@@ -129,6 +137,9 @@ class Daemon:
         identity = self._directory.identity()
         if ticket is None or identity is None:
             return
+        if self._agent is None:
+            self._retry_now()
+            return
         if (ticket.cluster_id, ticket.node) != (identity.cluster_id, identity.node):
             _log.error("a ticket for another cluster or node: leave this cluster first")
             self._directory.drop_ticket("refused")
@@ -136,8 +147,15 @@ class Daemon:
         _log.info("the ticket names the voters: %s", ", ".join(v.name for v in ticket.voters))
         self._directory.save_identity(msgspec.structs.replace(identity, voters=ticket.voters))
         self._directory.drop_ticket()
-        self._agent.close()
-        self.start()
+        agent, self._agent = self._agent, None
+        agent.close()
+        self._again(agent)
+
+    def _retry_now(self) -> None:
+        if self._retry is not None and self._retry.callback is not None:
+            retry = self._retry.callback
+            self._retry.cancel()
+            retry()
 
     def _on_order(self, order: Order) -> Answer:
         if self._machine is None:

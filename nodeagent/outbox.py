@@ -64,9 +64,11 @@ class Outbox:
         self._observing = False
         self._lines = 0
         self._boot = reactor.now()  # part of the keys of what is not repeated after a restart
+        self._closed = False
 
     def close(self) -> None:
-        """Say nothing more."""
+        """Say nothing more, whatever answers and timers are still to come."""
+        self._closed = True
         for timer in self._timers.values():
             timer.cancel()
         for client in (self.client, *self._each):
@@ -98,9 +100,20 @@ class Outbox:
             self._reactor.call_later(_AGAIN_S, on_lost)
 
         key = f"promise/{self._node}/{promised.gen}.{promised.term}/{self._boot}"
-        self.client.call(
-            "promise", promised, key=key, timeout_s=_TIMEOUT_S, on_answer=answered, on_error=failed
-        )
+        self._ask("promise", promised, key, answered, failed)
+
+    def _ask(
+        self,
+        kind: str,
+        body: msgspec.Struct,
+        key: str,
+        on_answer: Callable[[Answer], None],
+        on_error: Callable[[EventStoreError], None],
+    ) -> None:
+        if not self._closed:
+            self.client.call(
+                kind, body, key=key, timeout_s=_TIMEOUT_S, on_answer=on_answer, on_error=on_error
+            )
 
     def _one_each(self, voters: Sequence[Voter]) -> list[AsyncClient]:
         if len(voters) == 1:
@@ -152,14 +165,7 @@ class Outbox:
                     _AGAIN_S, lambda: self._transmit(result, what, again=again, on_heard=on_heard)
                 )
 
-        self.client.call(
-            "task-result",
-            result,
-            key=f"{what}/{result.task}",
-            timeout_s=_TIMEOUT_S,
-            on_answer=answered,
-            on_error=failed,
-        )
+        self._ask("task-result", result, f"{what}/{result.task}", answered, failed)
 
     def _later(
         self, result: TaskResult, delay_s: float, on_heard: Callable[[], None] = lambda: None
@@ -187,7 +193,7 @@ class Outbox:
         self._observing = True
         serials = sorted(self._observations)[:_MOST_OBSERVATIONS]
 
-        def answered(answer: Answer) -> None:
+        def answered(_answer: Answer) -> None:
             self._observing = False
             for serial in serials:
                 del self._observations[serial]
@@ -199,26 +205,19 @@ class Outbox:
             _log.warning("observations %d to %d: %s", serials[0], serials[-1], error)
             self._reactor.call_later(_AGAIN_S, lambda: self._observe(on_recorded))
 
-        self.client.call(
-            "observed",
-            Observed(observations=tuple(self._observations[serial] for serial in serials)),
-            key=f"observed/{self._node}/{serials[0]}-{serials[-1]}",
-            timeout_s=_TIMEOUT_S,
-            on_answer=answered,
-            on_error=failed,
-        )
+        body = Observed(observations=tuple(self._observations[serial] for serial in serials))
+        key = f"observed/{self._node}/{serials[0]}-{serials[-1]}"
+        self._ask("observed", body, key, answered, failed)
 
     def send_feedback(self, line: Feedback) -> None:
         """Say it once; a line that is lost is no harm."""
         self._lines += 1
-        self.client.call(
-            "feedback",
-            line,
-            key=f"feedback/{line.task}/{self._boot}/{self._lines}",
-            timeout_s=_STATUS_TIMEOUT_S,
-            on_answer=self._on_word,
-            on_error=lambda error: _log.info("feedback of %s: %s", line.task, error),
-        )
+        key = f"feedback/{line.task}/{self._boot}/{self._lines}"
+
+        def failed(error: EventStoreError) -> None:
+            _log.info("feedback of %s: %s", line.task, error)
+
+        self._ask("feedback", line, key, self._on_word, failed)
 
     def send_status(self, status: NodeStatus) -> None:
         """Tell every voter, each by its own connection: a dead one must not delay the others."""

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from eventstore.events import STREAM, KeyAdmitted, KeyRevoked
-from eventstore.keys import new_curve_keys
+from eventstore.keys import load_curve_keys, new_curve_keys
 from eventstore.reactor import Reactor
 from eventstore.record import Epoch, Event
 from eventstore.replica import Leadership
@@ -91,6 +91,11 @@ class FakeLeader:
         draft = agent.directory / "ticket.new"
         draft.write_bytes(msgspec.json.encode(ticket))
         draft.rename(agent.directory / "ticket.json")
+
+    def revoke(self, agent: AgentProcess) -> None:
+        """Take the key of an agent away."""
+        key = load_curve_keys(agent.directory / "agent.key").public
+        self.replica.append_event(STREAM, KeyRevoked(curve_key=key))
 
     def until(self, done: Callable[[], bool], what: str = "") -> None:
         """Turn until `done()`, or fail."""

@@ -306,3 +306,17 @@ def test_bad_orders_and_tickets_do_no_harm(leader: FakeLeader) -> None:
     (agent.directory / "ticket.json").write_text("{")
     leader.until((agent.directory / "ticket.json.bad").exists)
     assert leader.do(agent, calls.Probe()).failed is None
+
+
+def test_a_revoked_agent_goes_on_trying_and_takes_a_new_ticket(leader: FakeLeader) -> None:
+    """A node whose key is revoked acts no more; invited again it is a new member."""
+    agent = leader.add_agent("node1")
+    leader.until_promised(agent)
+    leader.revoke(agent)
+    leader.until(lambda: "no voter lets me in" in (agent.directory / "agent.log").read_text())
+    before = len(leader.promises)
+    agent.uuid = "uuid-again"
+    leader.invite(agent)
+    leader.until(lambda: len(leader.promises) > before, "the new member promises")
+    assert leader.promises[-1].node == "uuid-again"
+    assert leader.do(agent, calls.Probe()).failed is None

@@ -100,8 +100,8 @@ def _with_memory(changes: Mapping[str, Value], table: Table) -> dict[str, Value]
 
 
 def _unknown(name: str, table: Table, what: str) -> Refused:
-    near = difflib.get_close_matches(name, table, n=3)
-    accepted = near or sorted(table)
+    known = sorted([*table, MEMORY] if "minmem" in table else table)
+    accepted = difflib.get_close_matches(name, known, n=3) or known
     hint = f"one of {', '.join(accepted)}" if accepted else f"{what} has no parameters"
     if name in (MEMORY, "vcpus", "maxmem", "minmem"):
         hint = f"{name} is a backend parameter: -B {name}=..."

@@ -125,8 +125,7 @@ class Cluster(msgspec.Struct, frozen=True, kw_only=True):
         short = sorted(known for known in self.names_of(table) if known.startswith(f"{name}."))
         if len(short) == 1:  # Ganeti expands a short name where it is unambiguous
             return self.names[f"{table}/{short[0]}"]
-        known = sorted(self.names_of(table))
-        nearest = short or difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+        nearest = short or _nearest(name, sorted(self.names_of(table)))
         raise NoSuchObject(table, name, tuple(nearest))
 
     # --- changing (folds only) ----------------------------------------------------------------
@@ -301,3 +300,18 @@ def _moved(
     for node in now:
         index = index.set(node, index.get(node, NONE).plus(uuid))
     return index
+
+
+def _nearest(name: str, known: list[str]) -> list[str]:
+    """Return up to three names most like `name`; what is typed without dots may mean a first label.
+
+    A short name against whole ones is never alike enough: `wbe1` against `web1.example.net`.
+    """
+    alike = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    if alike or "." in name:
+        return alike
+    labels: dict[str, list[str]] = {}
+    for each in known:
+        labels.setdefault(each.partition(".")[0], []).append(each)
+    close = difflib.get_close_matches(name, labels, n=3, cutoff=0.5)
+    return [each for label in close for each in labels[label]][:3]

@@ -97,6 +97,15 @@ def test_an_unknown_name_is_answered_with_the_nearest() -> None:
     assert caught.value.nearest == ("web1.example.net",)
 
 
+@pytest.mark.parametrize("typed", ["wbe1", "web", "web2"])
+def test_an_unknown_short_name_is_answered_with_the_nearest_too(typed: str) -> None:
+    """What is typed without a domain is compared with the names' first labels."""
+    cluster = two_nodes().put("instance", "i", mirrored(), 3)
+    with pytest.raises(NoSuchObject) as caught:
+        cluster.instance(typed)
+    assert caught.value.nearest == ("web1.example.net",)
+
+
 def test_a_short_name_is_expanded_only_where_it_is_unambiguous() -> None:
     """`web1` finds web1.example.net, but nothing where web1.example.org exists too."""
     cluster = two_nodes().put("instance", "i", mirrored(), 3)

@@ -26,6 +26,10 @@ from nodeagent.calls import NodeCheck
 from projections.cluster import Cluster
 from projections.plans import Plan
 
+NOT_YET = {
+    "debug_simulate_errors": "tests make their own errors",
+    "verify_clutter": "there is no clutter to find yet",
+}
 OPTIONAL = ("hvparam_assessment", NPLUSONE)  # Ganeti's checks that may be skipped
 
 
@@ -52,13 +56,7 @@ class ClusterVerify(Opcode, frozen=True, kw_only=True):
 
 def decide(op: ClusterVerify, cluster: Cluster, given: Given, so_far: Outcomes) -> Plan | Done:
     """Ask the nodes; then compare."""
-    refuse_unsupported(
-        op,
-        {
-            "debug_simulate_errors": "tests make their own errors",
-            "verify_clutter": "there is no clutter to find yet",
-        },
-    )
+    refuse_unsupported(op, NOT_YET)
     for name in op.skip_checks:
         parse.choice(name, OPTIONAL, "check that can be skipped")
     about = _about(op, cluster)

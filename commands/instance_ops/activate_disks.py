@@ -24,6 +24,8 @@ from projections.events.configuration import InstanceDisksActive
 from projections.objects import Instance
 from projections.plans import Plan, Record, Step, fact, names
 
+NOT_YET = {"ignore_size": "sizes are those of the log, and never less"}
+
 
 class InstanceActivateDisks(InstanceOpcode, frozen=True, kw_only=True):
     """Make an instance's disks usable on its primary node."""
@@ -38,7 +40,7 @@ def decide(
     op: InstanceActivateDisks, cluster: Cluster, given: Given, so_far: Outcomes
 ) -> Plan | Done:
     """Plan it; then tell the devices."""
-    refuse_unsupported(op, {"ignore_size": "sizes are those of the log, and never less"})
+    refuse_unsupported(op, NOT_YET)
     instance = subject(op, cluster)
     if so_far:
         return Done(_devices(cluster, instance, so_far))

@@ -115,7 +115,7 @@ class InstanceCreate(Opcode, frozen=True, kw_only=True):
     SUMMARY: ClassVar[str] = "instance_name"
 
     instance_name: Annotated[str, Meta(description="Name of the new instance")]
-    mode: Annotated[str, Meta(extra={"choices": ("create", "import", "remote-import")})] = "create"
+    mode: Annotated[str, Meta(description="Only create, so far")] = "create"
     disk_template: Annotated[
         str | None, Meta(description="How its disks are stored", extra={"names": "disk-template"})
     ] = None

@@ -40,6 +40,8 @@ from projections.cluster import Cluster
 from projections.objects import ADMIN_UP, Instance, Node
 from projections.plans import Call, Plan, Reservation, Reservations, Step, names
 
+NOT_YET = {"cleanup": "what a migration left is put in order by the migration"}
+
 
 class InstanceFailover(RelocationOpcode, frozen=True, kw_only=True):
     """Stop an instance and start it on its other node."""
@@ -57,7 +59,7 @@ class InstanceFailover(RelocationOpcode, frozen=True, kw_only=True):
 
 def decide(op: InstanceFailover, cluster: Cluster, given: Given, so_far: Outcomes) -> Plan | Done:
     """Plan the failover."""
-    refuse_unsupported(op, {"cleanup": "what a migration left is put in order by the migration"})
+    refuse_unsupported(op, NOT_YET)
     instance = subject(op, cluster)
     if outcomes := acted(so_far):
         return Done(None, not_started(instance, outcomes[-1], "was failed over"))

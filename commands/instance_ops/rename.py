@@ -34,6 +34,7 @@ from projections.objects import ADMIN_UP, Instance
 from projections.plans import Plan, Record, Reservations, Step, fact, names
 
 SCRIPT_S = 3600.0
+NOT_YET = {"name_check": "names are not resolved", "ip_check": "addresses are not probed"}
 
 
 class InstanceRename(InstanceOpcode, frozen=True, kw_only=True):
@@ -59,9 +60,7 @@ def decide(op: InstanceRename, cluster: Cluster, given: Given, so_far: Outcomes)
     name = parse.host_name(op.new_name, "an instance")
     if so_far:
         return Done(name)
-    refuse_unsupported(
-        op, {"name_check": "names are not resolved", "ip_check": "addresses are not probed"}
-    )
+    refuse_unsupported(op, NOT_YET)
     instance = subject(op, cluster)
     _check(cluster, instance, name)
     steps = _steps(cluster, instance, name)

@@ -28,6 +28,8 @@ from projections.cluster import Cluster
 from projections.objects import ADMIN_OFFLINE, ADMIN_UP
 from projections.plans import Plan, Step, names
 
+NOT_YET = {"admin_state_source": "what the guest did is told by its node"}
+
 
 class InstanceShutdown(InstanceOpcode, frozen=True, kw_only=True):
     """Stop an instance."""
@@ -49,7 +51,7 @@ def decide(op: InstanceShutdown, cluster: Cluster, given: Given, so_far: Outcome
     """Plan the stop."""
     if so_far:
         return Done()
-    refuse_unsupported(op, {"admin_state_source": "what the guest did is told by its node"})
+    refuse_unsupported(op, NOT_YET)
     instance = subject(op, cluster)
     if instance.admin_state == ADMIN_OFFLINE and not op.force:
         raise Refused(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from commands.cluster_ops.checks import ERROR, Finding
 from shell import reading
 from shell.failure import Failure, Status
+from shell.following import listed
 from shell.orders import opcode_of
 from shell.parsing import Words
 from shell.render.formats import Head, rendered
@@ -34,17 +35,12 @@ def verify(session: Session, words: Words) -> int:
     ended = carry_out(session, words, opcode_of(words, **more))
     if ended.results is None:
         return ended.status
-    findings = [Finding(*each) for result in ended.results for each in _listed(result.values[0])]
+    findings = [Finding(*each) for result in ended.results for each in listed(result.values[0])]
     for finding in findings:
         session.say(_line(finding, codes=words.flag("error_codes")))
     errors = sum(finding.severity == ERROR for finding in findings)
     session.say(f"Verified: {errors} errors, {len(findings) - errors} warnings")
     return Status.FAILURE if errors else Status.SUCCESS
-
-
-def _listed(result: object) -> list[tuple[str, str, str, str]]:
-    assert isinstance(result, list), result
-    return result
 
 
 def _line(finding: Finding, *, codes: bool) -> str:

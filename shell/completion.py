@@ -71,7 +71,7 @@ def candidates(words: Sequence[str]) -> list[str]:
     if name == "cairn":
         kinds = [tool.removeprefix("gnt-") for tool in grammar.TOOLS]
         if len(rest) <= 1:
-            return _beginning([*kinds, "completion"], rest[-1] if rest else "")
+            return _beginning([*kinds, "completion", *_plugins()], rest[-1] if rest else "")
         if rest[0] not in kinds:
             return []
         name, rest = f"gnt-{rest[0]}", rest[1:]
@@ -83,6 +83,12 @@ def candidates(words: Sequence[str]) -> list[str]:
         return _beginning([*tool.commands, *aliases], rest[-1] if rest else "")
     found = tool.find(rest[0])
     return [] if found is None else _of_command(tool, found[1], rest[1:])
+
+
+def _plugins() -> list[str]:
+    from shell.main import plugin_names
+
+    return plugin_names()
 
 
 def _of_command(tool: Tool, command: Command, typed: Sequence[str]) -> list[str]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from typing import Any
 
 import msgspec
 
@@ -28,6 +29,16 @@ class Result:
 
     job: int
     values: tuple[object, ...]
+
+
+def listed(result: object) -> list[Any]:  # Any: rows as the opcode's module describes them
+    """Return a result that is a list. Raises Failure: a master of another version may differ."""
+    if isinstance(result, list):
+        return result
+    raise Failure(
+        f"the result is not understood: {result!r}",
+        hint="this command and the master may be of different versions; see gnt-cluster version",
+    )
 
 
 def follow(session: Session, job: int, *, quiet: bool = False) -> Result:

@@ -7,6 +7,7 @@ import dataclasses
 from commands import parse
 from shell import confirm, selection
 from shell.failure import BadUsage, Status
+from shell.following import listed
 from shell.orders import opcode_of
 from shell.parsing import Words
 from shell.session import Session
@@ -104,6 +105,9 @@ def _tell_replaced(session: Session, name: str, result: object) -> None:
         return
     if not result["replaced"]:
         session.say(f"No disk of {name} needs to be replaced")
+    for place in result["replaced"]:
+        node, _, index = place.rpartition("/")
+        session.say(f"Replaced disk/{index} of {name} on {node}")
     for left in result["left"]:
         session.note(f"left behind: {left}")
 
@@ -119,14 +123,9 @@ def activate_disks(session: Session, words: Words) -> int:
     """Carry out activate-disks and print node:disk:device, one to a line, as Ganeti does."""
     ended = carry_out(session, words, opcode_of(words))
     for result in ended.results or ():
-        for host, name, device in _devices(result.values[0]):
+        for host, name, device in listed(result.values[0]):
             session.say(f"{host}:{name}:{device}")
     return ended.status
-
-
-def _devices(result: object) -> list[tuple[str, str, str | None]]:
-    assert isinstance(result, list), result
-    return result
 
 
 def _agreed(session: Session, words: Words, question: str) -> bool:

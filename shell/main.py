@@ -75,11 +75,12 @@ def run(tool: str, typed: Sequence[str], session: Session | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # so that the flush at exit is silent
         return Status.FAILURE
     except Exception as error:  # the top of the program: nothing may pass as a traceback
-        if debug:
-            raise
-        from shell.translate import as_failure
+        from shell.translate import as_failure, internal
 
-        return _report(as_failure(error), session)
+        known = as_failure(error)
+        if known is None and debug:
+            raise
+        return _report(known or internal(error), session)
 
 
 def run_cairn(typed: Sequence[str], session: Session | None = None) -> int:
@@ -98,7 +99,7 @@ def run_cairn(typed: Sequence[str], session: Session | None = None) -> int:
         plugin = _plugin(word)
         if plugin is not None:
             return plugin(typed[1:])
-        return _report(_unknown("cairn", word, [*KINDS, *_plugin_names(), "completion"]), session)
+        return _report(_unknown("cairn", word, [*KINDS, *plugin_names(), "completion"]), session)
     print(_cairn_usage())
     return Status.SUCCESS if word in ("-h", "--help") else Status.USAGE
 
@@ -171,7 +172,7 @@ def _tool_usage(tool: Tool) -> str:
 
 
 def _cairn_usage() -> str:
-    plugins = "".join(f"  {name}\n" for name in _plugin_names())
+    plugins = "".join(f"  {name}\n" for name in plugin_names())
     return (
         "Usage: cairn COMMAND [arguments]\n\nCommands:\n"
         + "".join(f"  {kind:<11} the same as gnt-{kind}\n" for kind in KINDS)
@@ -180,7 +181,8 @@ def _cairn_usage() -> str:
     ).rstrip()
 
 
-def _plugin_names() -> list[str]:
+def plugin_names() -> list[str]:
+    """Return the commands that other packages add to `cairn`; none of them is loaded."""
     from importlib.metadata import entry_points
 
     return sorted(entry.name for entry in entry_points(group=PLUGINS))

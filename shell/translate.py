@@ -8,8 +8,8 @@ from projections.errors import NoSuchObject, ProjectionError
 from shell.failure import Failure, Status, refused
 
 
-def as_failure(error: Exception) -> Failure:
-    """Return what to tell the person; an error of our own is owned up to."""
+def as_failure(error: Exception) -> Failure | None:
+    """Return what to tell the person, None for an error that nobody foresaw."""
     match error:
         case Failure():
             return error
@@ -38,6 +38,11 @@ def as_failure(error: Exception) -> Failure:
             return refused("wrong_input", str(error))
         case OSError():
             return Failure(f"Failure: {error.filename or ''}: {error.strerror}".replace(" :", ""))
+    return None
+
+
+def internal(error: Exception) -> Failure:
+    """Return what to tell the person of a bug of ours."""
     return Failure(
         f"Internal error: {type(error).__name__}: {error}",
         hint="this is a bug of Cairn; the same command with --debug shows where",

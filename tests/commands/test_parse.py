@@ -105,3 +105,10 @@ def test_what_is_no_host_name_is_refused(name: str) -> None:
     """RFC 1123, with underscores."""
     with pytest.raises(Refused):
         parse.host_name(name, "x")
+
+
+def test_a_misspelt_memory_is_answered_with_memory() -> None:
+    """Though it is no parameter itself, but stands for two."""
+    with pytest.raises(Refused) as refusal:
+        parse.modified({}, {"memroy": "1g"}, BACKEND, "the instance")
+    assert "memory" in refusal.value.hint

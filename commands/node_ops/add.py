@@ -1,16 +1,19 @@
 """OP_NODE_ADD: invite a node, wait until its agent has joined, look at it, make it a member (pure).
 
 The client draws a one-time CURVE key pair, puts the secret half into a ticket that it lays down on
-the node, and only the public half into the opcode. The steps:
+the node, and only the public half into the opcode. First plan:
 
     invited    the ticket's key may ask to join; the node is known, and takes no part yet
     joined     wait until the agent has shown the key that it will use from then on
+
+Second plan, since that key is known only now:
+
+    keyed      records nothing; going back from here on revokes the key
     probe      what the agent sees; what its drivers lack is told, and does not stop the node
     added      the node may hold instances
 
-What can go wrong: the agent never comes (the wait runs out, and the invitation is taken back: the
-ticket is void), or it came and cannot answer (a second plan revokes its key, then the invitation
-is taken back too).
+What can go wrong: the agent never comes, or came and cannot answer. Then the invitation is taken
+back, the ticket is void, the node's key too, and the node is gone.
 """
 
 from __future__ import annotations
@@ -21,7 +24,8 @@ import msgspec
 from msgspec import Meta
 
 from commands import parse
-from commands.errors import ALREADY_EXISTS, ENVIRONMENT_ERROR, WRONG_INPUT, Refused
+from commands.disks import call
+from commands.errors import ALREADY_EXISTS, WRONG_INPUT, Refused
 from commands.given import Given
 from commands.handler import Done, Handler, Outcomes
 from commands.instance_opcode import locks
@@ -29,7 +33,7 @@ from commands.opcode import Opcode
 from commands.unsupported import refuse_unsupported
 from eventstore.events import STREAM as LOG_STREAM
 from eventstore.events import KeyAdmitted, KeyRevoked
-from nodeagent.calls import NodeCheck, Probe, pack_call
+from nodeagent.calls import NodeCheck, Probe
 from projections import params
 from projections.cluster import Cluster
 from projections.errors import NoSuchObject
@@ -37,7 +41,6 @@ from projections.events.configuration import NodeAdded, NodeInvited, NodeRemoved
 from projections.events.jobs import Lock
 from projections.objects import Group, Node, Value
 from projections.plans import (
-    Call,
     Condition,
     Plan,
     Record,
@@ -48,6 +51,7 @@ from projections.plans import (
 )
 
 JOIN_S = 60.0
+PROBE_S = 30.0
 NOT_YET = {
     "readd": "remove the node and add it again",
     "hv_state": "the state of nodes is what their agents report",
@@ -90,23 +94,13 @@ def lock(op: NodeAdd, cluster: Cluster) -> tuple[Lock, ...]:
 
 
 def decide(op: NodeAdd, cluster: Cluster, given: Given, so_far: Outcomes) -> Plan | Done:
-    """Invite and look; then take in, or send away."""
+    """Invite; when it has joined, look and take in; then tell what its drivers lack."""
     if not so_far:
         return _invite(op, cluster, given)
-    name = parse.host_name(op.node_name, "a node")
-    first = so_far[0]
-    failed = "probe" in first.failures
+    node = cluster.node(parse.host_name(op.node_name, "a node"))
     if len(so_far) == 1:
-        return _shut_out(cluster.node(name)) if failed else _take_in(cluster.node(name))
-    if failed:  # the engine takes the invitation back
-        code, message = first.failures["probe"]
-        raise Refused(
-            code or ENVIRONMENT_ERROR,
-            f"the agent of {name} joined and could not be asked: {message}",
-            hint="look at the agent's own log on the node, then add the node again",
-        )
-    node = cluster.node(name)
-    check = msgspec.msgpack.decode(first.results["probe"], type=NodeCheck)
+        return _take_in(node)
+    check = msgspec.msgpack.decode(so_far[1].results["probe"], type=NodeCheck)
     return Done({"uuid": node.uuid, "missing": list(check.missing)})
 
 
@@ -136,15 +130,6 @@ def _invite(op: NodeAdd, cluster: Cluster, given: Given) -> Plan:
             after=("invited",),
             until=Condition(kind="node-joined", subject=node.uuid),
             timeout_s=JOIN_S,
-        ),
-        Call(
-            id="probe",
-            node=node.uuid,
-            call=pack_call(Probe()),
-            after=("joined",),
-            timeout_s=30.0,
-            resource=stream,
-            tolerate=True,
         ),
     )
     return Plan(steps=steps, reserves=Reservations(names=(f"node/{node.name}",)))
@@ -196,13 +181,26 @@ def _group(op: NodeAdd, cluster: Cluster) -> Group:
 
 
 def _take_in(node: Node) -> Plan:
-    added = fact(f"node/{node.uuid}", NodeAdded(node=node.uuid))
-    return Plan(steps=(Record(id="added", facts=(added,)),))
-
-
-def _shut_out(node: Node) -> Plan:
+    stream = f"node/{node.uuid}"
     revoked = KeyRevoked(curve_key=node.curve_key, reason="the node could not be added")
-    return Plan(steps=(Record(id="shut-out", facts=(fact(LOG_STREAM, revoked),)),))
+    return Plan(
+        steps=(
+            Record(id="keyed", facts=(), undo=(fact(LOG_STREAM, revoked),)),
+            call(
+                "probe",
+                node.uuid,
+                Probe(),
+                resource=stream,
+                after=("keyed",),
+                timeout_s=PROBE_S,
+            ),
+            Record(
+                id="added",
+                facts=(fact(stream, NodeAdded(node=node.uuid)),),
+                after=("probe",),
+            ),
+        )
+    )
 
 
 HANDLER = Handler(opcode=NodeAdd, decide=decide, locks=lock)

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from commands.capacity import RUNS, memory_need_mib, room_on, running
+from commands.disks import SHARED
 from commands.nodes import why_unreachable
 from nodeagent.calls import NodeCheck
 from projections.cluster import Cluster
@@ -80,9 +81,16 @@ def duties(cluster: Cluster, checks: Checks) -> Iterator[Finding]:
 
 
 def orphan_volumes(cluster: Cluster, checks: Checks) -> Iterator[Finding]:
-    """Each volume that this cluster made belongs to a side of a disk."""
+    """Each volume that this cluster made belongs to a side of a disk; shared ones are everywhere."""
+    shared = {
+        side.volume
+        for instance in cluster.instances.values()
+        if instance.template in SHARED
+        for disk in instance.disks
+        for side in disk.sides
+    }
     for node, check in _answered(cluster, checks):
-        known = {
+        known = shared | {
             volume
             for _, side in _sides(cluster, node.uuid)
             for volume in (side.volume, side.meta_volume)

@@ -185,6 +185,15 @@ def test_an_instance_that_should_be_down_is_found_running() -> None:
     assert (severity, code) == ("error", "EINSTANCEWRONGNODE")
 
 
+def test_a_shared_volume_is_no_orphan_on_other_nodes() -> None:
+    """Every node sees it, and it belongs to one disk."""
+    town = Town(2)
+    town.add_instance(1, template="sharedfile")
+    checks = sound(town)
+    change(checks, 2, volumes=checks[1].volumes)
+    assert verified(town, checks) == []
+
+
 def test_nodes_out_of_reach_are_findings_and_are_not_asked() -> None:
     """Lost is an error; offline, as an operator said, is a warning."""
     town = Town(4)

@@ -113,7 +113,10 @@ def room_for(placement: Placement, node: int, demand: Demand) -> int:
     counts.append(min(below(disk, demand.disk), below(disk - low + 1, demand.disk)))
     used = int(max(state.used_cpus[node], state.used_cpus_f[node]))
     counts.append(below(int(frame.max_vcpus[node]) - used + 1, demand.vcpus))
-    if not frame.exclusive[node]:
+    if frame.exclusive[node]:
+        spare = int(min(state.free_spindles[node], state.free_spindles_f[node]))
+        counts.append(below(spare + 1, demand.spindles or 0))
+    else:
         spindles = max(float(state.inst_spindles[node]), float(state.inst_spindles_f[node]))
         free = int(float(frame.high_spindles[node]) - spindles)
         counts.append(below(free + 1, demand.spindle_use))

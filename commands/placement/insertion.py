@@ -96,6 +96,8 @@ def secondary_reasons(
     later = np.full(len(secondaries), FITS, dtype=np.int8)
     later[demand.reserved >= state.free_memory_f[secondaries]] = FailMode.MEM
     _promised_disk_reasons(placement, demand, secondaries, later)
+    if not demand.mirrored:
+        later[:] = FailMode.DISK
     shape = (len(primaries), len(secondaries))
     found = np.broadcast_to(later, shape).copy()
     if demand.forthcoming:

@@ -49,7 +49,7 @@ _PRIMARY: Final = [
 
 
 class Packer:
-    """Places instances like `instance` on pairs of `nodes`, changing `placement`."""
+    """Places instances like `instance`, which has no tags, on pairs of `nodes`."""
 
     def __init__(
         self,
@@ -61,6 +61,7 @@ class Packer:
     ) -> None:
         self._state, self._scope, self._nodes = placement, scope, nodes
         self._demand: Demand = placement.frame.demand(instance)
+        assert not self._demand.tags and not self._demand.unmet, instance.tags
         self._force = options.ignore_soft_errors
         frame = placement.frame
         self._online, _ = metrics.split_online(placement, scope)

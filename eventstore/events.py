@@ -74,3 +74,30 @@ class LossAccepted(Event, frozen=True, kw_only=True):
     last_seq: int  # of what is left
     mark_seq: int  # of what had been acknowledged
     mark_hash: str  # hex
+
+
+class VotersChanged(Event, frozen=True, kw_only=True):
+    """Who replicates the log from here on: it acts as soon as it is appended (R10).
+
+    A storage is named by the hex id that it drew when it was made: a new disk is a new voter.
+    """
+
+    KIND: ClassVar[str] = "log.voters-changed"
+
+    voters: dict[str, str]  # name to the id of its storage
+    learners: dict[str, str] = {}  # they follow and do not vote; name to the id of its storage
+    witnesses: tuple[str, ...] = ()  # voters that lead only to hand over
+
+
+class TakeoverForced(Event, frozen=True, kw_only=True):
+    """An operator made one voter the only one, under a new generation; others may have had more."""
+
+    KIND: ClassVar[str] = "log.takeover-forced"
+
+    reason: str
+    voter: str  # the one that is left
+    inc: str  # hex id of its storage
+    dead: dict[str, str]  # voters that were given up; name to the id of its storage
+    last_seq: int  # of the log that was taken over
+    last_hash: str  # hex, of that record
+    signature: str = ""  # by the operator's key, as whoever checks it defines

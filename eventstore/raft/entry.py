@@ -1,0 +1,95 @@
+"""An entry: one batch at its place, as the leader made it (pure).
+
+The entry is the unit of append, commit, delivery and truncation; no voter does any of these to a
+part of one. On the wire it is the bytes of its records. Their hashes are not sent: the receiver
+computes them from the hash that it already holds, so an entry that it accepts is chained by its own
+arithmetic to its own log.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from eventstore.appended import Placed
+from eventstore.codec import decode_record
+from eventstore.errors import DecodeError
+from eventstore.log_file import RowValues
+from eventstore.record import MAX_BATCH_BYTES, Epoch, Stored, chain_hash
+
+Packed = tuple[bytes, ...]  # an entry on the wire: the exact bytes of its records
+
+
+class Position(NamedTuple):
+    """A record's place: enough to say whether two logs agree up to it."""
+
+    seq: int
+    epoch: Epoch
+    hash: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One batch, encoded and chained."""
+
+    records: tuple[Stored, ...]
+    previous: bytes  # hash of the record before the first
+    epoch: Epoch
+    first: int
+    last: int
+    size: int  # bytes of its encoded records
+
+    @property
+    def hash(self) -> bytes:
+        """Hash of its last record."""
+        return self.records[-1].hash
+
+    @property
+    def end(self) -> Position:
+        """Where its last record stands."""
+        return Position(self.last, self.epoch, self.records[-1].hash)
+
+    def packed(self) -> Packed:
+        """Return the entry as it travels."""
+        return tuple(stored.encoded for stored in self.records)
+
+    def rows(self) -> list[RowValues]:
+        """Return the records as the log's file holds them."""
+        gen, term = self.epoch
+        return [(s.record.seq, gen, term, s.hash, s.encoded) for s in self.records]
+
+
+def from_placed(placed: Placed) -> Entry:
+    """Return what the leader has encoded as an entry."""
+    return from_records(placed.records, placed.previous)
+
+
+def from_records(records: Sequence[Stored], previous: bytes) -> Entry:
+    """Return the entry of one whole batch; `previous` is the hash of the record before it."""
+    first, last = records[0].record, records[-1].record
+    size = sum(len(stored.encoded) for stored in records)
+    return Entry(tuple(records), previous, first.epoch, first.seq, last.seq, size)
+
+
+def unpack(packed: Packed, before: Position) -> Entry:
+    """Return the entry in `packed`, chained behind `before`.
+
+    Raises DecodeError unless it is exactly one whole batch of one epoch, not below that of
+    `before`, with the seqs that follow.
+    """
+    if not packed or sum(map(len, packed)) > MAX_BATCH_BYTES:
+        raise DecodeError(f"an entry of {len(packed)} records, {sum(map(len, packed))} bytes")
+    records: list[Stored] = []
+    last_hash = before.hash
+    for index, encoded in enumerate(packed):
+        record = decode_record(encoded)
+        if record.seq != before.seq + 1 + index:
+            raise DecodeError(f"record {record.seq} where {before.seq + 1 + index} follows")
+        if (record.index, record.count) != (index, len(packed)):
+            raise DecodeError(f"record {record.seq} is not {index} of a batch of {len(packed)}")
+        if record.epoch < before.epoch or (records and record.epoch != records[0].record.epoch):
+            raise DecodeError(f"record {record.seq} has epoch {tuple(record.epoch)}")
+        last_hash = chain_hash(last_hash, encoded)
+        records.append(Stored(record, encoded, last_hash))
+    return from_records(records, before.hash)

@@ -1,0 +1,15 @@
+"""Whole clusters on a simulated network, disk and clock, from one seed.
+
+python -m tests.simulation --seeds 0:1000     look for a violation
+python -m tests.simulation --seed 17 -v       replay one seed, with everything that happened
+python -m tests.simulation --mutants          every planted bug must be found
+
+kernel.py      time: one queue of events, one source of randomness
+network.py     loss, duplicates, reordering, delay, cuts in one or both directions
+disk.py        a voter's storage: what a crash leaves of it
+node.py        a voter: the real core, and a runner as thin as can be
+client.py      proposes, reads, and remembers what it was told
+invariants.py  what must hold after each step
+scenario.py    a seed's cluster, settings and misfortunes
+mutants.py     bugs to plant, by name
+"""

@@ -1,0 +1,179 @@
+"""A voter's storage: log, epoch and vote in one transaction, then the mark; and what crashes leave.
+
+A write has three moments: begun, log durable, mark durable. A crash in between leaves what the
+last moment made durable, or by chance already the next. What waited is gone. A disk that lies has
+said "durable" too early: a crash takes some of the last transactions away, the mark stays.
+"""
+
+from __future__ import annotations
+
+import random
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from eventstore.ack_mark import Mark
+from eventstore.raft.effects import Persist
+from eventstore.raft.entry import Entry
+from eventstore.raft.membership import Config, config_in
+from eventstore.raft.state import NOBODY, HardState
+from eventstore.record import Epoch, genesis_hash
+from tests.simulation.kernel import Kernel
+
+
+@dataclass(slots=True)
+class DiskWeather:
+    """How the disk does."""
+
+    sync_ms: int = 4  # at most, of one sync
+    stall: float = 0.0  # share of syncs that take up to `stall_ms`
+    stall_ms: int = 900
+    full: bool = False
+    lies: bool = False
+
+
+class Disk:
+    """What a voter has written. Implements the core's `Storage`."""
+
+    def __init__(self, kernel: Kernel, cluster_id: str, inc: bytes) -> None:
+        self.weather = DiskWeather()
+        self.entries_: list[Entry] = []
+        self.hard = HardState(Epoch(0, 0), NOBODY)
+        self.mark = Mark(0, genesis_hash(cluster_id), 0, 0, "", b"", inc)
+        self.snapshot = 0  # a fold was kept up to this record: it is committed
+        self._firsts: list[int] = []
+        self._kernel = kernel
+        self._waiting: list[Persist] = []
+        self._group: list[Persist] = []  # under way
+        self._log_done = False  # of the group under way
+        self._life = 0
+        self._needs_retry = False
+        self._before: list[
+            tuple[list[Entry], HardState]
+        ] = []  # recent states, for a disk that lies
+
+    # -- Storage
+
+    def entry_at(self, seq: int) -> Entry | None:
+        """Return the batch that holds the record, None if there is none."""
+        at = bisect_right(self._firsts, seq) - 1
+        if at < 0 or seq > self.entries_[at].last:
+            return None
+        return self.entries_[at]
+
+    def entries(self, first: int, max_bytes: int) -> Sequence[Entry]:
+        """Return batches from the one that begins at `first` on."""
+        at = bisect_right(self._firsts, first) - 1
+        found: list[Entry] = []
+        size = 0
+        for entry in self.entries_[max(at, 0) :]:
+            size += entry.size
+            if found and size > max_bytes:
+                break
+            found.append(entry)
+        return found
+
+    @property
+    def last(self) -> int:
+        """Seq of the last durable record."""
+        return self.entries_[-1].last if self.entries_ else 0
+
+    def configs(self) -> list[Config]:
+        """Return the configurations in the log."""
+        return [found for entry in self.entries_ if (found := config_in(entry))]
+
+    # -- writing
+
+    def submit(
+        self, persist: Persist, done: Callable[[int, int], None], full: Callable[[], None]
+    ) -> None:
+        """Make `persist` durable, then call `done(ticket, took_ms)`; or `full()` without room."""
+        if self._needs_retry and not persist.retry:
+            return
+        self._needs_retry = False
+        self._waiting.append(persist)
+        if not self._group:
+            self._begin(done, full)
+
+    def _begin(self, done: Callable[[int, int], None], full: Callable[[], None]) -> None:
+        self._group, self._waiting = self._waiting, []
+        self._log_done = False
+        took = self._sync_ms()
+        self._kernel.after(took, self._log_synced, self._life, took, done, full)
+
+    def _sync_ms(self) -> int:
+        rng = self._kernel.rng
+        if self.weather.stall and rng.random() < self.weather.stall:
+            return int(rng.random() * self.weather.stall_ms)
+        return int(rng.random() * self.weather.sync_ms)
+
+    def _log_synced(
+        self, life: int, took: int, done: Callable[[int, int], None], full: Callable[[], None]
+    ) -> None:
+        if life != self._life:
+            return
+        if self.weather.full:
+            self._group, self._waiting, self._needs_retry = [], [], True
+            full()
+            return
+        self._write_log()
+        self._kernel.after(self._sync_ms(), self._mark_synced, life, took, done, full)
+
+    def _mark_synced(
+        self, life: int, took: int, done: Callable[[int, int], None], full: Callable[[], None]
+    ) -> None:
+        if life != self._life:
+            return
+        ticket = self._group[-1].ticket
+        self.mark = self._group[-1].mark
+        self._group = []
+        if self._waiting:
+            self._begin(done, full)
+        done(ticket, took)
+
+    def _write_log(self) -> None:
+        if self.weather.lies:
+            self._before = [*self._before[-2:], (list(self.entries_), self.hard)]
+        for persist in self._group:
+            if persist.truncate_from:
+                self._cut(persist.truncate_from)
+            for entry in persist.entries:
+                assert entry.first == self.last + 1, "the runner is asked for a dense log"
+                self.entries_.append(entry)
+                self._firsts.append(entry.first)
+            self.hard = persist.hard
+        self._log_done = True
+
+    def _cut(self, first: int) -> None:
+        while self.entries_ and self.entries_[-1].first >= first:
+            self.entries_.pop()
+            self._firsts.pop()
+
+    def begin_with(self, entries: Sequence[Entry], hard: HardState, mark: Mark) -> None:
+        """Hold these entries from the start."""
+        self.entries_, self.hard, self.mark = list(entries), hard, mark
+        self._firsts = [entry.first for entry in entries]
+        self.snapshot = self.last
+
+    def install(self, entries: Sequence[Entry]) -> None:
+        """Append what came by a segment, as a runner does behind every write."""
+        for entry in entries:
+            self.entries_.append(entry)
+            self._firsts.append(entry.first)
+
+    # -- the end of a life
+
+    def crash(self, rng: random.Random) -> None:
+        """Lose what is not durable; what is under way, by chance."""
+        self._life += 1
+        if self._group and not self._log_done and not self.weather.full and rng.random() < 0.5:
+            self._write_log()
+        if self._group and self._log_done and rng.random() < 0.5:
+            self.mark = self._group[-1].mark
+        self._group, self._waiting, self._needs_retry = [], [], False
+        if self.weather.lies and self._before and rng.random() < 0.5:
+            entries, self.hard = self._before[int(rng.random() * len(self._before))]
+            self.entries_ = list(entries)
+            self._firsts = [entry.first for entry in entries]
+            self.snapshot = min(self.snapshot, self.last)
+        self._before = []

@@ -5,7 +5,11 @@ Rounding starts from the shortest decimal that stands for the double, and half g
 
 from __future__ import annotations
 
-from decimal import ROUND_HALF_EVEN, Decimal
+from decimal import ROUND_HALF_EVEN, Context, Decimal
+from typing import Final
+
+#: Wide enough for every digit of the largest double.
+_WIDE: Final = Context(prec=400, rounding=ROUND_HALF_EVEN)
 
 
 def fixed(value: float, digits: int) -> str:
@@ -13,7 +17,7 @@ def fixed(value: float, digits: int) -> str:
     if value != value or value in (float("inf"), float("-inf")):
         return "NaN" if value != value else "Infinity" if value > 0 else "-Infinity"
     quantum = Decimal(1).scaleb(-digits)
-    return format(Decimal(repr(float(value))).quantize(quantum, ROUND_HALF_EVEN), "f")
+    return format(_WIDE.quantize(Decimal(repr(float(value))), quantum), "f")
 
 
 def general(value: float, digits: int) -> str:

@@ -239,19 +239,19 @@ def _spec(attribute: str, what: str) -> Apply:
 
 def integer(text: str, what: str) -> int:
     """A whole number, or BadValue in the words of the original."""
-    return int(_parsed(text, what, r"\s*-?\d+"))
+    return int(_parsed(text, what, r" *-?\d+"))
 
 
 def real(text: str, what: str) -> float:
     """A number, or BadValue in the words of the original."""
-    return float(_parsed(text, what, r"\s*-?\d+(\.\d+)?([eE][-+]?\d+)?"))
+    return float(_parsed(text, what, r" *-?\d+(\.\d+)?([eE][-+]?\d+)?"))
 
 
 def _parsed(text: str, what: str, pattern: str) -> str:
-    found = re.match(pattern, text)
+    found = re.match(pattern, text, re.ASCII)
     if found is None:
         raise BadValue(f"{what}: cannot parse string '{text}'")
-    if text[found.end() :].strip():
+    if text[found.end() :].strip(" "):
         rest = text[found.end() :]
         raise BadValue(f"{what}: leftover characters when parsing '{text}': '{rest}'")
     if abs(float(found.group())) > LARGEST:
@@ -273,7 +273,7 @@ _UNITS: Final[dict[str, Fraction]] = {
 
 def parse_unit(text: str, what: str) -> int:
     """A size in MiB: a whole number and perhaps a unit; raises BadValue."""
-    found = re.match(r"\s*(-?\d+)\s*(.*)", text, re.DOTALL)
+    found = re.match(r" *(-?\d+) *(.*)", text, re.DOTALL | re.ASCII)
     if found is None:
         raise BadValue(f"{what}: Can't parse string '{text}'")
     unit = found.group(2)

@@ -36,8 +36,8 @@ from tools.htools.figures import fixed, plain, shown
 if TYPE_CHECKING:
     from commands.placement.state import Placement
 
-_INTEGER: Final = re.compile(r"\s*-?\d+\s*")
-_NUMBER: Final = re.compile(r"\s*-?\d+(\.\d+)?([eE][-+]?\d+)?\s*")
+_INTEGER: Final = re.compile(r" *-?\d+ *", re.ASCII)
+_NUMBER: Final = re.compile(r" *-?\d+(\.\d+)?([eE][-+]?\d+)? *", re.ASCII)
 T = TypeVar("T")
 
 
@@ -162,7 +162,9 @@ def _unique(rows: Sequence[_Row], column: int, what: str) -> dict[str, int]:
 def _need(row: _Row, count: int, what: str) -> None:
     if len(row.cells) < count:
         cells = ",".join(f'"{cell}"' for cell in row.cells)
-        raise row.fail(len(row.cells), f"Invalid/incomplete {what} data: '[{cells}]'")
+        end = len("|".join(row.cells)) + 1
+        problem = f"Invalid/incomplete {what} data: '[{cells}]'"
+        raise DataError(f"{problem} (line {row.number}, column {end})")
     row.name = row.cells[0]
 
 

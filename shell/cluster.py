@@ -39,7 +39,8 @@ def verify(session: Session, words: Words) -> int:
     for finding in findings:
         session.say(_line(finding, codes=words.flag("error_codes")))
     errors = sum(finding.severity == ERROR for finding in findings)
-    session.say(f"Verified: {errors} errors, {len(findings) - errors} warnings")
+    if not words.flag("error_codes"):
+        session.say(f"Verified: errors: {errors}, warnings: {len(findings) - errors}")
     return Status.FAILURE if errors else Status.SUCCESS
 
 

@@ -14,6 +14,7 @@ import msgspec
 from commands.api import JobNews, OpNews, WaitJob
 from eventstore.errors import Unreachable
 from shell.failure import Failure, Status, refused
+from shell.render.cells import printable
 from shell.session import Session
 
 POLL_S = 5.0
@@ -55,7 +56,7 @@ def follow(session: Session, job: int, *, quiet: bool = False) -> Result:
             serial = news.serial
             for line in () if quiet else news.lines:
                 screen.clear()
-                session.say(f"{time.ctime(line.time_ms // 1000)} {line.text}")
+                session.say(f"{time.ctime(line.time_ms // 1000)} {printable(line.text)}")
                 session.out.flush()
             if news.ended or news.status == PARKED:
                 screen.clear()

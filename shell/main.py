@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from shell.failure import BadUsage, Failure, Status, text_of
+from shell.render.cells import printable
 
 if TYPE_CHECKING:
     import click
@@ -152,7 +153,7 @@ def _carry_out(tool: Tool, name: str, typed: Sequence[str], session: Session | N
 def _report(failure: Failure, session: Session | None) -> int:
     sys.stdout.flush()
     stream = session.err if session is not None else sys.stderr
-    stream.write(text_of(failure) + "\n")
+    stream.write(printable(text_of(failure)) + "\n")
     return failure.status
 
 

@@ -6,6 +6,7 @@ As in Ganeti: `?` no data, `-` does not apply, `*` its node is offline, `??` unk
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Mapping
 
@@ -18,6 +19,9 @@ _LONG = {
     UNAVAILABLE: "(unavail)",
     OFFLINE: "(offline)",
 }
+
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_CONTROL_BUT_LINES = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 RIGHT = frozenset({"number", "float", "unit"})  # kinds of columns that are set flush right
 
@@ -68,4 +72,17 @@ def plain(value: object) -> str:
             return ",".join(map(plain, value))
         case Mapping():
             return ", ".join(f"{key}={plain(value[key])}" for key in sorted(value)) or "(empty)"
-    return str(value)
+    return _CONTROL.sub(_escaped, str(value))
+
+
+def printable(text: str) -> str:
+    """Return text of others (a script's output, a message) as it may go to a terminal.
+
+    Ends of lines and tabs stay; other control characters, which could move the cursor or colour
+    the screen, are shown as escapes.
+    """
+    return _CONTROL_BUT_LINES.sub(_escaped, text)
+
+
+def _escaped(match: re.Match[str]) -> str:
+    return match[0].encode("unicode_escape").decode()

@@ -29,4 +29,4 @@ def _line(row: Sequence[str], widths: Sequence[int], right: Sequence[bool]) -> s
         else:
             # nothing is padded at the end of a line, so that long values do not wrap
             cells.append(cell if at == last else cell.ljust(widths[at]))
-    return " ".join(cells)
+    return " ".join(cells).rstrip()

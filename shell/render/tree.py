@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
+from shell.render.cells import printable
+
 Leaf = str | int | float | bool | None
 Tree: TypeAlias = "Leaf | Mapping[str, Tree] | Sequence[Tree]"
 
@@ -43,4 +45,4 @@ def _leaf(value: Leaf) -> str:
         return ""
     if isinstance(value, bool):
         return "True" if value else "False"  # as Ganeti's, which scripts look for
-    return str(value)
+    return printable(str(value)).replace("\n", "\\n")

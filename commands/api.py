@@ -1,7 +1,7 @@
 """What is asked of the master daemon, and what it answers: bodies of requests (pure).
 
 Kinds of requests, who may make them, and their bodies; `docs/wire-protocol.md` has the frames. The
-log's own kinds (`head`, `range`) are in eventstore/server.py, bodies that agents speak in
+log's own kinds (`head`, `range`) are in eventstore/log_service.py, bodies that agents speak in
 nodeagent/calls.py. Only light imports here: every command line loads this file.
 
     kind           roles                     body -> reply
@@ -15,6 +15,7 @@ nodeagent/calls.py. Only light imports here: every command line loads this file.
     join           ticket                    calls.Join -> calls.Joined
     promise        node                      calls.Promised -> calls.PromiseReply
     task-result    node                      calls.TaskResult -> empty
+    feedback       node                      calls.Feedback -> empty
     observed       node                      calls.Observed -> empty
     status         node                      calls.NodeStatus -> empty
 

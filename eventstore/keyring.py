@@ -65,7 +65,7 @@ class Keyring:
 
     def __init__(self, records: Iterable[Record] = ()) -> None:
         self._keys = NO_KEYS
-        self._on_revoked: list[Callable[[frozenset[str]], None]] = []
+        self._on_revoked: list[Callable[[Keys], None]] = []
         for record in records:
             self._keys = fold(self._keys, record)
 
@@ -78,8 +78,8 @@ class Keyring:
         """Return who holds this key, None if it is not admitted (any more)."""
         return self._keys.get(curve_key)
 
-    def on_revoked(self, callback: Callable[[frozenset[str]], None]) -> None:
-        """Call with the keys that a batch took away, after they are gone."""
+    def on_revoked(self, callback: Callable[[Keys], None]) -> None:
+        """Call with the keys that a batch took away, and whose they were, once they are gone."""
         self._on_revoked.append(callback)
 
     def apply(self, batch: Iterable[Stored]) -> None:
@@ -88,7 +88,7 @@ class Keyring:
         for stored in batch:
             self._keys = fold(self._keys, stored.record)
         if self._keys is not before:
-            gone = frozenset(before.keys() - self._keys.keys())
+            gone = {key: who for key, who in before.items() if key not in self._keys}
             if gone:
                 for callback in self._on_revoked:
                     callback(gone)

@@ -25,7 +25,7 @@ from collections.abc import Iterator, Sequence
 import zmq
 
 from eventstore import sockets
-from eventstore.keyring import READERS, Keyring
+from eventstore.keyring import READERS, Keyring, Keys
 from eventstore.keys import CurveKeys
 from eventstore.log_service import head_hash, stamp_of
 from eventstore.reactor import Reactor
@@ -171,8 +171,9 @@ class Publisher:
                 return
             self._topics.take(message[0])
 
-    def _on_revoked(self, _keys: frozenset[str]) -> None:
-        if self._socket.closed:
+    def _on_revoked(self, keys: Keys) -> None:
+        listened = any(who.role in READERS for who in keys.values())  # a used ticket never did
+        if self._socket.closed or not listened:
             return
         self._reactor.unwatch(self._socket)
         self._socket.close(0)

@@ -28,7 +28,7 @@ import zmq
 from eventstore import sockets
 from eventstore.errors import AccessDenied, DecodeError, EventStoreError, TooLarge
 from eventstore.events import ROLES
-from eventstore.keyring import Identity, Keyring
+from eventstore.keyring import Identity, Keyring, Keys
 from eventstore.keys import CurveKeys
 from eventstore.reactor import Callback, Reactor
 from eventstore.wire import faults, frames, messages
@@ -275,7 +275,7 @@ class RequestServer:
             for reply in [reply for reply in waiting if reply.deadline < late]:
                 reply.close()
 
-    def _on_revoked(self, keys: frozenset[str]) -> None:
+    def _on_revoked(self, keys: Keys) -> None:
         denied = AccessDenied("this key was revoked", hint="ask for a new key to be admitted")
         for key in keys:
             for reply in list(self._open.get(key, ())):

@@ -45,8 +45,7 @@ def fact_of(result: TaskResult) -> TaskFact:
         return TaskWithdrawn(task=result.task)
     if result.running:
         return TaskRuns(task=result.task)
-    done = msgspec.Raw(b"\xc0") if result.done is None else result.done
-    return TaskDone(task=result.task, result=done, duration_ms=result.duration_ms)
+    return TaskDone(task=result.task, result=result.done, duration_ms=result.duration_ms)
 
 
 def standing(jobs: Jobs, fact: TaskFact) -> str:

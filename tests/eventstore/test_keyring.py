@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from eventstore.errors import CorruptLog
 from eventstore.events import ROLES, STREAM, KeyAdmitted, KeyRevoked
-from eventstore.keyring import NO_KEYS, Identity, Keyring, fold
+from eventstore.keyring import NO_KEYS, Identity, Keyring, Keys, fold
 from tests.eventstore.wire_voter import MemoryReplica
 
 KEYS = ["a" * 40, "b" * 40, "c" * 40]
@@ -57,10 +57,10 @@ def test_an_unreadable_key_event_is_corruption() -> None:
 def test_revocation_is_told_once_per_batch() -> None:
     """`on_revoked` hears of keys that a batch took away, and not of a key revoked twice."""
     replica, keyring = MemoryReplica(), Keyring()
-    told: list[frozenset[str]] = []
+    told: list[Keys] = []
     keyring.on_revoked(told.append)
     replica.on_committed(keyring.apply)
     replica.append_event(STREAM, KeyAdmitted(name="n", role="node", curve_key=KEYS[0]))
     replica.append_event(STREAM, KeyRevoked(curve_key=KEYS[0]))
     replica.append_event(STREAM, KeyRevoked(curve_key=KEYS[0]))
-    assert told == [frozenset({KEYS[0]})]
+    assert told == [{KEYS[0]: Identity("n", "node")}]

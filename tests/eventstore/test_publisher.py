@@ -197,6 +197,16 @@ def test_an_invited_key_may_not_listen(voter: WireVoter) -> None:
     wait(voter, lambda: zmq.EVENT_HANDSHAKE_FAILED_AUTH in listener.events)
 
 
+def test_a_used_ticket_disturbs_nobody(voter: WireVoter) -> None:
+    """Its key could not listen, so its end does not cut off those who do."""
+    listener, ticket = Listener(voter, voter.admit(), WHOLE_LOG_TOPIC), voter.admit("t", "ticket")
+    listener.subscribed()
+    voter.revoke(ticket)
+    (record,) = voter.replica.append("job/1")
+    wait(voter, lambda: bool(listener.got) and record.encoded in listener.got[-1][2])
+    assert listener.events.count(zmq.EVENT_HANDSHAKE_SUCCEEDED) == 1
+
+
 def test_topics_are_names_and_prefixes() -> None:
     """A whole name wants itself, a prefix what begins with it, and nothing after it was left."""
     topics = Topics()

@@ -17,6 +17,7 @@ from eventstore.errors import CorruptLog, NotOurLog, TooLarge
 from eventstore.events import STREAM, EpochStarted, LogCreated
 from eventstore.layout import Layout
 from eventstore.log_file import LogFile, Meta, RowValues
+from eventstore.opening import check_not_gone
 from eventstore.record import Batch, Draft, Epoch, Stored, genesis_hash
 from eventstore.replica import Refused
 from eventstore.writer_lock import WriterLock
@@ -38,8 +39,8 @@ def create_log(
     """Make a log whose first batch is LogCreated, EpochStarted and the drafts in `first`.
 
     `origin` is the log's name in checkpoints, `voter` the name of this voter. The batch is durable
-    on return. Raises NotOurLog if a log is there already (it is left alone), LogInUse, DiskFull,
-    TooLarge; ValueError for an origin that cannot name a key. After a crash in the middle it may be
+    on return. Raises NotOurLog if a log is there already (it is left alone), CorruptLog if one was
+    there and only its mark is left, LogInUse, DiskFull, TooLarge; ValueError for an origin that cannot name a key. After a crash in the middle it may be
     called again.
     """
     check_key_name(origin)
@@ -49,6 +50,7 @@ def create_log(
     try:
         if layout.log.exists():
             raise NotOurLog(f"there is a log in {directory} already", hint="remove it by hand")
+        check_not_gone(layout)
         return _create(layout, cluster_id, origin, voter, now_ms, (*first,), actor, ballast_bytes)
     finally:
         lock.release()

@@ -169,7 +169,10 @@ def epoch_values(meta: Meta) -> dict[str, MetaValue]:
 def read_meta(db: apsw.Connection, path: Path) -> Meta:
     """Return what the file says about itself. Raises NotOurLog if that is not ours to read."""
     if db.pragma("application_id") != APPLICATION_ID:
-        raise NotOurLog(f"{path} is a database, but no Cairn log")
+        raise NotOurLog(
+            f"{path} is a database, but no Cairn log",
+            hint="put the log back in its place from a copy; nothing was written to this file",
+        )
     try:
         found = dict(db.execute("SELECT name, value FROM meta"))
         return _meta(found, path)

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from eventstore.ack_mark import AckMark, Mark
+from eventstore.ack_mark import AckMark, Mark, read_mark
 from eventstore.chain import walk
 from eventstore.errors import CorruptLog, NotOurLog
 from eventstore.layout import Layout
@@ -69,6 +69,7 @@ def open_checked(
     then nothing stays open and nothing was changed.
     """
     if not layout.log.exists():
+        check_not_gone(layout)
         raise NotOurLog(f"there is no log in {layout.directory}", hint="gnt-cluster init makes one")
     lock = WriterLock(layout.lock)
     closing = [lock.release]
@@ -91,6 +92,18 @@ def open_checked(
             close()
         raise
     return Opened(layout, lock, log, mark, reader, first, last)
+
+
+def check_not_gone(layout: Layout) -> None:
+    """Raise CorruptLog if there is no log where one was: its mark tells of records. For makers."""
+    mark = read_mark(layout.mark)
+    if mark is not None and mark.seq and not layout.log.exists():
+        raise CorruptLog(
+            f"{layout.log} is gone, but records up to {mark.seq} were acknowledged",
+            hint="bring it back from a copy of this log; to begin anew all the same, "
+            f"move {layout.directory} away",
+            seq=1,
+        )
 
 
 def check_mark(reader: LogReader, meta: Meta, mark: Mark) -> None:

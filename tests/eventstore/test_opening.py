@@ -261,3 +261,19 @@ def test_two_processes_cannot_write_one_log(tmp_path: Path) -> None:
     assert f"process {os.getpid()}" in refused.stderr
     opened.close()
     assert subprocess.run(command, check=False).returncode == 0
+
+
+def test_a_log_that_is_gone_is_neither_opened_nor_begun_anew(
+    crashed: tuple[Path, list[Stored]], tmp_path: Path
+) -> None:
+    """Where only the mark is left, it tells how much there was, and nothing overwrites it."""
+    layout = Layout(copied(crashed[0], tmp_path / "log"))
+    layout.log.unlink()
+    mark = layout.mark.read_bytes()
+    with pytest.raises(CorruptLog, match="is gone") as gone:
+        open_checked(layout)
+    assert "copy" in gone.value.hint
+    with pytest.raises(CorruptLog, match="is gone"):
+        create_log(layout.directory, cluster_id=CLUSTER, origin=ORIGIN, voter="v", now_ms=START_MS)
+    assert layout.mark.read_bytes() == mark
+    assert not layout.log.exists()

@@ -139,14 +139,14 @@ def remove_volumes(
 
 
 def create_mirrors(
-    cluster: Cluster, instance: Instance, after: Iterable[str] = ()
+    cluster: Cluster, instance: Instance, indices: Iterable[int], after: Iterable[str] = ()
 ) -> tuple[Call, ...]:
     """Return calls that put new, empty mirrors up on both nodes. None where nothing is mirrored."""
     if instance.template not in MIRRORED:
         return ()
     steps = []
     for node in instance.nodes:
-        for index in all_of(instance):
+        for index in indices:
             spec = disk_spec(cluster, instance, index, node)
             steps.append(
                 call(

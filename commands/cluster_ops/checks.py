@@ -81,7 +81,7 @@ def duties(cluster: Cluster, checks: Checks) -> Iterator[Finding]:
 
 
 def orphan_volumes(cluster: Cluster, checks: Checks) -> Iterator[Finding]:
-    """Each volume that this cluster made belongs to a side of a disk; shared ones are everywhere."""
+    """Each volume that this cluster made belongs to a side of a disk, or is shared by all nodes."""
     shared = {
         side.volume
         for instance in cluster.instances.values()

@@ -396,7 +396,7 @@ def _instance(
 def _steps(op: InstanceCreate, cluster: Cluster, instance: Instance) -> tuple[Step, ...]:
     every = range(len(instance.disks))
     volumes = create_volumes(cluster, instance, every, instance.nodes)
-    mirrors = create_mirrors(cluster, instance, names(volumes))
+    mirrors = create_mirrors(cluster, instance, every, names(volumes))
     active = lead(
         cluster, instance, instance.primary, names((*volumes, *mirrors)), undo=EnsureInactive
     )

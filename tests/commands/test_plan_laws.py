@@ -29,6 +29,7 @@ from commands.instance_ops import (
     grow_disk,
     migrate,
     reboot,
+    recreate_disks,
     remove,
     rename,
     replace_disks,
@@ -55,6 +56,7 @@ MAY_STAY = {
     ("OP_INSTANCE_GROW_DISK", "ensure-replicated"),
     ("OP_INSTANCE_GROW_DISK", "ensure-inactive"),
     ("OP_INSTANCE_CREATE", "install-os"),
+    ("OP_INSTANCE_RECREATE_DISKS", "ensure-inactive"),  # the mirror is taken down then
     # it was so before: the disks of a running instance are active
     ("OP_INSTANCE_STARTUP", "ensure-active"),
     ("OP_INSTANCE_STARTUP", "ensure-running"),
@@ -202,6 +204,21 @@ PLAIN = {
         grow_disk.HANDLER,
         grow_disk.InstanceGrowDisk(instance_name=WEB, disk=0, amount=4096, absolute=True),
         down(mirror_town),
+    ),
+    "recreate": (
+        recreate_disks.HANDLER,
+        recreate_disks.InstanceRecreateDisks(instance_name=WEB, disks=(1,)),
+        down(mirror_town),
+    ),
+    "recreate elsewhere": (
+        recreate_disks.HANDLER,
+        recreate_disks.InstanceRecreateDisks(instance_name=WEB, nodes=("node2", "node4")),
+        down(mirror_town),
+    ),
+    "recreate, chosen": (
+        recreate_disks.HANDLER,
+        recreate_disks.InstanceRecreateDisks(instance_name=WEB, iallocator="."),
+        down(plain_town),
     ),
     "rename": (
         rename.HANDLER,

@@ -94,7 +94,7 @@ def _tell(
     if reading.style_of(session, words).format == "table":
         session.out.write(text({**facts, "Verdict": verdict}))
         for seq, what in findings:
-            session.say(f"record {seq}: {what}")
+            session.say(what if what.startswith(f"record {seq}: ") else f"record {seq}: {what}")
     else:
         heads = [Head(name.lower(), name, "text") for name in (*facts, "Verdict")]
         heads.append(Head("findings", "Findings", "other"))

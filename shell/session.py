@@ -51,7 +51,11 @@ class Session:
     @property
     def operator(self) -> str:
         """This user's name in the log."""
-        return self.config.config.operator or f"{getpass.getuser()}@{socket.gethostname()}"
+        try:
+            named = self.config.config.operator
+        except Failure:
+            named = ""  # work on a log's own files needs no cluster
+        return named or f"{getpass.getuser()}@{socket.gethostname()}"
 
     @property
     def is_terminal(self) -> bool:

@@ -77,7 +77,11 @@ def to_yaml(value: object) -> str:
     """Return YAML."""
     import yaml  # only who asks for it waits for it
 
-    return str(yaml.safe_dump(msgspec.to_builtins(value), sort_keys=False, allow_unicode=True))
+    plain = msgspec.to_builtins(value)
+    text = str(yaml.safe_dump(plain, sort_keys=False, allow_unicode=True))
+    if len(text.splitlines()) != text.count("\n"):  # it leaves Unicode's ends of lines alone
+        text = str(yaml.safe_dump(plain, sort_keys=False, allow_unicode=False))
+    return text
 
 
 def _shown(cell: tuple[int, Any], head: Head, style: Style) -> str:

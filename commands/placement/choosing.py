@@ -13,9 +13,10 @@ from dataclasses import dataclass
 import msgspec
 import numpy as np
 
-from commands.placement import dedicated, metrics
+from commands.placement import dedicated
 from commands.placement.allocate import (
     GroupSolution,
+    Solution,
     Unplaced,
     all_nodes,
     allocatable,
@@ -28,7 +29,17 @@ from commands.placement.balance import group_scope
 from commands.placement.evacuate import Mode, evacuate
 from commands.placement.explain import Explanation, explain
 from commands.placement.frame import Settings, build_frame
-from commands.placement.model import NO_NODE, Cluster, FailMode, Instance, Mirror, Policy
+from commands.placement.model import (
+    LARGEST,
+    NO_NODE,
+    TEMPLATES,
+    UNALLOCABLE,
+    Bounds,
+    Cluster,
+    FailMode,
+    Instance,
+    Spec,
+)
 from commands.placement.options import Options
 from commands.placement.state import Placement
 

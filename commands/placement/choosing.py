@@ -71,33 +71,16 @@ def options_for(cluster: Cluster, *, restrict_to: frozenset[str] | None = None) 
 
 
 def unbounded(cluster: Cluster) -> Cluster:
-    """Return the cluster without instance policies (`--ignore-ipolicy`)."""
-
-    def free(policy: Policy, template: tuple[str, ...]) -> Policy:
-        bounds = tuple(
-            msgspec.structs.replace(
-                pair,
-                low=msgspec.structs.replace(
-                    pair.low, memory_mib=0, cpus=0, disk_mib=0, disks=0, nics=0, spindles=0
-                ),
-                high=msgspec.structs.replace(
-                    pair.high,
-                    memory_mib=2**53,
-                    cpus=2**53,
-                    disk_mib=2**53,
-                    disks=2**53,
-                    nics=2**53,
-                    spindles=2**53,
-                ),
-            )
-            for pair in policy.bounds
-        )
-        return msgspec.structs.replace(policy, bounds=bounds, templates=template)
-
-    from commands.placement.model import TEMPLATES
-
+    """Return the cluster without the sizes and templates of its policies (`--ignore-ipolicy`)."""
+    lowest = Spec(0, 0, 0, 0, 0, 0)
+    highest = Spec(LARGEST, LARGEST, LARGEST, LARGEST, LARGEST, LARGEST)
     groups = tuple(
-        msgspec.structs.replace(group, policy=free(group.policy, tuple(TEMPLATES)))
+        msgspec.structs.replace(
+            group,
+            policy=msgspec.structs.replace(
+                group.policy, bounds=(Bounds(lowest, highest),), templates=tuple(TEMPLATES)
+            ),
+        )
         for group in cluster.groups
     )
     return msgspec.structs.replace(cluster, groups=groups)
@@ -106,20 +89,133 @@ def unbounded(cluster: Cluster) -> Cluster:
 def place(cluster: Cluster, instance: Instance, group: str | None, options: Options) -> Found:
     """Choose the nodes of a new instance, in the group of that name if one is named."""
     placement = settle(cluster, extra=(instance,))
-    scope = all_nodes(placement) if group is None else _scope(placement, group)
+    number = None if group is None else _number(cluster, group)
     if dedicated.is_dedicated(placement, group):
-        nodes, info, failed = _dedicated(placement, instance, group, options)
+        chosen = _dedicated(placement, instance, number, options)
     else:
-        nodes, info, failed = _balanced(placement, instance, group, options)
-    candidates = _candidates(placement, scope, group, options)
-    explained = explain(placement, scope, instance, candidates, nodes)
-    return Found(nodes, info, explained, failed)
+        chosen = _balanced(placement, instance, number, options)
+    explained = _explain(placement, instance, number, options, chosen.nodes)
+    return Found(chosen.nodes, chosen.info, explained, chosen.unsafe)
 
 
-def _scope(placement: Placement, group: str):  # type: ignore[no-untyped-def]  # frame.Ints
-    return group_scope(placement, _number(placement, group))
+def replace(cluster: Cluster, name: str, options: Options) -> Found:
+    """Choose another node for an instance: a new secondary, or a new primary of a shared one."""
+    placement = settle(cluster)
+    index = next(n for n, one in enumerate(placement.instances) if one.name == name)
+    instance, home = placement.instances[index], placement.primary[index]
+    left = {home, placement.secondary[index]}
+    without = placement.copy()
+    without.take_primary(home, index)
+    if placement.secondary[index] != NO_NODE:
+        without.take_secondary(placement.secondary[index], index)
+    scope = group_scope(placement, int(placement.frame.group[home]))
+    targets = np.array(
+        [n for n in scope if not placement.frame.offline[n] and int(n) not in left], dtype=np.int64
+    )
+    mode = Mode.SECONDARY if instance.mirrored else Mode.PRIMARY
+    found = evacuate(placement, [index], mode, options)
+    nodes = found.moved[0].nodes if found.moved else ()
+    info = "success" if found.moved else found.failed[0][1]
+    role = "secondary" if instance.mirrored else "primary"
+    explained = explain(without, scope, instance, targets, nodes)
+    candidates = tuple(one for one in explained.candidates if one.role == role)
+    return Found(nodes, info, msgspec.structs.replace(explained, candidates=candidates))
 
 
-def _number(placement: Placement, group: str) -> int:
+@dataclass(frozen=True, slots=True)
+class _Chosen:
+    nodes: tuple[int, ...]
+    info: str
+    unsafe: int = 0
+
+
+def _balanced(
+    placement: Placement, instance: Instance, group: int | None, options: Options
+) -> _Chosen:
     groups = placement.frame.cluster.groups
-    return next(n for n, one in enumerate(groups) if group in (one.name, one.uuid))
+    cut_off: list[int] = []
+    if group is not None:
+        tried = [_alone(placement, instance, group, options)]
+        best: GroupSolution | None = tried[0]
+    else:
+        tried, cut_off = try_groups(placement, instance, options)
+        best = best_group(placement, tried)
+    lines = [f"group {groups[one].name} lacks a network of {instance.name}" for one in cut_off]
+    lines += [_told(placement, one) for one in tried]
+    unsafe = sum(one.solution.failures[FailMode.N1] for one in tried if one.solution is not None)
+    nodes = best.solution.nodes if best is not None and best.solution is not None else ()
+    return _Chosen(nodes, ", ".join(lines), unsafe)
+
+
+def _alone(placement: Placement, instance: Instance, group: int, options: Options) -> GroupSolution:
+    """A named group is judged by its own score, whatever its policy."""
+    if unconnected(placement.frame.cluster.groups[group], instance):
+        return GroupSolution(group, None, f"it lacks a network of {instance.name}")
+    scope = group_scope(placement, group)
+    try:
+        nodes = allocatable(placement, scope, options)
+        return GroupSolution(group, allocate(placement, scope, instance, nodes, options))
+    except Unplaced as problem:
+        return GroupSolution(group, None, str(problem))
+
+
+def _told(placement: Placement, one: GroupSolution) -> str:
+    group = placement.frame.cluster.groups[one.group]
+    if one.solution is None:
+        return f"Group {group.name}: error {one.problem}"
+    told = one.solution.describe(placement, f"{one.solution.score:.8f}")
+    return f"Group {group.name} ({group.alloc_policy}): {told}"
+
+
+def _dedicated(
+    placement: Placement, instance: Instance, group: int | None, options: Options
+) -> _Chosen:
+    present = [int(one) for one in np.unique(placement.frame.group)]
+    tried = [
+        dedicated.try_group(placement, one, instance, options)
+        for one in (present if group is None else [group])
+    ]
+    best = dedicated.best_group(placement, tried) if group is None else tried[0]
+    lines = []
+    for one in tried:
+        name = placement.frame.cluster.groups[one.group].name
+        found = one.solution
+        if found is None:
+            lines.append(f"Group {name}: error {one.problem}")
+        else:
+            plain = Solution(found.failures, found.successes, found.nodes)
+            lines.append(f"Group {name}: {plain.describe(placement, found.metric_text())}")
+    nodes = best.solution.nodes if best is not None and best.solution is not None else ()
+    return _Chosen(nodes, ", ".join(lines))
+
+
+def _number(cluster: Cluster, group: str) -> int:
+    return next(n for n, one in enumerate(cluster.groups) if group in (one.name, one.uuid))
+
+
+def _explain(
+    placement: Placement,
+    instance: Instance,
+    group: int | None,
+    options: Options,
+    chosen: tuple[int, ...],
+) -> Explanation:
+    """Explain every node that could be chosen, group by group: no pair spans two of them."""
+    frame = placement.frame
+    if group is None:
+        scope = all_nodes(placement)
+        policies = [one.alloc_policy for one in frame.cluster.groups]
+        present = [int(one) for one in np.unique(frame.group)]
+        groups = [one for one in present if policies[one] != UNALLOCABLE]
+    else:
+        scope, groups = group_scope(placement, group), [group]
+    parts = []
+    for one in groups:
+        nodes = allocatable(placement, group_scope(placement, one), options)
+        here = chosen if chosen and int(frame.group[chosen[0]]) == one else ()
+        parts.append((not here, explain(placement, scope, instance, nodes, here)))
+    if not parts:
+        return explain(placement, scope, instance, scope[:0], ())
+    parts.sort(key=lambda part: part[0])
+    candidates = tuple(each for _, part in parts for each in part.candidates)
+    return msgspec.structs.replace(parts[0][1], candidates=candidates)

@@ -90,7 +90,8 @@ class LogFile:
         """Make the file with its first rows, all in one transaction: it is whole or it is not."""
         with translated(path):
             flags = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE
-            db = _connect(path, flags, "")
+            db = _open(path, flags, "")
+            _settle(db, path)
             with db:
                 db.execute(f"PRAGMA application_id={APPLICATION_ID}")
                 db.execute(_SCHEMA)
@@ -106,8 +107,10 @@ class LogFile:
         if not path.exists():
             raise NotOurLog(f"there is no log at {path}", hint="gnt-cluster init makes one")
         with translated(path):
-            db = _connect(path, apsw.SQLITE_OPEN_READWRITE, vfs)
-            return cls(path, db, read_meta(db, path))
+            db = _open(path, apsw.SQLITE_OPEN_READWRITE, vfs)
+            meta = read_meta(db, path)  # before any setting: they write into what is not ours
+            _settle(db, path)
+            return cls(path, db, meta)
 
     def append(
         self, rows: Sequence[RowValues], values: Mapping[str, MetaValue] | None = None
@@ -171,7 +174,7 @@ def read_meta(db: apsw.Connection, path: Path) -> Meta:
     if db.pragma("application_id") != APPLICATION_ID:
         raise NotOurLog(
             f"{path} is a database, but no Cairn log",
-            hint="put the log back in its place from a copy; nothing was written to this file",
+            hint="put the log back in its place, with its WAL, or from a copy",
         )
     try:
         found = dict(db.execute("SELECT name, value FROM meta"))
@@ -193,12 +196,19 @@ def _meta(found: Mapping[str, MetaValue], path: Path) -> Meta:
     return Meta(str(found["cluster_id"]), inc, epoch, str(found["voted_for"]), voted_inc)
 
 
-def _connect(path: Path, flags: int, vfs: str) -> apsw.Connection:
-    """Open a connection with the settings above; refuse to go on with others."""
+def _open(path: Path, flags: int, vfs: str) -> apsw.Connection:
+    """Open a connection as it comes. Refuses a SQLite that is not safe."""
     if sqlite_version() < OLDEST_SQLITE:
         raise StorageFailed(f"SQLite {apsw.sqlitelibversion()} can lose commits; 3.51.3 is safe")
     db = apsw.Connection(str(path), flags=flags, vfs=vfs or None)
     db.set_busy_timeout(5000)  # only a reader that recovers the WAL can be in the way
+    # The writer checkpoints, and not after an error: closing must not write.
+    db.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+    return db
+
+
+def _settle(db: apsw.Connection, path: Path) -> None:
+    """Make the settings above; refuse to go on with others."""
     db.execute(f"PRAGMA page_size={PAGE_BYTES}")
     if db.pragma("journal_mode", "wal") != "wal":
         raise StorageFailed(f"{path}: this file system does not allow SQLite's WAL")
@@ -206,13 +216,10 @@ def _connect(path: Path, flags: int, vfs: str) -> apsw.Connection:
     if db.pragma("synchronous") != 2:
         raise StorageFailed(f"{path}: commits would not be durable (synchronous is not FULL)")
     db.wal_autocheckpoint(0)
-    # The writer checkpoints, and not after an error: closing must not write.
-    db.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
     # Without this the last connection deletes the WAL, and a reader without the right to write in
     # the directory could then not open the file.
     keep = ctypes.c_int(1)
     db.file_control("main", apsw.SQLITE_FCNTL_PERSIST_WAL, ctypes.addressof(keep))
-    return db
 
 
 def sqlite_version() -> int:

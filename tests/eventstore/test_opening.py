@@ -277,3 +277,18 @@ def test_a_log_that_is_gone_is_neither_opened_nor_begun_anew(
         create_log(layout.directory, cluster_id=CLUSTER, origin=ORIGIN, voter="v", now_ms=START_MS)
     assert layout.mark.read_bytes() == mark
     assert not layout.log.exists()
+
+
+@pytest.mark.parametrize("foreign", [True, False])
+def test_a_database_that_is_not_ours_is_not_written_to(tmp_path: Path, foreign: bool) -> None:
+    """Not even by a setting: its bytes stay as they are, and an empty file stays empty."""
+    path = tmp_path / "log.sqlite"
+    path.touch()
+    if foreign:
+        db = apsw.Connection(str(path))
+        db.execute("CREATE TABLE recipes(name TEXT)")
+        db.close()
+    before = path.read_bytes()
+    with pytest.raises(NotOurLog, match="no Cairn log"):
+        LogFile.open(path)
+    assert path.read_bytes() == before

@@ -2,7 +2,8 @@
 
 A node is offline (its machine is off, as an operator says: nothing is asked of it), drained (it
 takes nothing new), a master candidate, or none of these. As in Ganeti the first three exclude each
-other, so setting one that is true clears the others.
+other, so setting one that is true clears the others; and a node that returns from one becomes a
+candidate again while the pool has room.
 
 What can go wrong: the last master candidate is never given up, nor the master's own mark; with
 `auto_promote` another node becomes a candidate in the same record. There is nothing to undo but the
@@ -11,7 +12,7 @@ record itself. The result is Ganeti's: pairs of what changed and its new value.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Annotated, ClassVar
 
 import msgspec
@@ -151,6 +152,8 @@ def _changed(op: NodeSetParams, cluster: Cluster, node: Node) -> Node:
             f"{node.name} is not master_capable",
             hint=f"gnt-node modify --master-capable=yes {node.name}",
         )
+    if _returns(node, asked) and capable and _pool_has_room(cluster, node):
+        asked.setdefault("master_candidate", True)
     own = parse.modified(
         node.ndparams, op.ndparams or {}, params.tables().ndparams, f"node {node.name}"
     )
@@ -159,6 +162,18 @@ def _changed(op: NodeSetParams, cluster: Cluster, node: Node) -> Node:
     )
     _check(op, cluster, node, new)
     return new
+
+
+def _returns(node: Node, asked: Mapping[str, bool]) -> bool:
+    """Say whether the node leaves a role, or a mark, that kept it from being a candidate."""
+    after = {flag: asked.get(flag, getattr(node, flag)) for flag in FLAGS}
+    kept = node.offline or node.drained or not node.master_capable
+    return kept and not (after["offline"] or after["drained"]) and after["master_capable"]
+
+
+def _pool_has_room(cluster: Cluster, node: Node) -> bool:
+    others = (each for each in cluster.nodes.values() if each.uuid != node.uuid)
+    return sum(each.master_candidate for each in others) < cluster.settings.candidate_pool_size
 
 
 def _check(op: NodeSetParams, cluster: Cluster, node: Node, new: Node) -> None:

@@ -38,6 +38,23 @@ def test_a_role_clears_the_others(role: str) -> None:
     assert not getattr(town.node(2), role)
 
 
+@pytest.mark.parametrize("role", ["offline", "drained"])
+def test_a_node_that_returns_is_a_candidate_again(role: str) -> None:
+    """While the pool has room, and unless the order says otherwise."""
+    town = Town(3, candidate_pool_size=3)
+    town.carry_out(HANDLER, order(**{role: True}))
+    kept_out = {role: False, "master_candidate": False}
+    town.carry_out(HANDLER, order(**kept_out))
+    assert not town.node(2).master_candidate
+    town.carry_out(HANDLER, order(**{role: True}))
+    town.carry_out(HANDLER, order(**{role: False}))
+    assert town.node(2).master_candidate
+    small = Town(3, candidate_pool_size=2)
+    small.set_node(2, master_candidate=False, **{role: True})
+    small.carry_out(HANDLER, order(**{role: False}))
+    assert not small.node(2).master_candidate
+
+
 def test_the_last_candidate_is_never_given_up() -> None:
     """Nor is the pool made smaller than it could be, unless by force or with another promoted."""
     town = Town(3, candidate_pool_size=2)

@@ -163,7 +163,6 @@ def news_of(job: Job, since: int, waits_for: tuple[str, ...]) -> api.JobNews:
 def _op_news(op: OpState) -> api.OpNews:
     plan = op.plans[-1] if op.plans else None
     states = plan.steps if plan is not None else ()
-    running = next((at for at, step in enumerate(states) if step.state == STEP_SENT), None)
     problem = op.problem
     return api.OpNews(
         summary=op.summary,
@@ -174,5 +173,16 @@ def _op_news(op: OpState) -> api.OpNews:
         result=op.result,
         steps_done=sum(step.state == STEP_DONE for step in states),
         steps=len(states),
-        step=plan.plan.steps[running].id if plan is not None and running is not None else "",
+        step=_step_of(op),
     )
+
+
+def _step_of(op: OpState) -> str:
+    """Return the step that runs now, or the one that failed; "" where there is none."""
+    if op.problem is not None:
+        return op.problem.step
+    for plan in op.plans[-1:]:
+        for step, state in zip(plan.plan.steps, plan.steps, strict=True):
+            if state.state == STEP_SENT:
+                return step.id
+    return ""

@@ -180,7 +180,7 @@ class Cluster(msgspec.Struct, frozen=True, kw_only=True):
         has already is not reserved again: an opcode may plan on with what it made itself.
         """
         free = self.release(op)
-        if wanted == Reservations():
+        if wanted == _NO_RESERVATIONS:
             return free
         names, holders = free.names, free.reserved_names
         for name in wanted.names:
@@ -278,6 +278,7 @@ def index_again(
 
 
 _replace = msgspec.structs.replace
+_NO_RESERVATIONS = Reservations()
 
 
 def _marks(

@@ -1,4 +1,7 @@
-"""The queue as one value, and how a fold finds and replaces what is in it (pure)."""
+"""The queue as one value, and how a fold finds and replaces what is in it (pure).
+
+The version of a job is that of its own stream; records that serve it stand in others as well.
+"""
 
 from __future__ import annotations
 
@@ -63,25 +66,29 @@ def open_op(
     jobs: Jobs, op: int, record: LogRecord, allowed: frozenset[str] | set[str]
 ) -> tuple[Job, OpState]:
     """Return a job and one of its opcodes. Raises CorruptHistory if its status is another."""
-    job = open_job(jobs, record)
+    job = jobs.open.get(record.job)  # type: ignore[arg-type] # None is found nowhere
+    if job is None:
+        job = open_job(jobs, record)  # says what is wrong
     if op >= len(job.ops) or job.ops[op].status not in allowed:
         raise CorruptHistory(f"record {record.seq}: {record.kind} of opcode {op} of job {job.id}")
     return job, job.ops[op]
 
 
-def version_after(job: Job, record: LogRecord) -> int:
-    """Return the version of the job's own stream after a record, which may stand in another."""
-    return record.version if record.stream.startswith("job/") else job.version
-
-
 def with_job(jobs: Jobs, job: Job, record: LogRecord) -> Jobs:
     """Return the queue with an open job replaced, as of this record."""
-    job = replace(job, serial=record.seq, version=version_after(job, record))
+    version = record.version if record.stream.startswith("job/") else job.version
+    job = replace(job, serial=record.seq, version=version)
     return replace(jobs, open=jobs.open.set(job.id, job))
 
 
 def with_op(jobs: Jobs, job: Job, at: int, op: OpState, record: LogRecord) -> Jobs:
     """Return the queue with one opcode of an open job replaced, as of this record."""
-    ops = (*job.ops[:at], op, *job.ops[at + 1 :])
-    job = replace(job, ops=ops, serial=record.seq, version=version_after(job, record))
+    job = with_op_in_job(job, at, op, record)
     return replace(jobs, open=jobs.open.set(job.id, job))
+
+
+def with_op_in_job(job: Job, at: int, op: OpState, record: LogRecord) -> Job:
+    """Return the job with one opcode replaced, as of this record."""
+    ops = (op,) if len(job.ops) == 1 else (*job.ops[:at], op, *job.ops[at + 1 :])
+    version = record.version if record.stream.startswith("job/") else job.version
+    return replace(job, ops=ops, serial=record.seq, version=version)

@@ -26,6 +26,7 @@ from projections.job_table import Jobs, Place, job_id_of
 from projections.plans import Reservations
 
 __all__ = [
+    "FOLDS",
     "Job",
     "Jobs",
     "Place",
@@ -37,7 +38,7 @@ __all__ = [
 
 def fold_jobs(jobs: Jobs, event: ev.JobEvent, record: LogRecord) -> Jobs:
     """Return the queue as it is after `event`. Raises CorruptHistory on a contradiction."""
-    return _FOLDS[type(event)](jobs, event, record)
+    return FOLDS[type(event)](jobs, event, record)
 
 
 def ended_by(before: Jobs, after: Jobs) -> Job | None:
@@ -63,7 +64,7 @@ def reservation_change(
 
 
 # Any: each fold takes the event of its own key
-_FOLDS: dict[type[Any], Callable[[Jobs, Any, LogRecord], Jobs]] = {
+FOLDS: dict[type[Any], Callable[[Jobs, Any, LogRecord], Jobs]] = {
     ev.JobSubmitted: op_folds.submitted,
     ev.JobPrioritySet: op_folds.priority_set,
     ev.JobCancelRequested: op_folds.cancel_requested,

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from msgspec.structs import replace
 
 from eventstore.record import Record as LogRecord
@@ -37,14 +39,15 @@ from projections.job_table import (
     job_id_of,
     open_job,
     open_op,
-    version_after,
     with_job,
     with_op,
+    with_op_in_job,
 )
 from projections.locks import Request
 
 RECENT = 256  # ended jobs kept in memory
 MAX_LINES = 50  # feedback lines kept of a job; the log has them all
+_BEGINS, _FOLLOWS = StepState(state=STEP_READY), StepState(state=STEP_WAITING)
 
 
 # --- jobs -------------------------------------------------------------------------------------
@@ -56,7 +59,7 @@ def submitted(jobs: Jobs, event: ev.JobSubmitted, record: LogRecord) -> Jobs:
         raise CorruptHistory(f"record {record.seq}: job {job_id} after job {jobs.last_id}")
     met: list[tuple[int, str]] = []
     dependents = jobs.dependents
-    for dependency in {d.job: d for group in event.depends for d in group}.values():
+    for dependency in _named_by(event) if event.depends else ():
         earlier = jobs.get(dependency.job)
         if earlier is None:
             continue  # ended long ago; the leader looked it up and left only what is satisfied
@@ -64,13 +67,11 @@ def submitted(jobs: Jobs, event: ev.JobSubmitted, record: LogRecord) -> Jobs:
             met.append((earlier.id, earlier.status))
         else:
             dependents = dependents.set(earlier.id, (*dependents.get(earlier.id, ()), job_id))
+    pairs = zip(event.ops, event.summaries, strict=True)
     job = Job(
         id=job_id,
         actor=record.actor,
-        ops=tuple(
-            OpState(op=op, summary=summary)
-            for op, summary in zip(event.ops, event.summaries, strict=True)
-        ),
+        ops=tuple([OpState(op=op, summary=summary) for op, summary in pairs]),
         priority=event.priority,
         depends=event.depends,
         dependencies=tuple(met),
@@ -80,6 +81,11 @@ def submitted(jobs: Jobs, event: ev.JobSubmitted, record: LogRecord) -> Jobs:
         version=record.version,
     )
     return replace(jobs, open=jobs.open.set(job_id, job), dependents=dependents, last_id=job_id)
+
+
+def _named_by(event: ev.JobSubmitted) -> Iterable[ev.Dependency]:
+    """Return the dependencies of all of its opcodes, one for each job."""
+    return {each.job: each for group in event.depends for each in group}.values()
 
 
 def priority_set(jobs: Jobs, event: ev.JobPrioritySet, record: LogRecord) -> Jobs:
@@ -132,9 +138,8 @@ def planned(jobs: Jobs, event: ev.OpPlanned, record: LogRecord) -> Jobs:
     job, op = open_op(jobs, event.op, record, {RUNNING})
     if event.number != len(op.plans) or op.undoing or (op.plans and not op.plans[-1].through):
         raise CorruptHistory(f"record {record.seq}: plan {event.number} out of turn")
-    steps = tuple(
-        StepState(state=STEP_WAITING if step.after else STEP_READY) for step in event.plan.steps
-    )
+    # All of them start as one of two values, which they share.
+    steps = tuple([_FOLLOWS if step.after else _BEGINS for step in event.plan.steps])
     plan = PlanState(plan=event.plan, given=event.given, steps=steps)
     return with_op(jobs, job, event.op, replace(op, plans=(*op.plans, plan)), record)
 
@@ -236,8 +241,7 @@ def _end(jobs: Jobs, job: Job, at: int, op: OpState, record: LogRecord) -> Jobs:
             del tasks[task]
         jobs = replace(jobs, tasks=tasks.finish())
     op = replace(op, ended_ms=record.unix_ms)
-    ops = (*job.ops[:at], op, *job.ops[at + 1 :])
-    job = replace(job, ops=ops, serial=record.seq, version=version_after(job, record))
+    job = with_op_in_job(job, at, op, record)
     if job.current is not None:
         return replace(jobs, open=jobs.open.set(job.id, job))
     return _retire(jobs, job)
@@ -253,7 +257,7 @@ def _retire(jobs: Jobs, job: Job) -> Jobs:
             told = replace(dependent, dependencies=(*dependent.dependencies, (job.id, status)))
             opened = opened.set(waiter, told)
     if job.ops[0].tasks or any(op.plans for op in job.ops):
-        ops = tuple(replace(op, plans=(), sent=(), tasks=()) for op in job.ops)
+        ops = tuple([replace(op, plans=(), sent=(), tasks=()) for op in job.ops])
         job = replace(job, ops=ops)
     ordinal = jobs.ended + 1
     recent, endings = jobs.recent.set(job.id, job), jobs.endings.set(ordinal, job.id)

@@ -17,7 +17,7 @@ from typing import Any
 
 import msgspec
 
-from eventstore.record import Event, Stored
+from eventstore.record import Event, Record, Stored
 from projections.cluster import Cluster, Key
 from projections.configuration import FOLDS, fold_configuration
 from projections.digest import (
@@ -34,8 +34,9 @@ from projections.errors import CorruptHistory
 from projections.events import jobs as job_events
 from projections.job_state import Job
 from projections.job_table import Jobs
-from projections.jobs import ended_by, fold_jobs, reservation_change
-from projections.registry import JOB_TYPES, decode
+from projections.jobs import FOLDS as JOB_FOLDS
+from projections.jobs import ended_by, reservation_change
+from projections.registry import decode
 
 FOLD, VERSION = "state", 1  # raise VERSION when a fold or the bytes of a state mean something else
 FOLD_VERSION = f"{FOLD}-{VERSION}"
@@ -88,9 +89,10 @@ class Projector:
             seq = record.seq
             event = decode(record)
             kind = type(event)
-            if kind in _JOB_KINDS:
+            job_fold = JOB_FOLDS.get(kind)
+            if job_fold is not None:
                 before = jobs
-                jobs = fold_jobs(before, event, record)  # type: ignore[arg-type] # by its kind
+                jobs = job_fold(before, event, record)
                 if kind in _RESERVING:
                     cluster = _reserved(cluster, event, record)
                     job = ended_by(before, jobs)
@@ -165,8 +167,10 @@ class _Sums:
                 self._jobs.set(number, job)
 
 
-def _reserved(cluster: Cluster, event: Any, record: Any) -> Cluster:
-    """Any: one of `_RESERVING`, and its record."""
+def _reserved(cluster: Cluster, event: Any, record: Record) -> Cluster:
+    """Any: one of `_RESERVING`."""
+    if type(event) is not job_events.OpPlanned and not cluster.reserved:
+        return cluster  # nothing to free: the way of most replays
     change = reservation_change(event, record)
     assert change is not None, "the kinds in _RESERVING change reservations"
     op, wanted = change
@@ -180,7 +184,6 @@ def _with_ended(total: bytes, ended: Iterable[Job]) -> bytes:
     return number.to_bytes(32, "big")
 
 
-_JOB_KINDS: frozenset[type[Event]] = frozenset(JOB_TYPES)
 _RESERVING: frozenset[type[Event]] = frozenset(
     {
         job_events.OpPlanned,

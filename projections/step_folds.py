@@ -39,10 +39,12 @@ from projections.job_state import (
     is_satisfied,
 )
 from projections.job_table import Jobs, Place, open_op, with_job, with_op
-from projections.plans import Call, Record, Wait
+from projections.plans import Call, Record, Step, Wait
 
 UNDO_ATTEMPTS = 3  # of one undo, before a person must look
 LATE = "timeout"  # code of a step that was withdrawn before it ran
+_OPEN = frozenset({RUNNING, CANCELING, NEEDS_ATTENTION})
+_SATISFYING = frozenset({STEP_DONE, STEP_FAILED})  # the second only where it is tolerated
 
 
 def step_recorded(jobs: Jobs, event: ev.StepRecorded, record: LogRecord) -> Jobs:
@@ -55,7 +57,8 @@ def step_recorded(jobs: Jobs, event: ev.StepRecorded, record: LogRecord) -> Jobs
         state = replace(state, undo=UndoState(state=UNDO_DONE, attempt=1))
         return _with_step(jobs, job, event.op, op, event.plan, at, state, record)
     _must(_may_send(op, state), record, event.step, "is not ready")
-    op = _note_sent(op, event.plan, step.id, final=step.final)
+    sent = (*op.sent, (event.plan, step.id))
+    op = replace(op, sent=sent, final=op.final or step.final)
     state = replace(state, state=STEP_DONE, attempt=1, sent_ms=record.unix_ms)
     return _with_step(jobs, job, event.op, op, event.plan, at, state, record)
 
@@ -84,6 +87,7 @@ def wait_fired(jobs: Jobs, event: ev.WaitFired, record: LogRecord) -> Jobs:
 def task_requested(jobs: Jobs, event: ev.TaskRequested, record: LogRecord) -> Jobs:
     job, op, plan, at = _step(jobs, event.op, event.plan, event.step, record)
     step, state = plan.plan.steps[at], plan.steps[at]
+    sent, final = op.sent, op.final
     if not isinstance(step, Call) or event.task in jobs.tasks:
         raise _contradiction(record, event.step, "is no call, or its task was requested before")
     if event.undo:
@@ -100,7 +104,8 @@ def task_requested(jobs: Jobs, event: ev.TaskRequested, record: LogRecord) -> Jo
     else:
         fits = _may_send(op, state) and event.attempt == state.attempt + 1
         _must(fits, record, step.id, "is taken twice")
-        op = _note_sent(op, event.plan, step.id, final=step.final)
+        if state.attempt == 0:  # undos run in the opposite order of this
+            sent, final = (*sent, (event.plan, step.id)), final or step.final
         state = replace(
             state,
             state=STEP_SENT,
@@ -113,7 +118,7 @@ def task_requested(jobs: Jobs, event: ev.TaskRequested, record: LogRecord) -> Jo
     node = record.stream.partition("/")[2]
     place = Place(job.id, event.op, event.plan, step.id, event.undo, event.attempt, node)
     jobs = replace(jobs, tasks=jobs.tasks.set(event.task, place))
-    op = replace(op, tasks=(*op.tasks, event.task))
+    op = replace(op, tasks=(*op.tasks, event.task), sent=sent, final=final)
     return _with_step(jobs, job, event.op, op, event.plan, at, state, record)
 
 
@@ -222,7 +227,7 @@ def _step(
     jobs: Jobs, op: int, plan: int, step: str, record: LogRecord
 ) -> tuple[Job, OpState, PlanState, int]:
     """Return the step's surroundings and its position. A result may come while it is parked."""
-    job, state = open_op(jobs, op, record, {RUNNING, CANCELING, NEEDS_ATTENTION})
+    job, state = open_op(jobs, op, record, _OPEN)
     try:
         found = state.plans[plan]
         return job, state, found, found.position(step)
@@ -232,12 +237,6 @@ def _step(
 
 def _may_send(op: OpState, state: StepState) -> bool:
     return state.state == STEP_READY and not op.undoing and op.status == RUNNING
-
-
-def _note_sent(op: OpState, plan: int, step: str, *, final: bool) -> OpState:
-    """Note the order in which steps were first sent: their undos run in the opposite one."""
-    sent = op.sent if (plan, step) in op.sent else (*op.sent, (plan, step))
-    return replace(op, sent=sent, final=op.final or final)
 
 
 def _with_step(
@@ -253,28 +252,36 @@ def _with_step(
     plan = op.plans[plan_at]
     steps = list(plan.steps)
     steps[at] = state
-    if is_satisfied(plan.plan.steps[at], state) and not is_satisfied(
-        plan.plan.steps[at], plan.steps[at]
-    ):
-        _wake_successors(plan, steps, at)
+    if state.state in _SATISFYING:  # else nobody can have waited for this alone
+        step = plan.plan.steps[at]
+        if is_satisfied(step, state) and not is_satisfied(step, plan.steps[at]):
+            _wake_successors(plan, steps, at)
     plan = replace(plan, steps=tuple(steps))
-    plans = (*op.plans[:plan_at], plan, *op.plans[plan_at + 1 :])
+    plans = (plan,) if len(op.plans) == 1 else _exchanged(op.plans, plan_at, plan)
     return with_op(jobs, job, op_at, replace(op, plans=plans), record)
+
+
+def _exchanged(plans: tuple[PlanState, ...], at: int, plan: PlanState) -> tuple[PlanState, ...]:
+    return (*plans[:at], plan, *plans[at + 1 :])
 
 
 def _wake_successors(plan: PlanState, steps: list[StepState], at: int) -> None:
     """Make ready those steps that waited for the one at `at` and now wait for none."""
-    name = plan.plan.steps[at].id
-    satisfied: set[str] | None = None
+    known = plan.plan.steps
+    name = known[at].id
     for later in range(at + 1, len(steps)):
-        step = plan.plan.steps[later]
-        if steps[later].state != STEP_WAITING or name not in step.after:
+        after = known[later].after
+        if name not in after or steps[later].state != STEP_WAITING:
             continue
-        if satisfied is None:
-            pairs = zip(plan.plan.steps, steps, strict=True)
-            satisfied = {known.id for known, state in pairs if is_satisfied(known, state)}
-        if satisfied.issuperset(step.after):
+        if len(after) == 1 or _all_satisfied(after, known, steps):
             steps[later] = replace(steps[later], state=STEP_READY)
+
+
+def _all_satisfied(names: tuple[str, ...], known: tuple[Step, ...], steps: list[StepState]) -> bool:
+    for step, state in zip(known, steps, strict=True):
+        if step.id in names and not is_satisfied(step, state):
+            return False
+    return True
 
 
 _FAILURE = msgspec.msgpack.Decoder(Failure | None)

@@ -62,9 +62,7 @@ class Filler:
         """Nothing added yet."""
         return Filled(placement, (), Counter())
 
-    def attempt(
-        self, placement: Placement, instance: Instance, *, check: bool
-    ) -> Solution:
+    def attempt(self, placement: Placement, instance: Instance, *, check: bool) -> Solution:
         """Where one instance would go. Raises Unplaced without nodes."""
         options = msgspec.structs.replace(self.options, capacity_checks=check)
         return allocate(placement, all_nodes(placement), instance, self.nodes, options)
@@ -284,9 +282,7 @@ def totals(placement: Placement) -> Totals:
     """Sum up the nodes of a cluster."""
     frame, state = placement.frame, placement
     memory = np.maximum(0, state.unallocated - state.reserve)
-    disk = np.where(
-        state.free_disk < frame.low_disk, 0, state.free_disk - frame.low_disk
-    )
+    disk = np.where(state.free_disk < frame.low_disk, 0, state.free_disk - frame.low_disk)
     used_cpus = 0.0
     for node in range(frame.size):
         used_cpus += int(state.used_cpus[node]) / max(float(frame.vcpu_ratio[node]), 1e-300)

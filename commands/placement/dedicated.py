@@ -153,9 +153,7 @@ def _try_nodes(
     solution = DedicatedSolution()
     for node in map(int, nodes):
         policy = frame.policy(node)
-        reason = policy_violation(
-            instance, policy, exclusive_storage=bool(frame.exclusive[node])
-        )
+        reason = policy_violation(instance, policy, exclusive_storage=bool(frame.exclusive[node]))
         force = options.ignore_soft_errors
         reason = reason if reason is not None else admit_primary(state, node, demand, force=force)
         others = [int(other) for other in nodes if other != node] if instance.mirrored else []

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from commands.placement import metrics
-from commands.placement.allocate import best_group, try_groups
+from commands.placement.allocate import GroupSolution, best_group, try_groups
 from commands.placement.balance import group_scope
 from commands.placement.exact import Candidates, ExactScorer
 from commands.placement.fleet import build_fleet
@@ -91,7 +91,11 @@ def change_group(
 
 
 def _no_group(
-    placement: Placement, index: int, tried: list, cut_off: list[int], allowed: list[int]  # type: ignore[type-arg]  # GroupSolution
+    placement: Placement,
+    index: int,
+    tried: list[GroupSolution],
+    cut_off: list[int],
+    allowed: list[int],
 ) -> str:
     groups = placement.frame.cluster.groups
     if not tried and not cut_off:
@@ -295,14 +299,13 @@ def _pair_problem(placement: Placement, index: int, targets: Ints, *, force: boo
     )
     state = placement.copy()
     first, second = int(targets[-1]), int(targets[-2])
-    failure: FailMode | None = None
-    step = steps[0]
+    problem = f"{steps[-1]}: {FailMode.INTERNAL.label}"
     for step, move in zip(steps, _through(index, first, second), strict=True):
         failure = try_move(state, move, force=force)
         if failure is not None:
+            problem = f"{step}: {failure.label}"
             break
-    label = failure.label if failure is not None else FailMode.INTERNAL.label
-    return f"Can't find any good nodes for relocation: Allocation failed: {step}: {label}"
+    return f"Can't find any good nodes for relocation: Allocation failed: {problem}"
 
 
 def _best_pair(

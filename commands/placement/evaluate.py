@@ -149,32 +149,22 @@ class Evaluator:
         per_spindle = metrics.ratio(shared * one, frame.high_spindles)
         per_disk = -metrics.ratio(shared * one, frame.total_disk)
         per_free = -metrics.ratio(frame.exclusive * one, frame.spindles * one)
-        match name:
-            case "free_mem_cv":
-                parts = [(fleet.held, per_memory)]
-            case "free_mem_cv_forth":
-                parts = [(fleet.memory, per_memory)]
-            case "vcpu_ratio_cv":
-                parts = [(fleet.real_vcpus, per_cpu)]
-            case "vcpu_ratio_cv_forth":
-                parts = [(fleet.vcpus, per_cpu)]
-            case "cpu_load_cv":
-                parts = [(fleet.load[:, 0], one)]
-            case "mem_load_cv":
-                parts = [(fleet.load[:, 1], one)]
-            case "disk_load_cv":
-                parts = [(fleet.load[:, 2], one)]
-            case "net_load_cv":
-                parts = [(fleet.load[:, 3], one)]
-            case "free_disk_cv":
-                parts = [(fleet.real_disk, per_disk), (fleet.real_spindles, per_free)]
-            case "free_disk_cv_forth":
-                parts = [(fleet.disk, per_disk), (fleet.spindles, per_free)]
-            case "spindles_cv":
-                parts = [(fleet.real_spindle_use, per_spindle)]
-            case _:
-                parts = [(fleet.spindle_use, per_spindle)]
-        return [(d.astype(np.float64), c) for d, c in parts if c.any()]
+        load = fleet.load
+        parts: dict[str, list[tuple[Ints | Floats, Floats]]] = {
+            "free_mem_cv": [(fleet.held, per_memory)],
+            "free_mem_cv_forth": [(fleet.memory, per_memory)],
+            "vcpu_ratio_cv": [(fleet.real_vcpus, per_cpu)],
+            "vcpu_ratio_cv_forth": [(fleet.vcpus, per_cpu)],
+            "cpu_load_cv": [(load[:, 0], one)],
+            "mem_load_cv": [(load[:, 1], one)],
+            "disk_load_cv": [(load[:, 2], one)],
+            "net_load_cv": [(load[:, 3], one)],
+            "free_disk_cv": [(fleet.real_disk, per_disk), (fleet.real_spindles, per_free)],
+            "free_disk_cv_forth": [(fleet.disk, per_disk), (fleet.spindles, per_free)],
+            "spindles_cv": [(fleet.real_spindle_use, per_spindle)],
+            "spindles_cv_forth": [(fleet.spindle_use, per_spindle)],
+        }
+        return [(d.astype(np.float64), c) for d, c in parts[name] if c.any()]
 
     # --- families -------------------------------------------------------------------------
 

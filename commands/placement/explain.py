@@ -130,15 +130,15 @@ def _storage(placement: Placement, demand: Demand, node: int) -> list[Limit]:
     return found
 
 
-def _primary(
-    placement: Placement, instance: Instance, demand: Demand, node: int
-) -> Candidate:
+def _primary(placement: Placement, instance: Instance, demand: Demand, node: int) -> Candidate:
     state, frame = placement, placement.frame
     free = int(state.unallocated[node])
     found = [_limit("memory MiB", demand.held + 1, free, hard=True)]
     if free > state.reserve[node]:
         kept = int(state.reserve[node])
-        found.append(_limit("memory MiB above the N+1 reserve", demand.held + 1, free - kept, hard=False))
+        found.append(
+            _limit("memory MiB above the N+1 reserve", demand.held + 1, free - kept, hard=False)
+        )
     promised = int(state.free_memory_f[node])
     found.append(_limit("memory MiB not promised", demand.memory + 1, promised, hard=False))
     found += _storage(placement, demand, node)
@@ -159,9 +159,7 @@ def _primary(
     return _candidate(placement, node, "primary", found, reason)
 
 
-def _secondary(
-    placement: Placement, demand: Demand, node: int, primary: int | None
-) -> Candidate:
+def _secondary(placement: Placement, demand: Demand, node: int, primary: int | None) -> Candidate:
     state = placement
     free = int(state.unallocated[node])
     kept = int(state.reserve[node])
@@ -179,9 +177,7 @@ def _candidate(
     placement: Placement, node: int, role: str, limits: list[Limit], reason: FailMode | None
 ) -> Candidate:
     label = None if reason is None else reason.label
-    return Candidate(
-        placement.frame.names[node], role, reason is None, label, tuple(limits), None
-    )
+    return Candidate(placement.frame.names[node], role, reason is None, label, tuple(limits), None)
 
 
 def text_of(found: Explanation) -> str:

@@ -177,8 +177,7 @@ class Admission:
 
     def _n1(self, rows: Ints, kept: Ints, free: Ints, failing: Bools, force: Bools) -> Bools:
         """Whether a new secondary leaves its node with N+1, or at least no worse off."""
-        ok: Bools = failing | (kept < free)
-        ok = ok | force[:, None] | ~self._fleet.real[rows][:, None]
+        ok: Bools = failing | (kept < free) | force[:, None] | ~self._fleet.real[rows][:, None]
         return ok
 
     def peers_of(self, primaries: Ints) -> Ints:
@@ -207,7 +206,8 @@ class Admission:
         force = down | self._options.ignore_soft_errors
         ok = self._primary(rows, self._online, force) & self._may_migrate(p, self._online)
         ok &= self._online[None, :] != p[:, None]
-        return ok & (self._online[None, :] != self.secondary_of(rows)[:, None])
+        ok &= self._online[None, :] != self.secondary_of(rows)[:, None]
+        return ok
 
     def secondary_of(self, rows: Ints) -> Ints:
         """Present secondaries."""

@@ -30,7 +30,7 @@ def primary_reasons(
     state, frame = placement, placement.frame
     found = np.full(len(nodes), FITS, dtype=np.int8)
 
-    def refuse(mask: Bools, reason: FailMode) -> None:
+    def refuse(mask: Bools | np.bool_, reason: FailMode) -> None:
         found[mask] = reason
 
     # Written from the last check to the first, so that the first one that fails stays.
@@ -114,9 +114,7 @@ def secondary_reasons(
     return found
 
 
-def rows_with(
-    placement: Placement, demand: Demand, nodes: Ints, *, primary: bool
-) -> Floats:
+def rows_with(placement: Placement, demand: Demand, nodes: Ints, *, primary: bool) -> Floats:
     """Per-node values once each of `nodes` has the instance; the reserve is left as it is."""
     state, frame = placement, placement.frame
     real = 0 if demand.forthcoming else 1

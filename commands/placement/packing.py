@@ -61,7 +61,8 @@ class Packer:
     ) -> None:
         self._state, self._scope, self._nodes = placement, scope, nodes
         self._demand: Demand = placement.frame.demand(instance)
-        assert not self._demand.tags and not self._demand.unmet, instance.tags
+        assert not self._demand.tags, instance.tags
+        assert not self._demand.unmet, instance.tags
         self._force = options.ignore_soft_errors
         frame = placement.frame
         self._online, _ = metrics.split_online(placement, scope)
@@ -153,7 +154,8 @@ class Packer:
         spread = first[:, :, None] + grown[:, None, :] - both * both / count
         found = np.sqrt(np.maximum(spread / count, 0.0))
         score = score + np.tensordot(metrics.STD_WEIGHTS[_MEMBER], found, axes=1)
-        return score + self._reserve_scores(count, total, squares) + self._other_scores()
+        whole: Floats = score + self._reserve_scores(count, total, squares)
+        return whole + self._other_scores()
 
     def _reserve_scores(self, count: float, total: Floats, squares: Floats) -> Floats:
         mean = float(total[RESERVED]) / count

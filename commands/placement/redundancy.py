@@ -131,9 +131,7 @@ def _rest_fits(placement: Placement, scope: Ints, node: int, others: list[int]) 
     return _spread(state, node, shared, targets, group) and _recreate(state, rest, targets, scope)
 
 
-def _bounded(
-    placement: Placement, node: int, others: list[int], targets: Ints
-) -> bool | None:
+def _bounded(placement: Placement, node: int, others: list[int], targets: Ints) -> bool | None:
     """Settle without trying where memory is plenty, or far too little; else None."""
     frame, items = placement.frame, placement.instances
     needs = [items[index].memory if items[index].uses_memory else 0 for index in others]
@@ -174,9 +172,7 @@ def _spread(state: Placement, node: int, shared: list[int], targets: Ints, group
         scores = scorer.scores(Candidates(*count, usable))
         # Of equal scores the later node wins, as everywhere in allocation.
         best = len(scores) - 1 - int(scores[::-1].argmin())
-        failure = try_move(
-            state, Move(index, Kind.FAILOVER_TO_ANY, int(usable[best])), force=True
-        )
+        failure = try_move(state, Move(index, Kind.FAILOVER_TO_ANY, int(usable[best])), force=True)
         assert failure is None, failure
         scorer.refresh()
     return True

@@ -32,7 +32,9 @@ class Round:
     placement: Placement
 
 
-def reboot_graph(placement: Placement, nodes: Ints, *, instances_down: bool) -> dict[int, list[int]]:
+def reboot_graph(
+    placement: Placement, nodes: Ints, *, instances_down: bool
+) -> dict[int, list[int]]:
     """The graph over `nodes` (not empty) and the indices between them."""
     inside = set(nodes.tolist())
     edges: list[tuple[int, int]] = []
@@ -102,9 +104,7 @@ def move_away_unmirrored(state: Placement, node: int, targets: list[int]) -> boo
     for index in list(state.primaries[node]):
         if state.instances[index].mirrored:
             continue
-        new = _first(
-            targets, lambda target: check_primary(state, target, index, force=True) is None
-        )  # fmt: skip
+        new = next((t for t in targets if check_primary(state, t, index, force=True) is None), None)
         if new is None:
             return False
         state.take_primary(node, index)
@@ -117,10 +117,13 @@ def move_away_secondaries(state: Placement, node: int, targets: list[int]) -> bo
     """Replace the copies on a node by copies on the first nodes that take them."""
     for index in list(state.secondaries[node]):
         primary = state.primary[index]
-        new = _first(
-            [target for target in targets if target != primary],
-            lambda target: check_secondary(state, target, index, primary, force=True) is None,
+        usable = (
+            target
+            for target in targets
+            if target != primary
+            and check_secondary(state, target, index, primary, force=True) is None
         )
+        new = next(usable, None)
         if new is None:
             return False
         state.take_primary(primary, index)
@@ -129,10 +132,6 @@ def move_away_secondaries(state: Placement, node: int, targets: list[int]) -> bo
         state.put_primary(primary, index)
         state.put_secondary(new, index)
     return True
-
-
-def _first(targets: list[int], accepts: Callable[[int], bool]) -> int | None:
-    return next((target for target in targets if accepts(target)), None)
 
 
 def migrate_off(found: Round) -> Round:

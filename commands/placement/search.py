@@ -1,13 +1,13 @@
 """A second balancer: many moves at a time, then fewer moves for the same end.
 
 1. Batches. A full pass finds the best move of each instance; those with most to gain are a
-   shortlist. Of its moves all are made whose nodes are disjoint and whose gain is a good part of
-   the best one's; then the shortlist alone is looked at again, until its gains have dwindled.
+   shortlist. Of its moves all are made whose nodes are disjoint and whose gain is a good part
+   of the best one's; then the shortlist alone is looked at again, until its gains have dwindled.
 2. Going back. What counts is the end, so every instance that can return to its first nodes for less
    than the smallest gain worth a move does so.
 3. Refining. Instances that moved anyway may move elsewhere, as long as that improves the score.
-4. Where the greedy balancer finishes in reasonable time, its end is refined too. Its number of moved
-   instances is a limit: the result is never worse than it in both score and number of instances.
+4. Where the greedy balancer finishes in reasonable time, its end is refined too; how many instances
+   it moved is a limit, and the result is no worse in score either.
 5. Ordering. Each moved instance goes straight to its final nodes if the limits permit it at some
    point of the plan; if no such order is found the path of the search is the plan.
 
@@ -64,9 +64,7 @@ class Search:
         self._origin, self._scope, self._options = placement, scope, options
         self._fleet: Fleet = build_fleet(placement)
         self._rows = candidates(placement, scope, options)
-        self._first: list[Nodes] = list(
-            zip(placement.primary, placement.secondary, strict=True)
-        )
+        self._first: list[Nodes] = list(zip(placement.primary, placement.secondary, strict=True))
 
     def run(self, *, stop_at: float = 0.0, more: Callable[[], bool] | None = None) -> list[Step]:
         """Search; return the plan. `more` says whether to go on improving at the end."""

@@ -200,9 +200,12 @@ sys.stderr.write(f"{used.ru_utime + used.ru_stime} {used.ru_maxrss}\\n")
 def run(argv: list[str], env: dict[str, str], limit_s: float) -> Run:
     """Run a process; kill it once it has lasted too long."""
     measure = [sys.executable, "-I", "-S", "-c", _MEASURE, *argv]
-    with tempfile.TemporaryFile() as out, subprocess.Popen(
-        measure, env=env, stdout=out, stderr=subprocess.PIPE, cwd=ROOT, text=True
-    ) as process:
+    with (
+        tempfile.TemporaryFile() as out,
+        subprocess.Popen(
+            measure, env=env, stdout=out, stderr=subprocess.PIPE, cwd=ROOT, text=True
+        ) as process,
+    ):
         assert process.stderr is not None
         pid = int(process.stderr.readline())
         cut = threading.Event()

@@ -93,9 +93,7 @@ def main(choices: Choices) -> int:
     return 0
 
 
-def _explain(
-    start: Placement, end: Placement, question: iallocator.Question, where: str
-) -> None:
+def _explain(start: Placement, end: Placement, question: iallocator.Question, where: str) -> None:
     """`--explain`: why each new instance went where it went, in the state that it met."""
     if isinstance(question, iallocator.Allocate):
         asked = [question.new.instance]
@@ -184,9 +182,7 @@ def _group(placement: Placement, name: str) -> int:
 # --- allocation -------------------------------------------------------------------------------
 
 
-def _allocate(
-    placement: Placement, question: iallocator.Allocate, options: Options
-) -> Outcome:
+def _allocate(placement: Placement, question: iallocator.Allocate, options: Options) -> Outcome:
     if options.restrict_to is None:
         options = msgspec.structs.replace(options, restrict_to=question.restrict_to)
     new = question.new
@@ -239,9 +235,7 @@ def _place(
     if new.nodes not in (1, 2):
         raise Failed("Unsupported number of nodes, only one or two  supported")
     if (new.nodes == 2) != new.instance.mirrored:
-        raise Failed(
-            f"{new.nodes} nodes requested for disk template '{new.instance.template}'"
-        )
+        raise Failed(f"{new.nodes} nodes requested for disk template '{new.instance.template}'")
     if is_dedicated:
         return _place_dedicated(placement, new, options)
     if new.group is not None:
@@ -257,7 +251,9 @@ def _place(
     best = best_group(placement, tried)
     if best is None or best.solution is None:
         if not tried and not cut_off:
-            return Placed((), "no groups for evacuation: allowed groups was Nothing, all groups: []")
+            return Placed(
+                (), "no groups for evacuation: allowed groups was Nothing, all groups: []"
+            )
         return Placed((), ", ".join(messages))
     selected = f"Selected group: {groups[best.group].name}"
     return Placed(best.solution.nodes, ", ".join([selected, *messages]))
@@ -274,9 +270,7 @@ def _describe(placement: Placement, solution: Solution) -> str:
     return solution.describe(placement, fixed(solution.score, 8))
 
 
-def _place_in_group(
-    placement: Placement, new: iallocator.NewInstance, options: Options
-) -> Placed:
+def _place_in_group(placement: Placement, new: iallocator.NewInstance, options: Options) -> Placed:
     """A named group is searched alone, with the score of that group."""
     assert new.group is not None
     index = _group(placement, new.group)
@@ -295,9 +289,7 @@ def _place_in_group(
     return Placed(solution.nodes, _group_message(placement, GroupSolution(index, solution)))
 
 
-def _place_dedicated(
-    placement: Placement, new: iallocator.NewInstance, options: Options
-) -> Placed:
+def _place_dedicated(placement: Placement, new: iallocator.NewInstance, options: Options) -> Placed:
     groups = placement.frame.cluster.groups
     if new.group is not None:
         one = dedicated.try_group(placement, _group(placement, new.group), new.instance, options)
@@ -332,9 +324,7 @@ def _allocate_secondary(
     if placement.secondary[index] != NO_NODE:
         raise Failed("Instance already has a secondary")
     primary = placement.primary[index]
-    instance = msgspec.structs.replace(
-        placement.instances[index], template="drbd", primary=NO_NODE
-    )
+    instance = msgspec.structs.replace(placement.instances[index], template="drbd", primary=NO_NODE)
     placement.take_primary(primary, index)
     scope = all_nodes(placement)
     frame = placement.frame
@@ -356,9 +346,7 @@ def _allocate_secondary(
 # --- evacuation -------------------------------------------------------------------------------
 
 
-def _relocate(
-    placement: Placement, question: iallocator.Relocate, options: Options
-) -> Outcome:
+def _relocate(placement: Placement, question: iallocator.Relocate, options: Options) -> Outcome:
     if question.nodes != 1:
         raise Failed(f"Exchange {question.nodes} nodes mode is not implemented")
     index = _index(placement, question.name)
@@ -394,7 +382,5 @@ def _evacuation(placement: Placement, found: Evacuation) -> Outcome:
         [opcode for move in one.moves for opcode in opcodes(move, items[one.instance], names)]
         for one in found.moved
     ]
-    info = (
-        f"{len(failed)} instances failed to move and {len(moved)} were moved successfully"
-    )
+    info = f"{len(failed)} instances failed to move and {len(moved)} were moved successfully"
     return Outcome(info, [moved, failed, jobs])

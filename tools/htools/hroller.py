@@ -86,9 +86,7 @@ def _has_unmirrored(placement: Placement, node: int) -> bool:
     return any(not placement.instances[index].mirrored for index in placement.primaries[node])
 
 
-def _rounds(
-    placement: Placement, coloured: list[list[int]], choices: Choices
-) -> list[Round]:
+def _rounds(placement: Placement, coloured: list[list[int]], choices: Choices) -> list[Round]:
     if choices.ignore_non_redundant:
         rounds = [Round(tuple(nodes), placement) for nodes in coloured]
     else:

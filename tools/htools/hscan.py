@@ -32,7 +32,8 @@ def main(choices: Choices) -> int:
             " directly by this program; name one to use its remote API"
         )
         return 2
-    return 0 if all([_scan(choices, name, width) for name in names]) else 2
+    results = [_scan(choices, name, width) for name in names]  # all of them, not to the first fault
+    return 0 if all(results) else 2
 
 
 def _scan(choices: Choices, name: str, width: int) -> bool:

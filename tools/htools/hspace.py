@@ -16,7 +16,6 @@ from commands.placement.advice import advise
 from commands.placement.allocate import Unplaced, all_nodes, allocatable
 from commands.placement.balance import group_scope
 from commands.placement.capacity import Filled, Filler, Totals, totals
-from commands.placement.frame import Ints
 from commands.placement.model import (
     NO_NODE,
     UNALLOCABLE,
@@ -434,9 +433,7 @@ def _print_end(run: Run, phase: Phase, final: Totals) -> None:
 
 def _print_advice(run: Run, filler: Filler, phase: Phase) -> None:
     """Which resource ends first, and what to add; as keys beyond Ganeti's in a shell fragment."""
-    found = advise(
-        run.placement, phase.filled, filler, _instance(run, phase.size), run.options
-    )
+    found = advise(run.placement, phase.filled, filler, _instance(run, phase.size), run.options)
     if run.choices.machine_readable:
         keys([("ADVICE_BINDING", (found.binding or "none").upper())])
         keys([(f"ADVICE_{one.resource}", str(one.instances)) for one in found.additions])

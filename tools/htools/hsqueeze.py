@@ -105,7 +105,5 @@ def _save(loaded: Loaded, choices: Choices, found: Switched, what: str) -> None:
     if choices.save is None:
         return
     offline = found.placement.frame.offline
-    text = cluster_text(
-        loaded.cluster, found.placement, offline=lambda node: bool(offline[node])
-    )
+    text = cluster_text(loaded.cluster, found.placement, offline=lambda node: bool(offline[node]))
     report.save_text(choices, "squeezed", what, text)

@@ -135,9 +135,7 @@ def _group(uuid: str, record: Record) -> Group:
     )
 
 
-def _node(
-    name: str, record: Record, uuids: dict[str, int], hypervisor: str | None
-) -> Node:
+def _node(name: str, record: Record, uuids: dict[str, int], hypervisor: str | None) -> Node:
     what = f"invalid data for node '{name}'"
     offline, drained = get(record, "offline", bool, what), get(record, "drained", bool, what)
     group = get(record, "group", str, what)

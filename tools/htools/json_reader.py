@@ -36,8 +36,7 @@ def decode(text: str | bytes, what: str) -> object:
         return json.loads(text)
     except json.JSONDecodeError as problem:
         raise DataError(
-            f"{what}: Malformed JSON: {problem.msg} (line {problem.lineno},"
-            f" column {problem.colno})"
+            f"{what}: Malformed JSON: {problem.msg} (line {problem.lineno}, column {problem.colno})"
         ) from problem
     except (UnicodeDecodeError, RecursionError, ValueError) as problem:
         raise DataError(f"{what}: Malformed JSON: {problem}") from problem

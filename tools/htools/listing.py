@@ -15,10 +15,10 @@ from tools.htools.load import Loaded
 from tools.htools.tables import table
 
 UNKNOWN: Final = "<unknown field>"
-DEFAULT_FIELDS: Final = (
-    "status name tmem nmem imem xmem fmem umem rmem tdsk fdsk tcpu ucpu pcnt scnt pfmem pfdsk"
-    " rcpu cload mload dload nload"
-).split()
+DEFAULT_FIELDS: Final = [
+    *("status", "name", "tmem", "nmem", "imem", "xmem", "fmem", "umem", "rmem", "tdsk", "fdsk"),
+    *("tcpu", "ucpu", "pcnt", "scnt", "pfmem", "pfdsk", "rcpu", "cload", "mload", "dload", "nload"),
+]
 
 Show = Callable[[Loaded, Placement, int], str]
 
@@ -136,7 +136,8 @@ def show_nodes(
 
 def instance_table(loaded: Loaded, placement: Placement, instances: Sequence[int]) -> str:
     """The instances with their nodes and sizes."""
-    header = "F Name Pri_node Sec_node Auto_bal vcpu mem dsk lCpu lMem lDsk lNet".split()
+    header = ["F", "Name", "Pri_node", "Sec_node", "Auto_bal", "vcpu", "mem", "dsk"]
+    header += ["lCpu", "lMem", "lDsk", "lNet"]
     names = placement.frame.names
     rows = []
     for index in instances:

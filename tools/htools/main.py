@@ -17,7 +17,6 @@ from typing import NoReturn
 from tools.htools.errors import HtoolsError
 from tools.htools.options import Stop, parse
 
-
 #: Options of glibc's mallopt(3), and a size beyond any array of ours.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _LARGE = -1, -3, 1 << 28
 

@@ -48,9 +48,9 @@ def svg(before: Placement, after: Placement, nodes: Ints) -> str:
     titles = (("memory", "#3b6ea5"), ("disk", "#a5713b"), ("cpu", "#4f8a4f"))
     width = _LEFT + len(titles) * (_SCALE + 30)
     height = _ROW * (len(nodes) + 1) + 10
+    size = f'width="{width}" height="{height}" font-family="sans-serif" font-size="11"'
     out = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}"'
-        ' font-family="sans-serif" font-size="11">',
+        f'<svg xmlns="http://www.w3.org/2000/svg" {size}>',
         '<rect width="100%" height="100%" fill="white"/>',
     ]
     for column, (title, _) in enumerate(titles):

@@ -54,8 +54,8 @@ def _fetch(url: str) -> bytes:
         raise DataError(f"Curl error for '{url}', error unsupported protocol")
     try:
         context = ssl.create_default_context(cafile=os.environ.get("HTOOLS_RAPI_CAFILE"))
-        request = urllib.request.Request(url)  # noqa: S310  # the scheme was checked
-        with urllib.request.urlopen(request, timeout=_TIMEOUT_S, context=context) as answer:  # noqa: S310
+        request = urllib.request.Request(url)  # the scheme was checked
+        with urllib.request.urlopen(request, timeout=_TIMEOUT_S, context=context) as answer:
             body: bytes = answer.read()
             return body
     except (urllib.error.URLError, OSError, ValueError) as problem:
@@ -167,7 +167,9 @@ def _instance(record: Record, numbers: dict[str, int]) -> Instance:
         raise DataError(f"{what}: key 'status': Invalid status '{status}'")
     return Instance(
         name=name,
-        memory=amount(record, "oper_ram", what) if has_memory else amount(backend, memory_key, what),
+        memory=amount(record, "oper_ram", what)
+        if has_memory
+        else amount(backend, memory_key, what),
         disk=amount(record, "disk_usage", what),
         vcpus=amount(backend, "vcpus", what),
         status=status,

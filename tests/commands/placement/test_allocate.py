@@ -107,7 +107,9 @@ def test_more_room_never_refuses_what_fitted(seed: int, node: int) -> None:
     """With more memory, disk and CPUs on a node an instance that had a place still has one."""
     placement, instance = setting(seed, "drbd", fancy=False)
     scope = all_nodes(placement)
-    before = allocate(placement, scope, instance, allocatable(placement, scope, UNCHECKED), UNCHECKED)
+    before = allocate(
+        placement, scope, instance, allocatable(placement, scope, UNCHECKED), UNCHECKED
+    )
     cluster = placement.frame.cluster
     old = cluster.nodes[node]
     larger = msgspec.structs.replace(

@@ -49,7 +49,9 @@ BAD = [
 
 
 @pytest.mark.parametrize(("argv", "status", "problem"), BAD)
-def test_bad_command_lines_have_ganetis_statuses(argv: list[str], status: int, problem: str) -> None:
+def test_bad_command_lines_have_ganetis_statuses(
+    argv: list[str], status: int, problem: str
+) -> None:
     """2 for a line that cannot be read, 1 for a value that cannot be used."""
     with pytest.raises(Stop) as caught:
         parse("hbal", argv)

@@ -1,48 +1,48 @@
-"""Where a new instance goes: a first, simple rule that explains itself (pure).
+"""Which nodes an instance gets: the question put to the placement engine, and its answer (pure).
 
-1. Only nodes that can take it: in reach, not drained, vm_capable, heard of, with room for the
-   memory (primary) and for the disks (every node that holds them).
-2. Groups whose policy is `preferred` before `last_resort`; `unallocable` only when it is named. All
-   nodes of an instance are of one group.
-3. Primary: most memory free afterwards, then most disk, then the lower name.
-4. Secondary: most disk free afterwards, then most memory, then the lower name.
-
-The explanation names the nodes that were not taken, and why. The balancing engine in
-`commands/placement` is to take this rule's place; the question and the answer stay.
+The rule is hail's (`commands/placement`); here are its inputs, which nodes it may choose from, and
+what a person is told: why these nodes, why not the others, or why there is no place and what would
+fit. What the choice rests on is recorded with it (`commands/placement/basis.py`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from commands.capacity import Room, room_on
-from commands.errors import INSUFFICIENT_RESOURCES, TEMPORARILY_INSUFFICIENT, WRONG_STATE, Refused
+import msgspec
+
+from commands.capacity import FILE, Room, room_on
+from commands.errors import (
+    INSUFFICIENT_RESOURCES,
+    TEMPORARILY_INSUFFICIENT,
+    WRONG_STATE,
+    Refused,
+)
 from commands.nodes import why_not_for_instances
+from commands.placement import basis
+from commands.placement.basis import Basis, Verdict
+from commands.placement.from_cluster import STATUS_OF, figures, new_instance
+from commands.placement.model import UNALLOCABLE
+from commands.placement.model import Instance as Wish
 from nodeagent.calls import NodeStatus
+from projections import params
 from projections.cluster import Cluster
-from projections.objects import Group, Node
+from projections.objects import Group, Instance, Node
+from projections.plans import Plan
 
 MOST_LINES, MOST_NAMES = 10, 5  # of an explanation or a refusal
-POLICIES = ("preferred", "last_resort", "unallocable")
-
-
-@dataclass(frozen=True, slots=True)
-class Need:
-    """What an instance takes. `disk_mib` is what each of its nodes must hold."""
-
-    memory_mib: int
-    disk_mib: int
-    template: str
-    mirrored: bool
+BUILT_IN = frozenset({"hail", "."})
+NOTHING = b"\xc0"  # the basis of what was named, not chosen
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """The nodes (uuids, primary first), and why just these."""
+    """The nodes (uuids, primary first), why just these, and what that rests on (a `Basis`)."""
 
     nodes: tuple[str, ...]
     explanation: tuple[str, ...]
+    basis: bytes = NOTHING
 
 
 def candidates(cluster: Cluster, group: Group | None) -> tuple[Node, ...]:
@@ -59,50 +59,66 @@ def candidates(cluster: Cluster, group: Group | None) -> tuple[Node, ...]:
     )
 
 
+def wish_for(cluster: Cluster, instance: Instance) -> Wish:
+    """Return what an existing instance asks of its nodes."""
+    return new_instance(
+        name=instance.name,
+        backend=params.of_instance(cluster, instance),
+        template=instance.template,
+        disks=((disk.size_mib, disk.spindles) for disk in instance.disks),
+        tags=instance.tags,
+        status=STATUS_OF[instance.admin_state],
+    )
+
+
 def choose(
-    cluster: Cluster, seen: Mapping[str, NodeStatus], need: Need, group: Group | None
-) -> Choice:
-    """Return the nodes for a new instance. Raises Refused, with what is free where."""
-    refused: dict[str, str] = {}
-    rooms = _rooms(cluster, seen, group, refused)
-    for policy in POLICIES:
-        fitting = [r for r in rooms if _policy(cluster, r) == policy]
-        for primary in sorted(fitting, key=_memory_first(cluster)):
-            if not _fits(cluster, primary, need, refused, with_memory=True):
-                continue
-            if not need.mirrored:
-                return Choice((primary.node,), _why(cluster, (primary,), refused))
-            others = [r for r in fitting if _may_mirror(cluster, primary, r)]
-            for secondary in sorted(others, key=_disk_first(cluster)):
-                if _fits(cluster, secondary, need, refused, with_memory=False):
-                    both = (primary, secondary)
-                    return Choice(tuple(room.node for room in both), _why(cluster, both, refused))
-    raise no_room(cluster, rooms, need, refused)
-
-
-def choose_secondary(
     cluster: Cluster,
     seen: Mapping[str, NodeStatus],
-    need: Need,
+    wish: Wish,
+    group: Group | None,
     *,
-    primary: Node,
-    not_on: Iterable[str],
+    ignore_policy: bool = False,
 ) -> Choice:
-    """Return a node for another side of a mirror whose primary stays where it is.
+    """Return nodes for an instance that is on none. Raises Refused, with what is free where."""
+    roomy = None
+    if wish.template in FILE:  # the engine does not know of space for files
+        roomy = tuple(
+            node.name
+            for node in candidates(cluster, group)
+            if node.uuid in seen and room_on(cluster, node, seen[node.uuid]).file_mib >= wish.disk
+        )
+    asked = Basis(
+        kind=basis.PLACE,
+        instance=wish,
+        figures=figures(cluster, seen),
+        group="" if group is None else group.uuid,
+        restrict_to=roomy,
+        ignore_policy=ignore_policy,
+    )
+    return _answer(cluster, seen, asked, group)
 
-    It is of the primary's group, and none of `not_on` (uuids). Raises Refused like `choose`.
+
+def choose_other(
+    cluster: Cluster, seen: Mapping[str, NodeStatus], instance: Instance, *, ignore_policy: bool
+) -> Choice:
+    """Return another node for one of an instance's, in its group: the last one of the result.
+
+    A mirror gets another secondary; what is on shared storage, another primary. Raises Refused.
     """
-    refused: dict[str, str] = {}
-    left_out = {primary.uuid, *not_on}
-    rooms = [
-        room
-        for room in _rooms(cluster, seen, cluster.groups[primary.group], refused)
-        if room.node not in left_out
-    ]
-    for room in sorted(rooms, key=_disk_first(cluster)):
-        if _fits(cluster, room, need, refused, with_memory=False):
-            return Choice((room.node,), _why(cluster, (room,), refused))
-    raise no_room(cluster, rooms, need, refused)
+    asked = Basis(
+        kind=basis.REPLACE,
+        instance=wish_for(cluster, instance),
+        figures=figures(cluster, seen),
+        ignore_policy=ignore_policy,
+    )
+    group = cluster.groups[cluster.nodes[instance.primary].group]
+    return _answer(cluster, seen, asked, group, not_on=instance.nodes)
+
+
+def with_reasons(plan: Plan, choice: Choice) -> Plan:
+    """Return the plan with what led to it."""
+    basis = msgspec.Raw(choice.basis)
+    return msgspec.structs.replace(plan, explanation=choice.explanation, basis=basis)
 
 
 def require_room(
@@ -139,71 +155,106 @@ def _short(node: Node, what: str, need_mib: int, free_mib: int, *, reserved: boo
     )
 
 
-def _rooms(
-    cluster: Cluster,
-    seen: Mapping[str, NodeStatus],
-    group: Group | None,
-    refused: dict[str, str],
-) -> list[Room]:
-    rooms = []
-    for node in sorted(cluster.nodes.values(), key=lambda each: each.name):
-        if problem := why_not_for_instances(node):
-            refused[node.name] = problem
-        elif not _eligible(cluster, node, group):
-            refused[node.name] = f"its group {cluster.groups[node.group].name} is not asked for"
-        elif (status := seen.get(node.uuid)) is None:
-            refused[node.name] = "has not said yet what it has free"
-        else:
-            rooms.append(room_on(cluster, node, status))
-    return rooms
-
-
 def _eligible(cluster: Cluster, node: Node, group: Group | None) -> bool:
     if group is not None:
         return node.group == group.uuid
-    return cluster.groups[node.group].alloc_policy != "unallocable"
+    return cluster.groups[node.group].alloc_policy != UNALLOCABLE
 
 
-def _policy(cluster: Cluster, room: Room) -> str:
-    return cluster.groups[cluster.nodes[room.node].group].alloc_policy
+# --- asking, and telling the answer -----------------------------------------------------------
 
 
-def _may_mirror(cluster: Cluster, primary: Room, other: Room) -> bool:
-    same_group = cluster.nodes[primary.node].group == cluster.nodes[other.node].group
-    return same_group and primary.node != other.node
+def _answer(
+    cluster: Cluster,
+    seen: Mapping[str, NodeStatus],
+    asked: Basis,
+    group: Group | None,
+    *,
+    not_on: Iterable[str] = (),
+) -> Choice:
+    found = basis.decide(cluster, asked)
+    refused = _left_out(cluster, seen, group, set(not_on)) | _reasons(found)
+    if asked.restrict_to is not None:
+        refused |= {
+            node.name: "has too little space for files"
+            for node in candidates(cluster, group)
+            if node.name not in asked.restrict_to and node.name not in refused
+        }
+    if not found.chosen:
+        raise _no_place(cluster, seen, found, group, refused)
+    nodes = tuple(cluster.node(name).uuid for name in found.chosen)
+    why = _why(cluster, seen, found, refused)
+    return Choice(nodes, why, msgspec.msgpack.encode(found))
 
 
-def _fits(
-    cluster: Cluster, room: Room, need: Need, refused: dict[str, str], *, with_memory: bool
-) -> bool:
-    free = room.of(need.template)
-    short = []
-    if with_memory and room.memory_mib < need.memory_mib:
-        short.append(f"{room.memory_mib} MiB of memory free")
-    if free is not None and free < need.disk_mib:
-        short.append(f"{free} MiB of disk free")
-    if short:
-        refused[cluster.nodes[room.node].name] = f"has only {' and '.join(short)}"
-    return not short
+def _left_out(
+    cluster: Cluster, seen: Mapping[str, NodeStatus], group: Group | None, not_on: set[str]
+) -> dict[str, str]:
+    """Return by name the nodes that could not be chosen from, and why."""
+    out: dict[str, str] = {}
+    for node in cluster.nodes.values():
+        if node.uuid in not_on:
+            out[node.name] = "has a part of it already"
+        elif problem := why_not_for_instances(node):
+            out[node.name] = problem
+        elif not _eligible(cluster, node, group):
+            out[node.name] = f"its group {cluster.groups[node.group].name} is not asked for"
+        elif node.uuid not in seen:
+            out[node.name] = "has not said yet what it has free"
+    return out
 
 
-def _memory_first(cluster: Cluster) -> Callable[[Room], tuple[int, int, str]]:
-    return lambda room: (-room.memory_mib, -room.disk_mib, cluster.nodes[room.node].name)
+def _reasons(found: Basis) -> dict[str, str]:
+    """Return by name the nodes that were tried and do not fit, and what they lack."""
+    fits = {one.node for one in found.verdicts if not one.reason}
+    return {
+        one.node: _reason(one)
+        for one in reversed(found.verdicts)  # what a node lacks as primary counts first
+        if one.reason and one.node not in fits
+    }
 
 
-def _disk_first(cluster: Cluster) -> Callable[[Room], tuple[int, int, str]]:
-    return lambda room: (-room.disk_mib, -room.memory_mib, cluster.nodes[room.node].name)
+def _reason(one: Verdict) -> str:
+    if not one.lacks:
+        return f"does not fit ({one.reason})"
+    first = {lack[0].partition(" ")[0]: lack for lack in reversed(one.lacks)}  # of each resource
+    return " and ".join(_lack(*lack) for lack in reversed(first.values()))
 
 
-def _why(cluster: Cluster, chosen: tuple[Room, ...], refused: Mapping[str, str]) -> tuple[str, ...]:
-    roles = ("primary", "secondary") if len(chosen) > 1 else ("chosen",)
-    names = [cluster.nodes[room.node].name for room in chosen]
-    lines = [
-        f"{role} {name}: {room.memory_mib} MiB of memory and {room.disk_mib} MiB of disk free"
-        for role, name, room in zip(roles, names, chosen, strict=True)
-    ]
-    others = {name: why for name, why in refused.items() if name not in names}
-    return (*lines, *(f"not {each}" for each in _by_reason(others, "{names}: {why}")))
+def _lack(name: str, needed: float, available: float) -> str:
+    if name.startswith("policy"):
+        return f"is bound by the {name}"
+    if name.startswith("exclusion"):
+        return "has an instance with the same exclusion tag"
+    what, unit = name.replace(" MiB", ""), " MiB" if "MiB" in name else ""
+    return f"lacks {needed - available:g}{unit} of {what} ({max(available, 0):g} of {needed:g})"
+
+
+def _why(
+    cluster: Cluster, seen: Mapping[str, NodeStatus], found: Basis, refused: Mapping[str, str]
+) -> tuple[str, ...]:
+    roles = ("primary", "secondary") if len(found.chosen) > 1 else ("chosen",)
+    lines = []
+    for role, name in zip(roles, found.chosen, strict=True):
+        node = cluster.node(name)
+        if node.uuid in seen:
+            room = room_on(cluster, node, seen[node.uuid])
+            lines.append(f"{role} {name}: {_free(room)} free")
+    after = 0.0 if found.score_after is None else found.score_after
+    lines.append(f"score {found.score_before:.8f} without it, {after:.8f} with it; lower is better")
+    if found.kind == basis.PLACE:
+        lines.append(found.info)
+    others = {name: why for name, why in refused.items() if name not in found.chosen}
+    scores = {
+        one.node: f"score {one.score:.8f} at best"
+        for one in found.verdicts
+        if one.score is not None and one.node not in found.chosen
+    }
+    return (*lines, *(f"not {each}" for each in _by_reason(scores | others, "{names}: {why}")))
+
+
+def _free(room: Room) -> str:
+    return f"{room.memory_mib} MiB of memory and {room.disk_mib} MiB of disk"
 
 
 def _by_reason(refused: Mapping[str, str], form: str) -> list[str]:
@@ -228,30 +279,47 @@ def _some(names: list[str]) -> str:
     return listed if more <= 0 else f"{listed} and {more} more"
 
 
-def no_room(
-    cluster: Cluster, rooms: Iterable[Room], need: Need, refused: Mapping[str, str]
+def _no_place(
+    cluster: Cluster,
+    seen: Mapping[str, NodeStatus],
+    found: Basis,
+    group: Group | None,
+    refused: Mapping[str, str],
 ) -> Refused:
     """Return the refusal when no node is left: why each was not taken, and what would fit."""
-    roomiest = sorted(rooms, key=_memory_first(cluster))
-    free = _some(
-        [
-            f"{cluster.nodes[room.node].name} {room.memory_mib} MiB of memory and "
-            f"{room.disk_mib} MiB of disk"
-            for room in roomiest
-        ]
+    recorded = msgspec.msgpack.encode(found)
+    wish = found.instance
+    rooms = sorted(
+        (
+            room_on(cluster, node, seen[node.uuid])
+            for node in candidates(cluster, group)
+            if node.uuid in seen
+        ),
+        key=lambda room: (-room.memory_mib, -room.disk_mib, cluster.nodes[room.node].name),
     )
-    wanted = f"{need.memory_mib} MiB of memory and {need.disk_mib} MiB of disk"
     reasons = "; ".join(_by_reason(refused, "{names} {why}"))
-    held = any(room.reserved for room in rooms)
-    if not free:
+    if not rooms:
         return Refused(
             WRONG_STATE,
             f"no node can take the instance: {reasons or 'there is no other node'}",
             hint="bring a node back with gnt-node modify, or add one with gnt-node add",
+            basis=recorded,
         )
+    free = f"free now: {_some([f'{cluster.nodes[r.node].name} {_free(r)}' for r in rooms])}"
+    wanted = f"{wish.memory} MiB of memory and {wish.disk} MiB of disk"
+    if found.unsafe:
+        return Refused(
+            INSUFFICIENT_RESOURCES,
+            f"{wanted} would fit, but then the cluster could not lose a node: what runs on it "
+            "would have no room elsewhere (N+1)",
+            hint=f"add a node, or name nodes with -n to do it all the same; {free}",
+            basis=recorded,
+        )
+    held = any(room.reserved for room in rooms)
     return Refused(
         TEMPORARILY_INSUFFICIENT if held else INSUFFICIENT_RESOURCES,
-        f"no {'pair of nodes has' if need.mirrored else 'node has'} room for {wanted}: "
+        f"no {'pair of nodes has' if wish.mirrored else 'node has'} room for {wanted}: "
         f"{reasons or 'a second node is missing'}",
-        hint=f"free now: {free}",
+        hint=free,
+        basis=recorded,
     )

@@ -19,10 +19,15 @@ class CommandError(Exception):
 
 
 class Refused(CommandError):
-    """The opcode cannot be done, and nothing was done. `hint`: what would be accepted."""
+    """The opcode cannot be done, and nothing was done. `hint`: what would be accepted.
 
-    def __init__(self, code: str, message: str, *, hint: str) -> None:
+    `basis`: MessagePack that says to programs what it rests on (commands/placement/basis.py), empty
+    where the message says it all; it is recorded with the refusal.
+    """
+
+    def __init__(self, code: str, message: str, *, hint: str, basis: bytes = b"") -> None:
         super().__init__(message)
+        self.basis = basis
         self.code = code
         self.message = message
         self.hint = hint

@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Meta
 
 from commands import allocation
-from commands.allocation import Need
+from commands.allocation import Choice
 from commands.capacity import memory_need_mib
 from commands.disks import MIRRORED, SHARED
 from commands.errors import WRONG_INPUT, WRONG_STATE, Refused
@@ -86,7 +86,7 @@ def target(
     seen: Mapping[str, NodeStatus],
     *,
     runs: bool,
-) -> tuple[Node, tuple[str, ...]]:
+) -> tuple[Node, Choice]:
     """Return the node where it goes, and why. `runs`: it needs its memory there.
 
     Raises Refused, NoSuchObject.
@@ -102,7 +102,8 @@ def target(
             hint="drbd, sharedfile and diskless instances can",
         )
     elif named is None:
-        return _chosen(cluster, instance, seen, memory_mib)
+        chosen = allocation.choose_other(cluster, seen, instance, ignore_policy=op.ignore_ipolicy)
+        return cluster.nodes[chosen.nodes[-1]], chosen
     else:
         node = require_for_instances(cluster.node(named))
         if node.uuid == instance.primary:
@@ -113,7 +114,7 @@ def target(
         allocation.require_room(
             cluster, seen, node, template=instance.template, memory_mib=memory_mib
         )
-    return node, ()
+    return node, Choice((node.uuid,), ())
 
 
 def _secondary(cluster: Cluster, instance: Instance, named: str | None) -> Node:
@@ -127,20 +128,6 @@ def _secondary(cluster: Cluster, instance: Instance, named: str | None) -> Node:
         )
     # Drained is no obstacle: a node is emptied by moves, and a mirror has only this way.
     return require_reachable(node)
-
-
-def _chosen(
-    cluster: Cluster, instance: Instance, seen: Mapping[str, NodeStatus], memory_mib: int
-) -> tuple[Node, tuple[str, ...]]:
-    home = cluster.nodes[instance.primary]
-    elsewhere = {uuid: status for uuid, status in seen.items() if uuid != home.uuid}
-    need = Need(memory_mib=memory_mib, disk_mib=0, template=instance.template, mirrored=False)
-    others = msgspec.structs.replace(
-        cluster, nodes=cluster.nodes.set(home.uuid, msgspec.structs.replace(home, drained=True))
-    )
-    chosen = allocation.choose(others, elsewhere, need, cluster.groups[home.group])
-    why = tuple(line for line in chosen.explanation if not line.startswith(f"not {home.name}:"))
-    return cluster.nodes[chosen.nodes[0]], why
 
 
 def moved(instance: Instance, to: str) -> Instance:

@@ -121,11 +121,16 @@ class Reservations(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The graph. `explanation` says, for people, why just this (nodes chosen, nodes refused)."""
+    """The graph. `explanation` says, for people, why just this (nodes chosen, nodes refused).
+
+    `basis` says it for programs: all that a choice of nodes rests on, so that it can be made again
+    (commands/placement/basis.py); nil where nothing was chosen.
+    """
 
     steps: tuple[Step, ...]
     reserves: Reservations = Reservations()
     explanation: tuple[str, ...] = ()
+    basis: msgspec.Raw = msgspec.Raw(b"\xc0")
 
 
 def fact(stream: str, event: Event) -> Fact:

@@ -21,7 +21,7 @@ from nodeagent.calls import NodeStatus
 from projections.cluster import Cluster
 from projections.errors import NoSuchObject
 from projections.events.jobs import Lock
-from projections.job_state import STEP_DONE, STEP_FAILED, OpState, PlanState, Problem
+from projections.job_state import NIL, STEP_DONE, STEP_FAILED, OpState, PlanState, Problem
 from projections.plans import Call, Plan, check
 
 log = logging.getLogger(__name__)
@@ -131,7 +131,8 @@ def problem_of(error: Exception, where: str) -> Problem:
     """Return what a handler raised as the reason why its opcode failed; a bug goes to the log."""
     match error:
         case Refused():
-            return Problem(code=error.code, message=error.message, hint=error.hint)
+            details = msgspec.Raw(error.basis) if error.basis else NIL
+            return Problem(code=error.code, message=error.message, hint=error.hint, details=details)
         case NoSuchObject():
             near = f"nearest: {', '.join(error.nearest)}" if error.nearest else "list the names"
             return Problem(code=UNKNOWN_ENTITY, message=str(error), hint=near)

@@ -31,11 +31,9 @@ import msgspec
 from msgspec import Meta
 
 from commands import allocation, looking, parse
-from commands.allocation import Need
+from commands.allocation import BUILT_IN, Choice
 from commands.backend import backend_params
-from commands.capacity import disk_need_mib
 from commands.disks import (
-    MIRRORED,
     call,
     create_mirrors,
     create_volumes,
@@ -61,8 +59,10 @@ from commands.new_disks import (
 from commands.new_nics import NicWish, new_nics
 from commands.nodes import require_for_instances
 from commands.opcode import Opcode
+from commands.placement.from_cluster import new_instance
+from commands.placement.model import Instance as Wish
 from commands.runs import not_started, resource_of, start
-from commands.specs import instance_spec, whole
+from commands.specs import instance_spec
 from commands.tags import checked_tags
 from commands.unsupported import refuse_unsupported
 from nodeagent.calls import (
@@ -81,7 +81,6 @@ from projections.plans import Plan, Record, Reservations, Step, fact, names
 INSTALL_S = 6 * 3600.0
 SYNC_S = 300.0  # new sides have nothing to copy; what lasts longer is a broken connection
 NEEDS_PORT = frozenset({"kvm", "xen-hvm"})  # their consoles listen on one
-BUILT_IN = ("hail", ".")
 NOT_YET = {
     "name_check": "names are not resolved",
     "ip_check": "addresses are not probed",
@@ -182,7 +181,7 @@ class Order:
     beparams: Params
     hvparams: Params
     tags: tuple[str, ...]
-    need: Need
+    wish: Wish  # what it asks of its nodes
 
 
 def lock(op: InstanceCreate, cluster: Cluster) -> tuple[Lock, ...]:
@@ -192,8 +191,10 @@ def lock(op: InstanceCreate, cluster: Cluster) -> tuple[Lock, ...]:
 
 
 def looks_at(op: InstanceCreate, cluster: Cluster) -> Iterable[str]:
-    """Every node that may be taken: its free memory and disk."""
-    return tuple(node.uuid for node in _possible(op, cluster))
+    """The nodes that were named; all of them if there is a choice, for the score is of them all."""
+    if any((op.pnode_uuid, op.pnode, op.snode_uuid, op.snode)):
+        return tuple(node.uuid for node in _possible(op, cluster))
+    return tuple(cluster.nodes)
 
 
 def decide(op: InstanceCreate, cluster: Cluster, given: Given, so_far: Outcomes) -> Plan | Done:
@@ -206,7 +207,8 @@ def decide(op: InstanceCreate, cluster: Cluster, given: Given, so_far: Outcomes)
         unseen = [node for node in _possible(op, cluster) if node.uuid not in seen]
         if unseen:
             return look(require_for_instances(node) for node in unseen)
-    nodes, why = _nodes(op, cluster, seen, order)
+    chosen = _nodes(op, cluster, seen, order)
+    nodes = chosen.nodes
     numbers = Numbers(cluster, nodes)
     instance = _instance(op, cluster, given, order, nodes, numbers)
     return Plan(
@@ -216,7 +218,7 @@ def decide(op: InstanceCreate, cluster: Cluster, given: Given, so_far: Outcomes)
                 instance.disks,
                 nodes=nodes,
                 primary=instance.primary,
-                memory_mib=order.need.memory_mib if op.start else 0,
+                memory_mib=order.wish.memory if op.start else 0,
                 numbers=numbers,
             ),
             names=(f"instance/{order.name}",),
@@ -224,7 +226,8 @@ def decide(op: InstanceCreate, cluster: Cluster, given: Given, so_far: Outcomes)
             macs=tuple(nic.mac for nic in instance.nics),
             ips=tuple(nic.ip for nic in instance.nics if nic.ip),
         ),
-        explanation=why,
+        explanation=chosen.explanation,
+        basis=msgspec.Raw(chosen.basis),
     )
 
 
@@ -254,7 +257,7 @@ def _checked(op: InstanceCreate, cluster: Cluster) -> Order:
     hvparams = parse.modified(
         {}, op.hvparams, params.tables().hvparams[hypervisor], f"hypervisor {hypervisor}"
     )
-    sizes = tuple(disk.size_mib for disk in disks)
+    tags = checked_tags(op.tags)
     return Order(
         name=name,
         template=template,
@@ -263,12 +266,14 @@ def _checked(op: InstanceCreate, cluster: Cluster) -> Order:
         hypervisor=hypervisor,
         beparams=beparams,
         hvparams=hvparams,
-        tags=checked_tags(op.tags),
-        need=Need(
-            memory_mib=whole(params.backend(cluster.settings, beparams), "maxmem"),
-            disk_mib=disk_need_mib(template, sizes),
+        tags=tags,
+        # Counted as running, as Ganeti's request says, whether it is started at once or later.
+        wish=new_instance(
+            name=name,
+            backend=params.backend(cluster.settings, beparams),
             template=template,
-            mirrored=template in MIRRORED,
+            disks=((disk.size_mib, None) for disk in disks),
+            tags=tags,
         ),
     )
 
@@ -290,14 +295,13 @@ def _possible(op: InstanceCreate, cluster: Cluster) -> tuple[Node, ...]:
 
 def _nodes(
     op: InstanceCreate, cluster: Cluster, seen: Mapping[str, NodeStatus], order: Order
-) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the uuids of the nodes, the primary first, and why just these."""
+) -> Choice:
+    """Return the nodes, and why just these."""
     primary, secondary = op.pnode_uuid or op.pnode, op.snode_uuid or op.snode
     if primary is None and secondary is None:
         group = cluster.group(op.group_name) if op.group_name else None
         _check_allocator(op.iallocator)
-        chosen = allocation.choose(cluster, seen, order.need, group)
-        return chosen.nodes, chosen.explanation
+        return allocation.choose(cluster, seen, order.wish, group, ignore_policy=op.ignore_ipolicy)
     if op.iallocator is not None or op.group_name is not None:
         raise Refused(
             WRONG_INPUT,
@@ -312,10 +316,10 @@ def _nodes(
             seen,
             node,
             template=order.template,
-            memory_mib=order.need.memory_mib if op.start and node is nodes[0] else 0,
-            disk_mib=order.need.disk_mib,
+            memory_mib=order.wish.memory if op.start and node is nodes[0] else 0,
+            disk_mib=order.wish.disk,
         )
-    return tuple(node.uuid for node in nodes), ("the nodes were named",)
+    return Choice(tuple(node.uuid for node in nodes), ("the nodes were named",))
 
 
 def _named(
@@ -325,7 +329,7 @@ def _named(
     if primary is None:
         raise Refused(WRONG_INPUT, "a secondary node without a primary", hint=both)
     first = cluster.node(primary)
-    if not order.need.mirrored:
+    if not order.wish.mirrored:
         if secondary is not None:
             raise Refused(
                 WRONG_INPUT, f"{order.template} has no secondary node", hint=f"-n {first.name}"

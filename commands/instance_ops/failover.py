@@ -22,7 +22,7 @@ from typing import Annotated, ClassVar
 
 from msgspec import Meta
 
-from commands import looking, relocation
+from commands import allocation, looking, relocation
 from commands.capacity import memory_need_mib
 from commands.disks import MIRRORED, WayBack, call, follow, lead, of_disk
 from commands.errors import WRONG_STATE, Refused
@@ -72,10 +72,11 @@ def decide(op: InstanceFailover, cluster: Cluster, given: Given, so_far: Outcome
         unseen = [n for n in possible if n.uuid not in seen and not why_unreachable(n)]
         if unseen:
             return look(unseen)
-    node, why = target(op, cluster, instance, seen, runs=runs)
+    node, choice = target(op, cluster, instance, seen, runs=runs)
     if not op.ignore_consistency:
         check_consistent(instance, node, alone=primary.offline)
-    return failover(cluster, instance, node, grace_s=op.shutdown_timeout, why=why)
+    plan = failover(cluster, instance, node, grace_s=op.shutdown_timeout)
+    return allocation.with_reasons(plan, choice)
 
 
 def _check_primary(instance: Instance, primary: Node) -> None:
@@ -88,9 +89,7 @@ def _check_primary(instance: Instance, primary: Node) -> None:
         )
 
 
-def failover(
-    cluster: Cluster, instance: Instance, to: Node, *, grace_s: int, why: tuple[str, ...] = ()
-) -> Plan:
+def failover(cluster: Cluster, instance: Instance, to: Node, *, grace_s: int) -> Plan:
     """Return the plan that takes the instance to node `to`."""
     after = moved(instance, to.uuid)
     runs = instance.admin_state == ADMIN_UP
@@ -108,7 +107,6 @@ def failover(
         reserves=Reservations(
             nodes=(Reservation(node=to.uuid, memory_mib=memory_mib),) if runs else ()
         ),
-        explanation=why,
     )
 
 

@@ -29,7 +29,7 @@ from typing import Annotated, ClassVar
 
 from msgspec import Meta
 
-from commands import looking, parse, relocation
+from commands import allocation, looking, parse, relocation
 from commands.capacity import memory_need_mib, seen_running
 from commands.disks import ACTIVATION_S, MIRRORED, all_of, call, follow, of_disk
 from commands.errors import ENVIRONMENT_ERROR, WRONG_INPUT, WRONG_STATE, Refused
@@ -101,10 +101,10 @@ def _first(
         if unseen:
             return look(unseen)
     runs = instance.admin_state == ADMIN_UP and seen_running(seen, instance)
-    node, why = target(op, cluster, instance, seen, runs=runs)
+    node, choice = target(op, cluster, instance, seen, runs=runs)
     if not runs or params.of_instance(cluster, instance)["always_failover"]:
         if op.allow_failover:
-            return failover(cluster, instance, node, grace_s=120, why=why)
+            return allocation.with_reasons(failover(cluster, instance, node, grace_s=120), choice)
         raise Refused(
             WRONG_STATE,
             f"{instance.name} does not run"
@@ -114,7 +114,7 @@ def _first(
         )
     require_reachable(cluster.nodes[instance.primary])
     check_consistent(instance, node, alone=False)
-    return _send(cluster, instance, node, live=mode == LIVE, why=why)
+    return allocation.with_reasons(_send(cluster, instance, node, live=mode == LIVE), choice)
 
 
 def _mode(op: InstanceMigrate, cluster: Cluster, instance: Instance) -> str:
@@ -126,9 +126,7 @@ def _mode(op: InstanceMigrate, cluster: Cluster, instance: Instance) -> str:
     return parse.choice(op.mode or str(inherited), (LIVE, NON_LIVE), "mode")
 
 
-def _send(
-    cluster: Cluster, instance: Instance, to: Node, *, live: bool, why: tuple[str, ...]
-) -> Plan:
+def _send(cluster: Cluster, instance: Instance, to: Node, *, live: bool) -> Plan:
     after = moved(instance, to.uuid)
     resource = resource_of(instance)
     memory_mib = memory_need_mib(cluster, instance)
@@ -168,7 +166,6 @@ def _send(
     return Plan(
         steps=tuple(steps),
         reserves=Reservations(nodes=(Reservation(node=to.uuid, memory_mib=memory_mib),)),
-        explanation=why,
     )
 
 

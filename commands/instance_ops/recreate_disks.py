@@ -24,7 +24,7 @@ import msgspec
 from msgspec import Meta
 
 from commands import allocation, looking
-from commands.allocation import Need
+from commands.allocation import Choice
 from commands.capacity import disk_need_mib
 from commands.disks import (
     ACTIVATION_S,
@@ -54,6 +54,7 @@ from projections.events.jobs import Lock
 from projections.objects import ADMIN_UP, Disk, Instance, Node, Side, Value
 from projections.plans import Call, Plan, Record, Reservation, Reservations, fact, names
 
+CHOSEN_BEFORE = Choice((), ())
 Which = int | tuple[int, dict[str, Value]]
 
 
@@ -76,7 +77,7 @@ class Target:
 
     indices: tuple[int, ...]
     nodes: tuple[str, ...]
-    why: tuple[str, ...] = ()
+    choice: Choice = CHOSEN_BEFORE
 
 
 def lock(op: InstanceRecreateDisks, cluster: Cluster) -> tuple[Lock, ...]:
@@ -161,18 +162,14 @@ def _target(
     indices: tuple[int, ...],
 ) -> Target:
     sizes = [instance.disks[index].size_mib for index in indices]
-    need = Need(
-        memory_mib=0,
-        disk_mib=disk_need_mib(instance.template, sizes),
-        template=instance.template,
-        mirrored=instance.template in MIRRORED,
-    )
+    need_mib = disk_need_mib(instance.template, sizes)
+    mirrored = instance.template in MIRRORED
     named = op.node_uuids or op.nodes
     if not named and op.iallocator is None:
         for uuid in instance.nodes:
             node = require_reachable(cluster.nodes[uuid])
             allocation.require_room(
-                cluster, seen, node, template=instance.template, disk_mib=need.disk_mib
+                cluster, seen, node, template=instance.template, disk_mib=need_mib
             )
         return Target(indices, instance.nodes)
     if len(indices) != len(instance.disks):
@@ -181,20 +178,19 @@ def _target(
         )
     if not named:
         group = cluster.groups[cluster.nodes[instance.primary].group]
-        chosen = allocation.choose(cluster, seen, need, group)
-        return Target(indices, chosen.nodes, chosen.explanation)
+        wish = allocation.wish_for(cluster, instance)
+        chosen = allocation.choose(cluster, seen, wish, group)
+        return Target(indices, chosen.nodes, chosen)
     nodes = tuple(require_for_instances(cluster.node(each)) for each in named)
-    count = 2 if need.mirrored else 1
+    count = 2 if mirrored else 1
     if len({node.uuid for node in nodes}) != count or len(nodes) != count:
         raise Refused(
             WRONG_INPUT,
             f"{instance.template} needs {count} node{'s' if count > 1 else ''}",
-            hint="-n PRIMARY:SECONDARY" if need.mirrored else "-n NODE",
+            hint="-n PRIMARY:SECONDARY" if mirrored else "-n NODE",
         )
     for node in nodes:
-        allocation.require_room(
-            cluster, seen, node, template=instance.template, disk_mib=need.disk_mib
-        )
+        allocation.require_room(cluster, seen, node, template=instance.template, disk_mib=need_mib)
     return Target(indices, tuple(node.uuid for node in nodes))
 
 
@@ -228,7 +224,8 @@ def _plan(cluster: Cluster, given: Given, instance: Instance, target: Target) ->
             ),
             ports=numbers.ports_taken,
         ),
-        explanation=target.why,
+        explanation=target.choice.explanation,
+        basis=msgspec.Raw(target.choice.basis),
     )
 
 

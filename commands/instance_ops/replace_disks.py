@@ -32,7 +32,7 @@ import msgspec
 from msgspec import Meta
 
 from commands import allocation, looking, parse
-from commands.allocation import Need
+from commands.allocation import Choice
 from commands.capacity import disk_need_mib
 from commands.disks import (
     ACTIVATION_S,
@@ -94,6 +94,7 @@ class Move:
     indices: tuple[int, ...]
     why: tuple[str, ...]
     broken: bool = False  # the old volumes cannot be read, as their node said
+    basis: bytes = allocation.NOTHING  # of the choice of `onto`, for programs
 
 
 def lock(op: InstanceReplaceDisks, cluster: Cluster) -> tuple[Lock, ...]:
@@ -184,8 +185,8 @@ def _move(
             "all disks of an instance have the same secondary node",
             hint="leave --disks out",
         )
-    node, why = _new_secondary(op, cluster, seen, instance)
-    return Move(secondary, node.uuid, indices, why)
+    node, chosen = _new_secondary(op, cluster, seen, instance)
+    return Move(secondary, node.uuid, indices, chosen.explanation, basis=chosen.basis)
 
 
 def _faulty(cluster: Cluster, seen: Mapping[str, NodeStatus], instance: Instance) -> Move | None:
@@ -218,18 +219,11 @@ def _state_on(status: NodeStatus | None, disk: str) -> str:
 
 def _new_secondary(
     op: InstanceReplaceDisks, cluster: Cluster, seen: Mapping[str, NodeStatus], instance: Instance
-) -> tuple[Node, tuple[str, ...]]:
+) -> tuple[Node, Choice]:
     named = op.remote_node_uuid or op.remote_node
-    need = _need(instance, tuple(range(len(instance.disks))))
     if named is None:
-        chosen = allocation.choose_secondary(
-            cluster,
-            seen,
-            need,
-            primary=cluster.nodes[instance.primary],
-            not_on=instance.nodes,
-        )
-        return cluster.nodes[chosen.nodes[0]], chosen.explanation
+        chosen = allocation.choose_other(cluster, seen, instance, ignore_policy=op.ignore_ipolicy)
+        return cluster.nodes[chosen.nodes[-1]], chosen
     node = require_for_instances(cluster.node(named))
     if node.uuid in instance.nodes:
         role = "primary" if node.uuid == instance.primary else "secondary"
@@ -238,17 +232,12 @@ def _new_secondary(
             f"{node.name} is the {role} node of {instance.name} already",
             hint="name another node; -s makes new volumes on the same one",
         )
-    return node, ("the new secondary was named",)
+    return node, Choice((node.uuid,), ("the new secondary was named",))
 
 
-def _need(instance: Instance, indices: Iterable[int]) -> Need:
+def _need_mib(instance: Instance, indices: Iterable[int]) -> int:
     sizes = (instance.disks[index].size_mib for index in indices)
-    return Need(
-        memory_mib=0,
-        disk_mib=disk_need_mib(instance.template, sizes),
-        template=instance.template,
-        mirrored=True,
-    )
+    return disk_need_mib(instance.template, sizes)
 
 
 def _possible(op: InstanceReplaceDisks, cluster: Cluster) -> tuple[Node, ...]:
@@ -303,13 +292,13 @@ def _plan(
     *,
     early_release: bool,
 ) -> Plan:
-    need = _need(instance, move.indices)
+    need_mib = _need_mib(instance, move.indices)
     allocation.require_room(
         cluster,
         seen,
         cluster.nodes[move.onto],
         template=instance.template,
-        disk_mib=need.disk_mib,
+        disk_mib=need_mib,
     )
     numbers = Numbers(cluster, (move.onto,))
     changed = _changed(cluster, given, instance, move, numbers)
@@ -336,13 +325,14 @@ def _plan(
             nodes=(
                 Reservation(
                     node=move.onto,
-                    disk_mib=need.disk_mib,
+                    disk_mib=need_mib,
                     minors=tuple(numbers.minors_taken.get(move.onto, ())),
                 ),
             ),
             ports=numbers.ports_taken,
         ),
         explanation=(*move.why, *(f"left behind: {volume}" for volume in left)),
+        basis=msgspec.Raw(move.basis),
     )
 
 

@@ -87,10 +87,11 @@ def unbounded(cluster: Cluster) -> Cluster:
 
 
 def place(cluster: Cluster, instance: Instance, group: str | None, options: Options) -> Found:
-    """Choose the nodes of a new instance, in the group of that name if one is named."""
+    """Choose the nodes of a new instance, in one group if its name or uuid is given."""
     placement = settle(cluster, extra=(instance,))
     number = None if group is None else _number(cluster, group)
-    if dedicated.is_dedicated(placement, group):
+    name = None if number is None else cluster.groups[number].name
+    if dedicated.is_dedicated(placement, name):
         chosen = _dedicated(placement, instance, number, options)
     else:
         chosen = _balanced(placement, instance, number, options)

@@ -39,8 +39,8 @@ what it claims; it changed nothing, and the link should be closed.
 
 Epochs (R2), before any role sees a message: of another cluster, alarm and drop. Of a lower epoch,
 refuse (the refusal tells the sender the higher one) or drop. Of a higher term, go into it, the vote
-free; whoever led stops. Not for the vote of somebody who is no voter here: it could not win, only
-disturb. Of a higher generation: generations.py.
+free; whoever led stops. Not for the vote of somebody who is no credible candidate: it could not
+win, only disturb. Of a higher generation: generations.py.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ from eventstore.ack_mark import Mark
 from eventstore.errors import CorruptLog
 from eventstore.raft import segments
 from eventstore.raft.effects import ReadReady, Ready, ShipSegment
-from eventstore.raft.election import Campaign, Elector, refusal
+from eventstore.raft.election import Campaign, Elector, credible, refusal
 from eventstore.raft.entry import Entry
 from eventstore.raft.entry_log import EntryLog, Storage
 from eventstore.raft.following import Following
@@ -320,9 +320,7 @@ class Core:
     def _believes_term(self, message: Message) -> bool:
         """Say whether a higher term is adopted from this message (R2)."""
         voter = self._voter
-        return not isinstance(message, Vote | VoteReply) or voter.config.votes(
-            Identity(message.sender, message.inc)
-        )
+        return not isinstance(message, Vote) or credible(message, voter.config, voter.log.last)
 
     def _enter(self, epoch: Epoch) -> None:
         """Go into a higher epoch as a follower."""
@@ -514,6 +512,6 @@ class Core:
 
     def _leadership(self) -> Leadership:
         voter, leading = self._voter, self._leading
-        here = leading is not None and voter.config.electable(voter.me.name)
+        here = leading is not None and not voter.config.stands_back(voter.me.name)
         ready = leading is not None and here and self._delivered >= leading.epoch_start
         return Leadership(voter.epoch, voter.leader, here=here, ready=ready)

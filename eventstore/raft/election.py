@@ -38,7 +38,7 @@ def refusal(elector: Elector, vote: Vote) -> str:
     candidate = Identity(vote.sender, vote.inc)
     if not elector.able:
         return "recovering"
-    if not elector.config.votes(candidate):
+    if not credible(vote, elector.config, elector.last):
         return "no voter"
     if vote.for_term < elector.hard.epoch.term:
         return "old term"
@@ -49,6 +49,15 @@ def refusal(elector: Elector, vote: Vote) -> str:
             return "old term"
         return "leader heard" if elector.hears_leader else ""
     return "" if elector.hard.vote in (NOBODY, candidate) else "voted"
+
+
+def credible(vote: Vote, config: Config, last: Position) -> bool:
+    """Say whether the candidate is a voter, as far as one whose log ends at `last` can tell.
+
+    One that is not known, but is strictly ahead, may be a voter by a record that is not here yet.
+    """
+    ahead = (Epoch(vote.last_gen, vote.last_term), vote.last_seq) > (last.epoch, last.seq)
+    return ahead or config.votes(Identity(vote.sender, vote.inc))
 
 
 def is_level(vote: Vote, last: Position) -> bool:

@@ -75,7 +75,7 @@ class Leading:
         if entry.first == self.epoch_start:
             assert entry.records[0].record.kind == EpochStarted.KIND, "the no-op comes first"
             return None
-        if self.transfer or not voter.config.electable(voter.me.name):
+        if self.transfer or voter.config.stands_back(self._me):
             hint = f"ask {self.transfer.target}" if self.transfer else "ask again in a second"
             return Refused("not-leader", "this voter is handing over", hint=hint)
         if voter.full:
@@ -307,7 +307,7 @@ class Leading:
     def _should_hand_over(self) -> bool:
         """Say whether another voter would lead better (R8, R14), or must (witness)."""
         voter = self._voter
-        witness = self._me in voter.config.witnesses
+        witness = voter.config.stands_back(self._me)
         return witness or self._slow(voter.stalled_ms) or voter.disk is not DiskState.OK
 
     def _slow(self, took_ms: float) -> bool:
@@ -317,7 +317,7 @@ class Leading:
         """Begin to hand over if there is somebody, and not all the time: no proposal is taken
         meanwhile, and a leader with a bad disk is better than none."""
         voter = self._voter
-        witness = self._me in voter.config.witnesses
+        witness = voter.config.stands_back(self._me)
         if self.transfer is None and (witness or voter.now_ms >= self._rest_until_ms):
             self.hand_over(None)
             self._rest_until_ms = voter.now_ms + _REST * voter.timing.election_min_ms

@@ -11,6 +11,9 @@ the old and one of the new always share a voter. That alone is not enough:
 - A new voter was a learner before, and is nearly level, or it would hold up every commit.
 
 A removed leader leads on until the change is committed, not counting itself, and then steps down.
+Until then it may also stand for election: it can be the only one whose log is long enough to win
+(thesis, 4.2.2). For the same reason a voter believes a candidate that it does not know, if that one's
+log is strictly ahead of its own: the record that makes it a voter may stand there.
 Learners follow and count nowhere, so any number of them may come and go with one change. A voter is
 a name *and* a storage: the same name with a new disk is removed, then a learner, then a voter.
 
@@ -54,6 +57,10 @@ class Config:
         """Say whether this very storage is a voter's."""
         return self.voters.get(who.name) == who.inc
 
+    def stands_back(self, name: str) -> bool:
+        """Say whether this one, if it leads, only hands over."""
+        return name in self.witnesses
+
     def electable(self, name: str) -> bool:
         """Say whether this voter may lead for longer than to hand over."""
         return name in self.voters and name not in self.witnesses
@@ -73,6 +80,11 @@ class Members:
     def config(self) -> Config:
         """The one that acts."""
         return self._configs[-1]
+
+    @property
+    def previous(self) -> Config:
+        """The one before: it acts again if the last is truncated."""
+        return self._configs[-2] if len(self._configs) > 1 else NO_CONFIG
 
     def on_append(self, entry: Entry) -> bool:
         """Note the configuration in an entry; say whether there is one."""

@@ -90,7 +90,11 @@ class Voter:
     @property
     def may_campaign(self) -> bool:
         """It may stand for election."""
-        return self.able and self.config.votes(self.me) and self.disk is not DiskState.FULL
+        config, members = self.config, self.members
+        votes = config.votes(self.me)
+        if config.seq > self.log.committed:  # not yet removed for certain, and perhaps needed
+            votes = votes or members.previous.votes(self.me)
+        return self.able and votes and self.disk is not DiskState.FULL
 
     @property
     def full(self) -> bool:

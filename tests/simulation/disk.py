@@ -78,6 +78,11 @@ class Disk:
         """Seq of the last durable record."""
         return self.entries_[-1].last if self.entries_ else 0
 
+    @property
+    def busy(self) -> bool:
+        """Something is being written, or waits for that."""
+        return bool(self._group)
+
     def configs(self) -> list[Config]:
         """Return the configurations in the log."""
         return [found for entry in self.entries_ if (found := config_in(entry))]

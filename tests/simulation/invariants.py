@@ -83,7 +83,9 @@ class Checker:
         if committed <= self._seen[node.name]:
             return
         if committed > self.head:
-            self._on_commit(node, log.entries(self.head + 1, 1 << 30), committed)
+            while committed > self.head:  # some may come from the disk, then some from memory
+                self._on_commit(node, log.entries(self.head + 1, 1 << 30), committed)
+            self._on_disks(node)
         held = log.position(committed)
         if held is None or self._at.get(committed, held.hash) != held.hash:
             raise Violation(f"{node.name}: record {committed} differs from the committed one")
@@ -92,15 +94,14 @@ class Checker:
     def _on_commit(self, node: Node, entries: Sequence[Entry], upto: int) -> None:
         """The first voter holds these for committed."""
         for entry in entries:
-            if entry.last > upto:
+            if self.head == upto:
                 break
+            if entry.last > upto:
+                raise Violation(f"{node.name}: committed {upto} is no end of a batch")
             if self.committed and entry.previous != self.committed[-1].hash:
                 raise Violation(f"{node.name}: record {entry.first} forks from the committed log")
             self.committed.append(entry)
             self._at[entry.last] = entry.hash
-        if upto != self.head:
-            raise Violation(f"{node.name}: committed {upto} is no end of a batch")
-        self._on_disks(node)
 
     def _on_disks(self, node: Node) -> None:
         assert node.core is not None

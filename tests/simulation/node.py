@@ -352,7 +352,7 @@ class Node:
         entries = self._checker.committed_entries(offer.first, offer.last)
         if self.disk.weather.full or self._kernel.rng.random() < 0.2:
             self.core.install_failed(offer)
-        elif self.disk.last >= offer.first or self.disk.last < offer.first - 1:
+        elif self.disk.busy or self.disk.last != offer.first - 1:
             self._kernel.after(20, self._install, life, segment)  # behind every Persist
             return
         else:

@@ -127,6 +127,35 @@ def allocate_pairs(
     return _pairs(placement, scope, instance, demand, rows, nodes, options)
 
 
+def appraise(
+    placement: Placement, instance: Instance, nodes: Ints, options: Options
+) -> Solution:
+    """As `allocate` without checks, but only count what fits and what not: no choice, no score."""
+    demand = placement.frame.demand(instance)
+    found = Solution()
+    for group in _groups(placement, nodes):
+        inside = nodes[placement.frame.group[nodes] == group]
+        first = _first_reasons(placement, instance, demand, inside, options)
+        if not instance.mirrored:
+            reasons = first
+        else:
+            second = secondary_reasons(placement, demand, inside, inside)
+            reasons = np.where(first[:, None] == FITS, second, first[:, None])
+            reasons = reasons[~np.eye(len(inside), dtype=np.bool_)]
+        _count(found.failures, reasons)
+        found.successes += int(np.count_nonzero(reasons == FITS))
+    return found
+
+
+def _first_reasons(
+    placement: Placement, instance: Instance, demand: Demand, nodes: Ints, options: Options
+) -> Reasons:
+    """Why each node cannot be the primary: its group's policy first, then its limits."""
+    policy = _policy_reasons(placement, instance, nodes)
+    fitting = primary_reasons(placement, demand, nodes, force=options.ignore_soft_errors)
+    return np.where(policy == FITS, fitting, policy)
+
+
 def _groups(placement: Placement, nodes: Ints) -> list[int]:
     return [int(group) for group in np.unique(placement.frame.group[nodes])]
 
@@ -166,9 +195,7 @@ def _single(
     nodes: Ints,
     options: Options,
 ) -> Solution:
-    reasons = _policy_reasons(placement, instance, nodes)
-    fitting = primary_reasons(placement, demand, nodes, force=options.ignore_soft_errors)
-    reasons = np.where(reasons == FITS, fitting, reasons)
+    reasons = _first_reasons(placement, instance, demand, nodes, options)
     solution = Solution()
     _count(solution.failures, reasons)
     good = nodes[reasons == FITS]
@@ -212,9 +239,7 @@ def _pairs(
 ) -> Solution:
     """Pairs of one group; `primaries` are the first of `nodes`, or all of them."""
     rows = len(primaries)
-    first = _policy_reasons(placement, instance, primaries)
-    fitting = primary_reasons(placement, demand, primaries, force=options.ignore_soft_errors)
-    first = np.where(first == FITS, fitting, first)
+    first = _first_reasons(placement, instance, demand, primaries, options)
     second = secondary_reasons(placement, demand, primaries, nodes)
     reasons = np.where(first[:, None] == FITS, second, first[:, None])
     same = primaries[:, None] == nodes[None, :]

@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 
 from commands.placement import metrics
-from commands.placement.allocate import Solution, Unplaced, all_nodes, allocate
+from commands.placement.allocate import Solution, Unplaced, all_nodes, allocate, appraise
 from commands.placement.frame import Ints
 from commands.placement.model import (
     NO_NODE,
@@ -129,23 +129,17 @@ class Filler:
 
     def _pack(self, start: Filled, instance: Instance, limit: int | None) -> Filled:
         """The same for DRBD without checks; only the reasons in the end need all candidates."""
-        first = self.attempt(start.placement, instance, check=False)
-        if not first.found or limit == 0:
+        options = self.options
+        first = appraise(start.placement, instance, self.nodes, options)
+        if not first.successes or limit == 0:
+            if not len(self.nodes):
+                raise Unplaced("Not enough online nodes")
             return Filled(start.placement, start.added, first.failures)
         state = start.placement.copy()
-        added = list(start.added)
-        options = self.options
         packer = Packer(state, all_nodes(state), instance, self.nodes, options)
-        nodes: tuple[int, ...] | None = first.nodes
-        while nodes is not None and limit != 0:
-            named = msgspec.structs.replace(instance, name=f"new-{len(added)}")
-            state.add(named, nodes[0], nodes[1])
-            packer.update(nodes[0], nodes[1])
-            added.append(named)
-            limit = None if limit is None else limit - 1
-            nodes = packer.place()
-        last = self.attempt(state, instance, check=False)
-        return Filled(state, tuple(added), last.failures)
+        count = packer.fill(limit, start.count)
+        added = (*start.added, *state.instances[len(state.instances) - count :])
+        return Filled(state, added, appraise(state, instance, self.nodes, options).failures)
 
     def fill_tiered(self, start: Filled, instance: Instance, limit: int | None) -> Filled:
         """Add as many as fit, and smaller ones where the size no longer does.
@@ -215,8 +209,8 @@ class Filler:
         return last, self._next(last, reason)
 
     def _reasons(self, placement: Placement, instance: Instance) -> tuple[object, ...]:
-        solution = self.attempt(placement, instance, check=False)
-        return solution.found, *(solution.failures[mode] for mode in FailMode)
+        found = appraise(placement, instance, self.nodes, self.options)
+        return found.successes > 0, *(found.failures[mode] for mode in FailMode)
 
     def _other_ways(self, levels: list[Level]) -> Level | None:
         """Shrink by single reasons, the smallest instance first; None if nothing helps."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import Final
 
+import msgspec
 import numpy as np
 
 from commands.placement import metrics
@@ -60,6 +61,7 @@ class Packer:
         options: Options,
     ) -> None:
         self._state, self._scope, self._nodes = placement, scope, nodes
+        self._instance = instance
         self._demand: Demand = placement.frame.demand(instance)
         assert not self._demand.tags, instance.tags
         assert not self._demand.unmet, instance.tags
@@ -105,6 +107,19 @@ class Packer:
         )
         self._kept = metrics.ratio(kept, self._memory)
         self._failing = state.fails_n1(nodes).astype(np.float64)
+
+    def fill(self, limit: int | None, named_from: int) -> int:
+        """Place instances until none fits, or `limit`; return how many. They are named in turn."""
+        count = 0
+        while count != limit:
+            nodes = self.place()
+            if nodes is None:
+                break
+            named = msgspec.structs.replace(self._instance, name=f"new-{named_from + count}")
+            self._state.add(named, *nodes)
+            self.update(*nodes)
+            count += 1
+        return count
 
     def place(self) -> tuple[int, int] | None:
         """Choose the pair for the next instance; None if none fits. Changes nothing."""

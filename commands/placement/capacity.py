@@ -26,7 +26,7 @@ from commands.placement.model import (
     steady_units,
 )
 from commands.placement.options import Options
-from commands.placement.packing import Packer
+from commands.placement.packing import Packer, packs
 from commands.placement.redundancy import redundant
 from commands.placement.state import Placement
 
@@ -113,7 +113,7 @@ class Filler:
     def _one_by_one(
         self, start: Filled, instance: Instance, limit: int | None, *, check: bool
     ) -> Filled:
-        if instance.mirrored and not check:
+        if not check and packs(start.placement, self.nodes, instance):
             return self._pack(start, instance, limit)
         state = start.placement.copy()
         added = list(start.added)

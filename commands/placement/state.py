@@ -250,6 +250,47 @@ class Placement:
             self.put_secondary(secondary, index)
         return index
 
+    def add_equal(
+        self, instances: Sequence[Instance], primaries: Sequence[int], secondaries: Sequence[int]
+    ) -> None:
+        """`add` many mirrored instances of one size, without tags, in order and at once."""
+        if not instances:
+            return
+        demand = self.frame.demand(instances[0])
+        assert not (demand.tags or demand.unmet or demand.forthcoming), instances[0]
+        first, size = len(self.instances), self.frame.size
+        pri, sec = np.array(primaries), np.array(secondaries)
+        held = np.bincount(pri, minlength=size)
+        kept = np.bincount(sec, minlength=size)
+        both, exclusive = held + kept, self.frame.exclusive
+        self.unallocated -= held * demand.held
+        self.free_memory_f -= held * demand.memory
+        for disks in (self.free_disk, self.free_disk_f):
+            disks -= both * demand.disk
+        for cpus in (self.used_cpus, self.used_cpus_f):
+            cpus += held * demand.vcpus
+        for used in (self.inst_spindles, self.inst_spindles_f):
+            used += np.where(exclusive, 0, both * demand.spindle_use)
+        for free in (self.free_spindles, self.free_spindles_f):
+            free[(both > 0) & ~exclusive] = 0
+            free[exclusive] -= both[exclusive] * (demand.spindles or 0)
+        disk_load = (0.0, 0.0, demand.load[2], 0.0)
+        # One after the other, as single additions would round.
+        loads = np.array([demand.load, disk_load] * len(instances))
+        np.add.at(self.load, np.stack([pri, sec], axis=1).ravel(), loads)
+        self.primary_count += held
+        self.secondary_count += kept
+        np.add.at(self.peers, (sec, pri), demand.reserved)
+        self.reserve = self.peers.max(axis=1)
+        for offset, (p, s) in enumerate(zip(primaries, secondaries, strict=True)):
+            self.primaries[p].insert(0, first + offset)
+            self.secondaries[s].insert(0, first + offset)
+            self.location_score[p] += self.frame.shared_locations(p, s)
+        self.instances += instances
+        self._demands += [demand] * len(instances)
+        self.primary += primaries
+        self.secondary += secondaries
+
     def put_primary(self, node: int, index: int) -> None:
         """Count instance `index` as a primary of `node`."""
         demand = self.demand(index)

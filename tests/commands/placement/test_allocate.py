@@ -32,8 +32,8 @@ from commands.placement.insertion import (
 )
 from commands.placement.model import NO_NODE, Instance
 from commands.placement.options import Options
-from commands.placement.packing import Packer
-from commands.placement.state import Placement
+from commands.placement.packing import Packer, packs
+from commands.placement.state import _ROWS, Placement
 from tests.commands.placement.clusters import random_cluster, random_frame, random_instance
 
 SEEDS = st.integers(0, 10**6)
@@ -154,29 +154,37 @@ def test_redundancy_of_pairs_is_that_of_trying_them(seed: int, accept: bool) -> 
 
 
 @pytest.mark.property
-@settings(max_examples=40, deadline=None)
-@given(SEEDS, st.booleans())
-def test_packing_places_where_allocation_does(seed: int, fancy: bool) -> None:
+@settings(max_examples=60, deadline=None)
+@given(SEEDS, st.booleans(), st.booleans())
+def test_packing_places_where_allocation_does(seed: int, fancy: bool, alike: bool) -> None:
     """One after the other, equal instances go to the same pairs as by trying all candidates."""
     placement, instance = setting(seed, "drbd", fancy=fancy)
     instance = msgspec.structs.replace(instance, forthcoming=False, tags=())
+    if alike:
+        cluster = placement.frame.cluster
+        nodes = tuple(
+            msgspec.structs.replace(cluster.nodes[0], name=node.name, offline=False)
+            for node in cluster.nodes
+        )
+        empty = msgspec.structs.replace(cluster, nodes=nodes, instances=())
+        placement = Placement(build_frame(empty))
     scope = all_nodes(placement)
-    nodes = allocatable(placement, scope, UNCHECKED)
+    targets = allocatable(placement, scope, UNCHECKED)
+    if len(targets) < 2 or not packs(placement, targets, instance):
+        return
     fast, slow = placement.copy(), placement.copy()
-    packer = Packer(fast, scope, instance, nodes, UNCHECKED)
-    for _ in range(12):
-        found = packer.place()
-        try:
-            expected = allocate(slow, scope, instance, nodes, UNCHECKED)
-        except Unplaced:
-            assert found is None
-            return
-        assert (found or ()) == expected.nodes
-        if found is None:
-            return
-        slow.add(instance, *expected.nodes)
-        fast.add(instance, *found)
-        packer.update(*found)
+    count = Packer(fast, scope, instance, targets, UNCHECKED).fill(25, 7)
+    for number in range(count):
+        expected = allocate(slow, scope, instance, targets, UNCHECKED)
+        slow.add(msgspec.structs.replace(instance, name=f"new-{7 + number}"), *expected.nodes)
+    assert count == 25 or not allocate(slow, scope, instance, targets, UNCHECKED).found
+    assert fast.instances == slow.instances
+    assert fast.primary == slow.primary
+    assert fast.secondary == slow.secondary
+    assert fast.primaries == slow.primaries
+    assert fast.secondaries == slow.secondaries
+    for name in _ROWS:
+        assert np.array_equal(getattr(fast, name), getattr(slow, name)), name
 
 
 @pytest.mark.property

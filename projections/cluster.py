@@ -3,7 +3,7 @@
 A change returns a new `Cluster` that shares all that did not change, so keeping an older one costs
 a reference. Lookups by name go through `names`: every name in use, and every reserved one.
 
-Every change goes through `put`, `drop` and their kin for reservations and duties, which also note,
+Every change goes through `put`, `drop` and their kin for what open opcodes hold, which also note,
 for the seq at hand, when each *field* of the object last changed (`changed`), and which objects
 were touched since somebody last looked (`touched`, for digests): so no fold can forget either.
 
@@ -23,12 +23,13 @@ import msgspec
 from projections.errors import CorruptHistory, NoSuchObject
 from projections.objects import ClusterInfo, Group, Instance, Node
 from projections.plans import Reservations
+from projections.unsettled import Parked
 from projections.uuids import NONE, Uuids
 
-Key = tuple[str, str]  # (table, uuid); for a reservation ("reserved", "<job>/<op>")
+Key = tuple[str, str]  # (table, uuid); of what an opcode holds ("reserved", "<job>/<op>")
 OpKey = tuple[int, int]  # (job, opcode)
 
-RESERVED, DUTY = "reserved", "duty"  # in `touched`, beside the tables
+RESERVED, DUTY, PARKED = "reserved", "duty", "parked"  # in `touched`, beside the tables
 
 TABLES: dict[str, type[msgspec.Struct]] = {
     "cluster": ClusterInfo,
@@ -61,6 +62,8 @@ class Cluster(msgspec.Struct, frozen=True, kw_only=True):
     reserved: immutables.Map[OpKey, Reservations] = immutables.Map()
     # reserved name -> (job, opcode)
     reserved_names: immutables.Map[str, OpKey] = immutables.Map()
+    # (job, opcode) -> that it waits for a person, and what it left where
+    parked: immutables.Map[OpKey, Parked] = immutables.Map()
     # duty id -> (node, job, what)
     duties: immutables.Map[str, tuple[str, int, str]] = immutables.Map()
     # (table, uuid) -> seq of the last change of each field, in the order of the struct's fields
@@ -219,6 +222,14 @@ class Cluster(msgspec.Struct, frozen=True, kw_only=True):
             return self
         duties = self.duties.delete(duty) if owed is None else self.duties.set(duty, owed)
         return _replace(self, duties=duties, touched=Touched((DUTY, duty), self.touched))
+
+    def with_parked(self, op: OpKey, parked: Parked | None) -> Cluster:
+        """Return the cluster in which that opcode needs attention, or no more."""
+        if self.parked.get(op) == parked:
+            return self
+        all_parked = self.parked.delete(op) if parked is None else self.parked.set(op, parked)
+        key = (PARKED, f"{op[0]}/{op[1]}")
+        return _replace(self, parked=all_parked, touched=Touched(key, self.touched))
 
     def untouched(self) -> Cluster:
         """Return the cluster with an empty chain `touched`: somebody has looked."""

@@ -16,7 +16,7 @@ from typing import Any
 
 import msgspec
 
-from projections.cluster import DUTY, RESERVED, Cluster, Key
+from projections.cluster import DUTY, PARKED, RESERVED, Cluster, Key, OpKey
 
 _MODULUS = 1 << 256
 _encode = msgspec.msgpack.Encoder(order="deterministic").encode
@@ -67,8 +67,9 @@ def object_at(cluster: Cluster, key: Key) -> object | None:
     """Return what stands under a key of `Cluster.touched`, None if nothing does any more."""
     table, name = key
     if table == RESERVED:
-        job, op = name.split("/")
-        return cluster.reserved.get((int(job), int(op)))
+        return cluster.reserved.get(_op_of(name))
+    if table == PARKED:
+        return cluster.parked.get(_op_of(name))
     if table == DUTY:
         return cluster.duties.get(name)
     found: object | None = cluster.table(table).get(name)
@@ -82,6 +83,8 @@ def keys_of(cluster: Cluster) -> Iterator[Key]:
             yield table, uuid
     for job, op in cluster.reserved:
         yield RESERVED, f"{job}/{op}"
+    for job, op in cluster.parked:
+        yield PARKED, f"{job}/{op}"
     for duty in cluster.duties:
         yield DUTY, duty
 
@@ -94,3 +97,8 @@ def touched_keys(cluster: Cluster) -> Iterable[Key]:
         found[touched.key] = None
         touched = touched.before
     return found
+
+
+def _op_of(name: str) -> OpKey:
+    job, op = name.split("/")
+    return int(job), int(op)

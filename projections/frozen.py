@@ -25,6 +25,7 @@ from projections.locks import Hold, LockTable, Request, Turn
 from projections.objects import ClusterInfo, Group, Instance, Node
 from projections.plans import Reservations
 from projections.state import State
+from projections.unsettled import Parked
 
 Marks = tuple[int, ...]
 
@@ -46,6 +47,7 @@ class _Frozen(msgspec.Struct, frozen=True, array_like=True, gc=False):
     instances: tuple[Instance, ...]
     instance_marks: tuple[Marks, ...]
     reserved: tuple[tuple[tuple[int, int], Reservations], ...]
+    parked: tuple[tuple[tuple[int, int], Parked], ...]
     duties: dict[str, tuple[str, int, str]]
     # jobs
     open: tuple[Job, ...]
@@ -87,6 +89,7 @@ def dump_state(state: State) -> bytes:
             instances=instances,
             instance_marks=tuple([changed["instance", instance.uuid] for instance in instances]),
             reserved=tuple(cluster.reserved.items()),
+            parked=tuple(cluster.parked.items()),
             duties=dict(cluster.duties),
             open=tuple(jobs.open.values()),
             recent=tuple(jobs.recent.values()),
@@ -147,6 +150,7 @@ def _cluster(frozen: _Frozen) -> Cluster:
         nodes=immutables.Map(nodes),
         instances=immutables.Map(instances),
         reserved=immutables.Map(reserved),
+        parked=immutables.Map(frozen.parked),
         duties=immutables.Map(frozen.duties),
         changed=immutables.Map(changed),
         **index_again(groups, nodes, instances, reserved),

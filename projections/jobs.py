@@ -22,8 +22,7 @@ from eventstore.record import Record as LogRecord
 from projections import op_folds, step_folds
 from projections.events import jobs as ev
 from projections.job_state import Job
-from projections.job_table import Jobs, Place, job_id_of
-from projections.plans import Reservations
+from projections.job_table import Jobs, Place
 
 __all__ = [
     "FOLDS",
@@ -32,7 +31,6 @@ __all__ = [
     "Place",
     "ended_by",
     "fold_jobs",
-    "reservation_change",
 ]
 
 
@@ -46,21 +44,6 @@ def ended_by(before: Jobs, after: Jobs) -> Job | None:
     if before.ended == after.ended:
         return None
     return after.recent[after.endings[after.ended]]
-
-
-def reservation_change(
-    event: ev.JobEvent, record: LogRecord
-) -> tuple[tuple[int, int], Reservations | None] | None:
-    """Return what `event` changes of the reservations: (job, opcode) and what it holds from now on.
-
-    None instead of reservations frees them; None altogether: the event changes none.
-    """
-    match event:
-        case ev.OpPlanned():
-            return (job_id_of(record), event.op), event.plan.reserves
-        case ev.OpSucceeded() | ev.OpFailed() | ev.OpCanceled():
-            return (job_id_of(record), event.op), None
-    return None
 
 
 # Any: each fold takes the event of its own key

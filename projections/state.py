@@ -6,18 +6,16 @@ all: if a record in it is unknown or contradicts the state, the error names its 
 stays as it was before the batch. Records are folded one by one, so how the log was cut into batches
 does not matter.
 
-Rules between the two projections live here, and there is one: what `op.planned` reserves stands in
-the configuration until its opcode has ended, because decisions read the configuration only.
+What the configuration takes over from the queue is the rule of `projections/held.py`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
 import msgspec
 
-from eventstore.record import Event, Record, Stored
+from eventstore.record import Stored
 from projections.cluster import Cluster, Key
 from projections.configuration import FOLDS, fold_configuration
 from projections.digest import (
@@ -31,14 +29,14 @@ from projections.digest import (
     touched_keys,
 )
 from projections.errors import CorruptHistory
-from projections.events import jobs as job_events
+from projections.held import HOLDS, with_held
 from projections.job_state import Job
 from projections.job_table import Jobs
 from projections.jobs import FOLDS as JOB_FOLDS
-from projections.jobs import ended_by, reservation_change
+from projections.jobs import ended_by
 from projections.registry import decode
 
-FOLD, VERSION = "state", 1  # raise VERSION when a fold or the bytes of a state mean something else
+FOLD, VERSION = "state", 2  # raise VERSION when a fold or the bytes of a state mean something else
 FOLD_VERSION = f"{FOLD}-{VERSION}"
 
 _GATHER = 1024  # records after which the chain `Cluster.touched` is taken over and cut
@@ -93,8 +91,8 @@ class Projector:
             if job_fold is not None:
                 before = jobs
                 jobs = job_fold(before, event, record)
-                if kind in _RESERVING:
-                    cluster = _reserved(cluster, event, record)
+                if kind in HOLDS:
+                    cluster = with_held(cluster, jobs, event, record)
                     job = ended_by(before, jobs)
                     if job is not None:
                         ended.append(job)
@@ -167,28 +165,8 @@ class _Sums:
                 self._jobs.set(number, job)
 
 
-def _reserved(cluster: Cluster, event: Any, record: Record) -> Cluster:
-    """Any: one of `_RESERVING`."""
-    if type(event) is not job_events.OpPlanned and not cluster.reserved:
-        return cluster  # nothing to free: the way of most replays
-    change = reservation_change(event, record)
-    assert change is not None, "the kinds in _RESERVING change reservations"
-    op, wanted = change
-    return cluster.release(op) if wanted is None else cluster.reserve(op, wanted)
-
-
 def _with_ended(total: bytes, ended: Iterable[Job]) -> bytes:
     number = int.from_bytes(total, "big")
     for job in ended:
         number = add(number, leaf(job.id, job))
     return number.to_bytes(32, "big")
-
-
-_RESERVING: frozenset[type[Event]] = frozenset(
-    {
-        job_events.OpPlanned,
-        job_events.OpSucceeded,
-        job_events.OpFailed,
-        job_events.OpCanceled,
-    }
-)

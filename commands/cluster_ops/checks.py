@@ -1,8 +1,8 @@
 """What `gnt-cluster verify` looks for: pure functions from what is wanted and seen to findings.
 
 Codes are Ganeti's (`ENODE...` about a node, `EINSTANCE...` about an instance, `ECLUSTER...`), so
-that `--ignore-errors` and scripts go on working; `ENODEDUTY` is Cairn's own: a node still owes the
-undo of something.
+that `--ignore-errors` and scripts go on working. Two are Cairn's own: `ENODEDUTY` (a node still
+owes the undo of something) and `EJOBATTENTION` (a job can go neither forward nor back).
 
 What moves while the nodes are asked may be found wrong for a moment: nothing is locked, since a
 verification that waits for every job would be of no use when one is stuck.
@@ -30,7 +30,7 @@ class Finding(NamedTuple):
 
     severity: str  # error, warning
     code: str
-    object: str  # name of the node, instance, group or cluster
+    object: str  # name of the node, instance, group or cluster; "job 42"
     message: str
 
 
@@ -71,6 +71,14 @@ def setup(cluster: Cluster, checks: Checks) -> Iterator[Finding]:
         for os in check.os:
             if os.problem:
                 yield Finding(WARNING, "ENODEOS", node.name, f"OS {os.name}: {os.problem}")
+
+
+def parked(cluster: Cluster, checks: Checks) -> Iterator[Finding]:
+    """No opcode waits for a person, with its locks held and something left on nodes."""
+    for (job, _), opcode in sorted(cluster.parked.items()):
+        left = f"; left: {'; '.join(opcode.left)}" if opcode.left else ""
+        text = f"{opcode.summary} needs attention: {opcode.message}{left} (gnt-job resolve {job})"
+        yield Finding(ERROR, "EJOBATTENTION", f"job {job}", text)
 
 
 def duties(cluster: Cluster, checks: Checks) -> Iterator[Finding]:
@@ -206,6 +214,7 @@ ALL: Mapping[str, Check] = {
     "candidates": candidates,
     "reach": reach,
     "setup": setup,
+    "parked": parked,
     "duties": duties,
     "orphan_volumes": orphan_volumes,
     "missing_volumes": missing_volumes,

@@ -19,7 +19,9 @@ from eventstore.record import FORMAT, Batch, Draft, Event
 from eventstore.record import Record as LogRecord
 from projections.cluster import Cluster
 from projections.configuration import fold_configuration
-from projections.jobs import Job, Jobs, fold_jobs, reservation_change
+from projections.events.jobs import JobSubmitted
+from projections.held import HOLDS, with_held
+from projections.jobs import Job, Jobs, fold_jobs
 from projections.plans import Fact
 from projections.registry import CONFIGURATION_TYPES, JOB_TYPES, REGISTRY
 
@@ -57,7 +59,8 @@ class Savepoint(NamedTuple):
 class Scratch:
     """Drafts about one open job, and the state as it will be when they are committed."""
 
-    def __init__(self, state: State, job: Job, *, now_ms: int) -> None:
+    def __init__(self, state: State, job: Job, *, now_ms: int, first_job: int = 0) -> None:
+        """Begin with what is committed. `first_job`: the id of the first job that may be added."""
         self.cluster = state.cluster
         self.jobs = state.jobs
         self.drafts: list[Draft] = []
@@ -67,6 +70,8 @@ class Scratch:
         self._version = job.version
         self._time = now_ms << 16
         self._size_bytes = 0
+        self.next_job = first_job
+        self._new_streams: dict[str, int] = {}
 
     @property
     def job(self) -> Job | None:
@@ -102,6 +107,19 @@ class Scratch:
         self.drafts.append(draft)
         self._size_bytes += size_bytes
 
+    def add_job(self, event: JobSubmitted) -> int:
+        """Draft another job, on behalf of whoever submitted this one; return its id."""
+        job = self.next_job
+        stream = f"job/{job}"
+        draft = Draft(stream=stream, event=event, actor=self._actor, job=job, cause=self._cause)
+        record = self._place(stream, event.KIND, event.SCHEMA, _NO_DATA, draft.actor, job=job)
+        self.jobs = fold_jobs(self.jobs, event, record)
+        self.drafts.append(draft)
+        self._size_bytes += sum(len(bytes(op.data)) + 100 for op in event.ops) + 300
+        self._new_streams[stream] = 0
+        self.next_job += 1
+        return job
+
     def add_facts(self, facts: tuple[Fact, ...]) -> None:
         """Draft the facts of a plan. Raises CorruptHistory; then some may have been added."""
         for fact in facts:
@@ -120,18 +138,16 @@ class Scratch:
 
     def batch(self) -> Batch:
         """Return the drafts. They may be appended only if the job's stream has not moved on."""
-        return Batch(drafts=tuple(self.drafts), expected={self.stream: self._version})
+        expected = {self.stream: self._version, **self._new_streams}
+        return Batch(drafts=tuple(self.drafts), expected=expected)
 
     def _fold(self, draft: Draft) -> None:
         event = draft.event
         record = self._place(draft.stream, event.KIND, event.SCHEMA, _NO_DATA, draft.actor)
         if type(event) in _JOB_EVENTS:
             jobs = fold_jobs(self.jobs, event, record)  # type: ignore[arg-type] # by its type
-            change = reservation_change(event, record)  # type: ignore[arg-type]
-            if change is not None:
-                op, held = change
-                cluster = self.cluster
-                self.cluster = cluster.release(op) if held is None else cluster.reserve(op, held)
+            if type(event) in HOLDS:
+                self.cluster = with_held(self.cluster, jobs, event, record)
             self.jobs = jobs
         elif type(event) in _CONFIGURATION_EVENTS:
             self.cluster = fold_configuration(
@@ -141,7 +157,14 @@ class Scratch:
             )
 
     def _place(
-        self, stream: str, kind: str, schema: int, data: msgspec.Raw, actor: str = ""
+        self,
+        stream: str,
+        kind: str,
+        schema: int,
+        data: msgspec.Raw,
+        actor: str = "",
+        *,
+        job: int | None = None,
     ) -> LogRecord:
         """Return a record as a fold needs it; its place in the log is not known yet."""
         return LogRecord(
@@ -157,7 +180,7 @@ class Scratch:
             version=self._version + 1 + len(self.drafts),
             actor=actor,
             origin="",
-            job=self._id,
+            job=self._id if job is None else job,
             cause=None,
             key=None,
             data=data,

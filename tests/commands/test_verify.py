@@ -15,6 +15,7 @@ from nodeagent.calls import InstanceSeen, NodeCheck, OsStatus, OwnedVolume
 from projections.events.configuration import DiskStateSeen, DutyRecorded
 from projections.objects import ADMIN_DOWN
 from projections.plans import Plan
+from projections.unsettled import Parked
 from tests.commands.building import UUID, Town, ids, node_uuid
 
 Checks = dict[int, NodeCheck]
@@ -172,6 +173,20 @@ def test_what_is_wrong_is_found_alone(
     (finding,) = verified(town, checks)
     assert finding[:3] == expected[:3]
     assert expected[3] in finding[3]
+
+
+def test_a_parked_opcode_is_an_error_with_what_it_left() -> None:
+    """Also when no node is asked; the message says how to resolve it."""
+    town = town_of_two()
+    checks = sound(town)
+    parked = Parked(summary="INSTANCE_REMOVE(web1)", message="disk busy", left=("volume on node2",))
+    town.cluster = town.cluster.with_parked((7, 0), parked)
+    ((severity, code, subject, text),) = verified(town, checks)
+    assert (severity, code, subject) == ("error", "EJOBATTENTION", "job 7")
+    assert text == (
+        "INSTANCE_REMOVE(web1) needs attention: disk busy; left: volume on node2 "
+        "(gnt-job resolve 7)"
+    )
 
 
 def test_an_instance_that_should_be_down_is_found_running() -> None:

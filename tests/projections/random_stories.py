@@ -100,9 +100,9 @@ def _duty(draw: Draw, story: Story) -> None:
 
 
 def _left_open(draw: Draw, story: Story) -> None:
-    """A job stops in mid-air: queued, waiting for a lock, or planned with reserved names."""
+    """A job stops in mid-air: queued, waiting, planned with reserved names, parked, resolved."""
     job = story.submit("ONE", "TWO")
-    stream, far = f"job/{job}", draw(st.integers(0, 3))
+    stream, far = f"job/{job}", draw(st.integers(0, 5))
     locks = (j.Lock(f"name/job-{job}"),)
     if far >= 1:
         story.log.add((stream, j.OpBlocked(op=0, locks=locks, behind=())), job=job)
@@ -111,6 +111,11 @@ def _left_open(draw: Draw, story: Story) -> None:
     if far >= 3:
         plan = Plan(steps=(), reserves=Reservations(names=(f"instance/job-{job}",)))
         story.log.add((stream, j.OpPlanned(op=0, number=0, plan=plan, given=GIVEN)), job=job)
+    if far >= 4:
+        left = ("disk: ensure-volume on node1",)
+        story.log.add((stream, j.OpParked(op=0, code="x", message="no way", left=left)), job=job)
+    if far >= 5:
+        story.log.add((stream, j.OpResolved(op=0, how="retry")), job=job)
 
 
 def _some(draw: Draw, story: Story) -> Instance | None:

@@ -14,7 +14,7 @@ from projections.errors import CorruptHistory
 from projections.events import jobs as ev
 from projections.events.jobs import Dependency, Lock
 from projections.job_state import Job
-from projections.jobs import Jobs, ended_by, fold_jobs, reservation_change
+from projections.jobs import Jobs, ended_by, fold_jobs
 from projections.op_folds import MAX_LINES, RECENT
 from projections.plans import Call, Plan, Record, Reservations, Undo, Wait
 
@@ -229,20 +229,6 @@ def test_memory_is_bounded(story: Story) -> None:
     assert len(story.jobs.recent) == len(story.jobs.endings) == RECENT
     assert max(story.jobs.recent) == RECENT + 9
     assert set(story.jobs.open) == {1}
-
-
-def test_reservations_last_from_the_plan_to_the_end_of_the_opcode(story: Story) -> None:
-    """op.planned takes what its plan reserves; each of the three ends frees it."""
-    planned = ev.OpPlanned(op=0, number=0, plan=PLAN, given=NIL)
-    assert reservation_change(planned, story.place(planned)) == ((1, 0), PLAN.reserves)
-    for end in (
-        ev.OpSucceeded(op=0),
-        ev.OpFailed(op=0, code="x", message=""),
-        ev.OpCanceled(op=0),
-    ):
-        assert reservation_change(end, story.place(end)) == ((1, 0), None)
-    parked = ev.OpParked(op=0, code="x", message="")
-    assert reservation_change(parked, story.place(parked)) is None
 
 
 def test_a_priority_moves_a_waiting_job(story: Story) -> None:

@@ -15,10 +15,9 @@ from projections.errors import CorruptHistory, UnknownKind
 from projections.events import configuration as c
 from projections.events import jobs as j
 from projections.frozen import dump_state, load_state
-from projections.plans import Plan, Reservations
 from projections.state import Projector, State, digest_of
 from tests.projections.random_stories import stories
-from tests.projections.stories import GIVEN, Story, uid
+from tests.projections.stories import Story, uid
 from tests.replaycheck import check_records, fold_in_cuts, plain
 
 
@@ -129,26 +128,6 @@ def test_a_gap_in_the_seqs_is_refused() -> None:
     story.found(1)
     with pytest.raises(CorruptHistory, match="record 2 after record 0"):
         Projector().apply(story.log.records[1:])
-
-
-def test_what_a_plan_reserves_is_held_until_its_opcode_ends() -> None:
-    """`op.planned` puts it into the configuration, the end of the opcode takes it out."""
-    story = Story()
-    story.found(1)
-    job = story.submit("ONE")
-    plan = Plan(steps=(), reserves=Reservations(names=("instance/x",), ports=(11000,)))
-    for event in (
-        j.OpStarted(op=0, handler=1),
-        j.OpPlanned(op=0, number=0, plan=plan, given=GIVEN),
-    ):
-        story.log.add((f"job/{job}", event), job=job)
-    projector = told(story)
-    assert projector.state.cluster.reserved[job, 0] == plan.reserves
-    assert projector.state.cluster.names["instance/x"] == ""
-    ended = projector.apply(story.log.add((f"job/{job}", j.OpSucceeded(op=0)), job=job))
-    assert [job.status for job in ended] == ["success"]
-    assert not projector.state.cluster.reserved
-    assert "instance/x" not in projector.state.cluster.names
 
 
 def test_ended_jobs_count_in_the_digest_though_they_are_not_in_memory() -> None:

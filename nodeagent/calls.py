@@ -285,6 +285,21 @@ class Probe(Call, frozen=True, kw_only=True):
     NAME: ClassVar[str] = "probe"
 
 
+class RunAllocator(Call, frozen=True, kw_only=True):
+    """An instance allocator of this node was asked and has answered. Returns `AllocatorAnswer`.
+
+    Source: Ganeti's allocator protocol, version 2. The program gets the request as a file and may
+    be asked twice: it must decide, not act.
+    """
+
+    NAME: ClassVar[str] = "run-allocator"
+
+    allocator: str  # the name of a program on the agent's `allocator_path`
+    request: bytes  # JSON, compressed with zlib
+    options: tuple[str, ...] = ()  # further arguments, each with its dashes
+    time_s: float = 300.0  # how long it may think
+
+
 class LeaveCluster(Call, frozen=True, kw_only=True):
     """The node forgets the cluster: its agent keeps its key, drops its journal and waits."""
 
@@ -325,6 +340,12 @@ class NodeCheck(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     volumes: tuple[OwnedVolume, ...] = ()
     minors: dict[int, str] = {}  # minor -> disk uuid
     os: tuple[OsStatus, ...] = ()
+
+
+class AllocatorAnswer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What an allocator printed: an object with `success` and `info`, checked no further."""
+
+    answer: bytes  # JSON, compressed with zlib
 
 
 class OwnedVolume(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -551,6 +572,7 @@ CALLS: dict[str, type[Call]] = {
         FinishMigration,
         BalloonMemory,
         Probe,
+        RunAllocator,
         LeaveCluster,
     )
 }

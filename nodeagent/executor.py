@@ -6,18 +6,20 @@ The only place that knows every call; it decides nothing. Runs on worker threads
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
 import msgspec
 
 from eventstore.packed import Packed
 from nodeagent import calls
+from nodeagent.allocators import Allocators
 from nodeagent.calls import Device, InstanceSpec, NodeCheck, NodeStatus
 from nodeagent.errors import BadCall
 from nodeagent.hypervisor.contract import Hypervisor
 from nodeagent.network.contract import NetworkDriver
 from nodeagent.os_interface import OsInterface
+from nodeagent.runner import run_command
 from nodeagent.storage.disks import Disks
 from nodeagent.task_scope import TaskScope
 
@@ -48,6 +50,7 @@ class Drivers:
     boot_id: str
     simulated: bool
     interference: Interference | None = None
+    allocators: Allocators = field(default_factory=lambda: Allocators((), run_command))
 
     def needs(self) -> tuple[str, ...]:
         """What the drivers lack on this node, one sentence each."""
@@ -106,6 +109,8 @@ class Executor:
                 self._disks.ensure_inactive(call, scope)
             case calls.Probe():
                 return self._check()
+            case calls.RunAllocator():
+                return self._drivers.allocators.ask(call, scope)
             case calls.LeaveCluster():
                 pass  # the agent itself forgets, once the leader has heard that this is done
             case _:

@@ -39,6 +39,11 @@ class AgentConfig(msgspec.Struct, frozen=True, kw_only=True):
     drivers: str = "simulated"
     lab: str = ""  # directory where simulated nodes meet; empty: `<dir>/lab`
     os_path: tuple[str, ...] = ("/srv/ganeti/os",)
+    allocator_path: tuple[str, ...] = (  # directories of instance allocators; Ganeti's last
+        "/usr/local/lib/cairn/iallocators",
+        "/usr/lib/ganeti/iallocators",
+        "/usr/share/ganeti/iallocators",
+    )
     status_s: float = 5.0
     look_s: float = 1.0  # between two looks at disks and guests
     settle_s: float = 2.0  # a disk must be degraded for so long before it is reported

@@ -20,11 +20,13 @@ import msgspec
 from eventstore.errors import EventStoreError
 from eventstore.reactor import Reactor, Timer
 from nodeagent.agent import Agent
+from nodeagent.allocators import Allocators
 from nodeagent.errors import NodeAgentError
 from nodeagent.identity import AgentConfig, AgentDirectory, BadFile, Identity
 from nodeagent.joining import Joining
 from nodeagent.journal import Journal, JournalFailed
 from nodeagent.os_interface import OsInterface
+from nodeagent.runner import run_command
 from nodeagent.simulated.control import Answer, ControlSocket, Order, carry_out
 from nodeagent.simulated.lab import Lab
 from nodeagent.simulated.node import SimulatedMachine, simulated_machine
@@ -77,7 +79,11 @@ class Daemon:
         )
         self._lab.name_node(identity.node)
         self._machine = simulated_machine(
-            self._lab, identity.node, self._config.simulated, os_interface
+            self._lab,
+            identity.node,
+            self._config.simulated,
+            os_interface,
+            Allocators([Path(path) for path in self._config.allocator_path], run_command),
         )
         self._agent = Agent(
             self._reactor,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from nodeagent.allocators import Allocators
 from nodeagent.executor import Drivers
 from nodeagent.os_interface import OsInterface
 from nodeagent.simulated.faults import Faults
@@ -41,7 +42,7 @@ class SimulatedMachine:
 
 
 def simulated_machine(
-    lab: Lab, node: str, size: SimulatedNode, os: OsInterface
+    lab: Lab, node: str, size: SimulatedNode, os: OsInterface, allocators: Allocators
 ) -> SimulatedMachine:
     """Return the simulated parts of node `node` (uuid), as they were left.
 
@@ -77,6 +78,7 @@ def simulated_machine(
         boot_id=lab.boot_id,
         simulated=True,
         interference=faults,
+        allocators=allocators,
     )
     return SimulatedMachine(
         lab=lab, volumes=volumes, files=files, shared=shared, mirrors=mirrors,

@@ -6,6 +6,7 @@
 <dir>/master/             the master daemon's directory
 <dir>/agents/<node>/      each agent's directory, where its ticket is laid down
 <dir>/nodes/              the simulated machines (nodeagent/simulated/lab.py)
+<dir>/allocators/         instance allocators, for `-I NAME`; empty at first
 <dir>/log/<daemon>.out    what a daemon printed
 """
 
@@ -71,6 +72,11 @@ class LabLayout:
         return self.directory / "nodes"
 
     @property
+    def allocators(self) -> Path:
+        """Where agents look for instance allocators."""
+        return self.directory / "allocators"
+
+    @property
     def output(self) -> Path:
         """What the daemons printed."""
         return self.directory / "log"
@@ -103,7 +109,8 @@ class LabLayout:
 
     def save(self, lab: Lab) -> None:
         """Make the directories, for their owner alone, and write the settings."""
-        for directory in (self.directory, self.agents, self.machines, self.output):
+        own = (self.directory, self.agents, self.machines, self.allocators, self.output)
+        for directory in own:
             directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.settings.write_bytes(_pretty(lab))
 

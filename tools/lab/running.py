@@ -34,6 +34,7 @@ class Agent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     name: str
     lab: str
     os_path: tuple[str, ...]
+    allocator_path: tuple[str, ...]
     status_s: float = 1.0
     look_s: float = 0.2
     settle_s: float = 0.2
@@ -131,7 +132,12 @@ def _client_config(
 
 
 def _agent(layout: LabLayout, node: str) -> Agent:
-    return Agent(name=node, lab=str(layout.machines), os_path=(str(OS_DEFINITIONS),))
+    return Agent(
+        name=node,
+        lab=str(layout.machines),
+        os_path=(str(OS_DEFINITIONS),),
+        allocator_path=(str(layout.allocators),),
+    )
 
 
 def _spawn_agent(layout: LabLayout, node: str) -> None:

@@ -60,7 +60,8 @@ class Packer:
         good = frame.group[nodes][:, None] == frame.group[nodes][None, :]
         np.fill_diagonal(good, False)
         self._good = good & self._comply[:, None]
-        self._safe = [0] * len(nodes)  # instances that a node takes before it must be looked at
+        # Instances that a node takes before it must be looked at: as primary, and in all.
+        self._safe_first, self._safe = [0] * len(nodes), [0] * len(nodes)
         for row in range(len(nodes)):
             self._look(row)
         self._names: list[Instance] = []
@@ -79,9 +80,10 @@ class Packer:
             self._primaries.append(int(self._nodes[pair[0]]))
             self._secondaries.append(int(self._nodes[pair[1]]))
             self._stream.place(*pair)
+            self._safe_first[pair[0]] -= 1
             for row in pair:
                 self._safe[row] -= 1
-                if self._safe[row] <= 0:
+                if self._safe[row] <= 0 or self._safe_first[row] <= 0:
                     self._settle()
                     self._look(row)
             count += 1
@@ -117,16 +119,23 @@ class Packer:
         return int(rows[chosen]), int(columns[chosen])
 
     def _look(self, row: int) -> None:
-        """Hold a node against its limits, in the present state."""
+        """Hold a node against its limits, in the present state. What no longer fits never will."""
         state, node = self._state, self._nodes[row : row + 1]
-        first = primary_reasons(state, self._demand, node, force=self._force)[0]
-        if first != FITS:
-            self._good[row] = False
-        self._good[:, row] &= secondary_reasons(state, self._demand, self._nodes, node)[:, 0] == FITS
-        self._safe[row] = max(1, self._room(int(node[0])) - 1)
+        good = self._good
+        if good[row].any():
+            first = primary_reasons(state, self._demand, node, force=self._force)[0]
+            if first != FITS:
+                good[row] = False
+        if good[:, row].any():
+            second = secondary_reasons(state, self._demand, self._nodes, node)[:, 0]
+            good[:, row] &= second == FITS
+        alone, together = self._room(int(node[0]))
+        as_primary, used = bool(good[row].any()), bool(good[row].any() or good[:, row].any())
+        self._safe_first[row] = max(1, alone - 1) if as_primary else UNLIMITED
+        self._safe[row] = max(1, together - 1) if used else UNLIMITED
 
-    def _room(self, node: int) -> int:
-        """How many instances fit on a node for certain, in whatever role."""
+    def _room(self, node: int) -> tuple[int, int]:
+        """How many instances fit on a node for certain: by what primaries use, and by the rest."""
         state, frame, demand = self._state, self._state.frame, self._demand
 
         def times(free: int, size: int) -> int:
@@ -136,10 +145,14 @@ class Packer:
         disk = int(min(state.free_disk[node], state.free_disk_f[node]))
         spindles = max(float(state.inst_spindles[node]), float(state.inst_spindles_f[node]))
         vcpus = int(max(state.used_cpus[node], state.used_cpus_f[node]))
-        return min(
-            times(slack - 1, max(demand.held, demand.reserved)),
-            times(int(state.free_memory_f[node]) - 1, demand.memory),
-            times(min(disk - 1, disk - int(frame.low_disk[node])), demand.disk),
-            times(int(float(frame.high_spindles[node]) - spindles), demand.spindle_use),
+        promised = int(state.free_memory_f[node]) - max(demand.memory, demand.reserved)
+        alone = min(
+            times(promised - 1, demand.memory),
             times(int(frame.max_vcpus[node]) - vcpus, demand.vcpus),
         )
+        together = min(
+            times(slack - 1, max(demand.held, demand.reserved)),
+            times(min(disk - 1, disk - int(frame.low_disk[node])), demand.disk),
+            times(int(float(frame.high_spindles[node]) - spindles), demand.spindle_use),
+        )
+        return alone, together

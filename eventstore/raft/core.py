@@ -138,6 +138,7 @@ class Core:
         self._dropped_from = 0
         self._reads: list[ReadReady] = []
         self._out = Ready()  # segments are collected here
+        self._ask_ms = now_ms
         alone = self._voter.config.alone(restart.me.name)
         self._patience_ms = now_ms + (0 if alone else self._voter.draw_patience_ms())
 
@@ -157,6 +158,8 @@ class Core:
             voter.leader = None
             if voter.may_campaign:
                 self._stand(pre=True)
+        elif self._campaign and voter.now_ms >= self._ask_ms:
+            self._ask(self._campaign)  # a lost message should not cost a whole election
 
     def step(self, message: Message, now_ms: int) -> None:
         """Take up what another voter said. Late, repeated and reordered messages are harmless.
@@ -273,7 +276,11 @@ class Core:
     @property
     def deadline_ms(self) -> int:
         """When `tick` has something to do, unless something else happens first."""
-        due_ms = self._leading.deadline_ms if self._leading else self._patience_ms
+        due_ms = self._patience_ms
+        if self._leading:
+            due_ms = self._leading.deadline_ms
+        elif self._campaign:
+            due_ms = min(due_ms, self._ask_ms)
         return min(due_ms, self._voter.retry_ms) if self._voter.full else due_ms
 
     @property
@@ -407,26 +414,27 @@ class Core:
         if not pre:
             self._step_down("it stands for election")
             voter.enter(Epoch(voter.epoch.gen, for_term), voter.me)
-        voters = frozenset(voter.config.voters)
-        self._campaign = Campaign(pre, for_term, voters, transfer)
+        self._campaign = Campaign(pre, for_term, frozenset(voter.config.voters), transfer)
         self._patience_ms = voter.now_ms + voter.draw_patience_ms()
-        for name in sorted(voters - {voter.me.name}):
-            voter.send(name, self._vote(pre, for_term, transfer))
+        self._ask(self._campaign)
         if pre:
             self._count_vote(voter.me.name)  # the own vote in earnest counts once it is durable
 
-    def _vote(self, pre: bool, for_term: int, transfer: bool) -> Vote:
+    def _ask(self, campaign: Campaign) -> None:
+        """Ask everybody who has not said yes yet."""
         voter = self._voter
-        last = voter.log.last
-        return Vote(
+        self._ask_ms = voter.now_ms + voter.timing.heartbeat_ms
+        vote = Vote(
             *voter.header,
-            pre=pre,
-            for_term=for_term,
-            last_seq=last.seq,
-            last_gen=last.epoch.gen,
-            last_term=last.epoch.term,
-            transfer=transfer,
+            pre=campaign.pre,
+            for_term=campaign.for_term,
+            last_seq=voter.log.last.seq,
+            last_gen=voter.log.last.epoch.gen,
+            last_term=voter.log.last.epoch.term,
+            transfer=campaign.transfer,
         )
+        for name in sorted(campaign.voters - campaign.granted - {voter.me.name}):
+            voter.send(name, vote)
 
     def _on_vote(self, vote: Vote) -> None:
         voter = self._voter

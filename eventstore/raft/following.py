@@ -39,7 +39,7 @@ class Following:
             self.refuse(append)
             return
         matched = self._take_up(append, agreed)
-        self._commit(min(append.commit_seq, matched))
+        voter.log.committed = max(voter.log.committed, self._committed(append, matched))
         reply = self._accepted(append, matched)
         if append.entries and not voter.full:
             voter.acknowledge(append.sender, reply, matched)
@@ -94,7 +94,7 @@ class Following:
         return True
 
     def on_offer(self, offer: SegmentOffer) -> ReceiveSegment | None:
-        """Accept a segment that continues this log, and cut off what it replaces."""
+        """Accept a segment that continues this log."""
         voter = self._voter
         if voter.installing == offer:
             return ReceiveSegment(offer)
@@ -105,8 +105,6 @@ class Following:
         ):
             voter.send(offer.sender, SegmentReply(*voter.header, offer.last, REFUSED, 0))
             return None
-        if voter.log.last.seq >= offer.first:
-            voter.truncate(offer.first)
         voter.installing = offer
         return ReceiveSegment(offer)
 
@@ -153,9 +151,9 @@ class Following:
             raise CorruptLog(told, seq=entry.first, hint="gnt-log verify on both voters")
         return False
 
-    def _commit(self, seq: int) -> None:
-        log = self._voter.log
-        log.committed = max(log.committed, seq)
+    def _committed(self, append: Append, matched: int) -> int:
+        """Return up to where this message shows that the log is committed (R7)."""
+        return min(append.commit_seq, matched)
 
     def _accepted(self, append: Append, matched: int) -> AppendReply:
         voter = self._voter

@@ -73,8 +73,9 @@ class Leading:
         if entry.epoch != voter.epoch or entry.first != voter.log.last.seq + 1:
             return Refused("not-leader", "it was placed for another reign or another end")
         if entry.first == self.epoch_start:
-            assert entry.records[0].record.kind == EpochStarted.KIND, "the no-op comes first"
-            return None
+            if entry.records[0].record.kind == EpochStarted.KIND:
+                return None
+            return Refused("not-leader", "this reign has not begun", hint="ask again in a second")
         if self.transfer or voter.config.stands_back(self._me):
             hint = f"ask {self.transfer.target}" if self.transfer else "ask again in a second"
             return Refused("not-leader", "this voter is handing over", hint=hint)
@@ -144,6 +145,7 @@ class Leading:
             peer.on_match(reply.last)
             self._count(peer.name, peer.match)
         elif reply.state != WANTED:
+            peer.entries_until_ms = self._voter.now_ms + self._voter.timing.segment_ms
             peer.probe(self._voter.log.last.seq + 1)
 
     def on_persisted(self) -> None:
@@ -253,7 +255,7 @@ class Leading:
         """
         voter = self._voter
         log, timing = voter.log, voter.timing
-        if peer.pace is Pace.STREAM and (ship := segments.due(peer, log, timing)):
+        if peer.pace is Pace.STREAM and (ship := segments.due(peer, log, timing, voter.now_ms)):
             peer.begin_segment(voter.now_ms)
             self.ships.append(ship)
         sent = False

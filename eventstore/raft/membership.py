@@ -12,8 +12,9 @@ the old and one of the new always share a voter. That alone is not enough:
 
 A removed leader leads on until the change is committed, not counting itself, and then steps down.
 Until then it may also stand for election: it can be the only one whose log is long enough to win
-(thesis, 4.2.2). For the same reason a voter believes a candidate that it does not know, if that one's
-log is strictly ahead of its own: the record that makes it a voter may stand there.
+(thesis, 4.2.2). For the same reason a voter believes a candidate that it does not know, if that
+one's log is strictly ahead of its own: the record that makes it a voter may stand there.
+
 Learners follow and count nowhere, so any number of them may come and go with one change. A voter is
 a name *and* a storage: the same name with a new disk is removed, then a learner, then a voter.
 

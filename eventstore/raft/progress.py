@@ -42,6 +42,7 @@ class Progress:
     fsync_ms: float = 0.0
     told_commit: int = 0
     segment_ms: int = 0  # SEGMENT: when it last went on
+    entries_until_ms: int = 0  # it refused a segment: send it entries for a while
 
     def may_stream(self, limit: int) -> bool:
         """Say whether entries may be sent now."""

@@ -6,12 +6,16 @@ holds. The core only decides; the runners carry:
 
     leader's core      ShipSegment(to, first, last)        committed and durable here
     leader's runner    makes the file, sends SegmentOffer (`offer` makes the message)
-    follower's core    ReceiveSegment(offer)               if its log agrees up to first - 1
+    follower's core    ReceiveSegment(offer)               if its log ends at first - 1
     runners            SegmentReply WANTED / SegmentChunk, until the file is whole
     follower's runner  verifies size, SHA-256, chain from prev_hash to last_hash and whole batches,
                        appends the rows behind every Persist it was given, then the mark, then
                        `installed`; or `install_failed`
     follower's core    SegmentReply INSTALLED or REFUSED
+
+Nothing is cut off for a segment: an acknowledgement of what is cut off might be under way in this
+very reign, and would be counted. (Only an append of a higher epoch cuts off, and it makes such
+acknowledgements worthless.) A tail in the way is replaced by entries first; the next offer fits.
 
 Meanwhile the follower acknowledges heartbeats with what it holds, appends nothing, and neither
 votes nor stands. What a segment holds was committed when it was offered, so a change of leader on
@@ -30,10 +34,10 @@ from eventstore.raft.voter import Header
 from eventstore.record import Epoch
 
 
-def due(peer: Progress, log: EntryLog, timing: Timing) -> ShipSegment | None:
+def due(peer: Progress, log: EntryLog, timing: Timing, now_ms: int) -> ShipSegment | None:
     """Return the segment that this peer should get, None if entries will do."""
     held = min(log.committed, log.durable)
-    if held - peer.match <= timing.segment_lag:
+    if held - peer.match <= timing.segment_lag or peer.in_flight or now_ms < peer.entries_until_ms:
         return None
     upto = log.agreement(min(held, peer.match + timing.segment_records), log.last.epoch)
     if upto.seq <= peer.match:
@@ -64,9 +68,8 @@ def offer(
 
 
 def fits(message: SegmentOffer, log: EntryLog) -> bool:
-    """Say whether this log agrees with the offered one up to the segment, and lacks its end."""
+    """Say whether the segment continues this log."""
     before = Position(
         message.first - 1, Epoch(message.prev_gen, message.prev_term), message.prev_hash
     )
-    news = log.committed < message.first and log.durable < message.last
-    return news and log.position(message.first - 1) == before
+    return log.last == before

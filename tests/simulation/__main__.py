@@ -5,23 +5,31 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from tests.simulation.kernel import Violation
+from tests.simulation.mutants import MUTANTS, keep, planted
 from tests.simulation.scenario import Run
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run what is asked for; return 1 if something was violated."""
+    """Run what is asked for; return 1 if something was violated, or a mutant was not found."""
     parser = argparse.ArgumentParser(prog="python -m tests.simulation", description=__doc__)
     parser.add_argument("--seeds", default="0:100", metavar="A:B", help="run these seeds")
     parser.add_argument("--seed", type=int, help="run one seed")
     parser.add_argument("-v", "--verbose", action="store_true", help="tell everything")
+    parser.add_argument(
+        "--mutants", nargs="*", metavar="NAME", help="look for planted bugs, all or these"
+    )
+    parser.add_argument("--write", action="store_true", help="keep the seeds that find mutants")
     asked = parser.parse_args(arguments)
-    if asked.seed is not None:
-        return run_seeds(range(asked.seed, asked.seed + 1), verbose=asked.verbose)
     first, _, last = asked.seeds.partition(":")
-    return run_seeds(range(int(first), int(last)), verbose=asked.verbose)
+    seeds = range(int(first), int(last))
+    if asked.seed is not None:
+        seeds = range(asked.seed, asked.seed + 1)
+    if asked.mutants is not None:
+        return find_mutants(asked.mutants or MUTANTS, seeds, write=asked.write)
+    return run_seeds(seeds, verbose=asked.verbose)
 
 
 def run_seeds(seeds: range, *, verbose: bool) -> int:
@@ -31,11 +39,9 @@ def run_seeds(seeds: range, *, verbose: bool) -> int:
         run = Run(seed, verbose=verbose)
         if verbose:
             print(run.settings)
-        try:
-            run.run()
-        except (Violation, AssertionError) as error:
+        if flaw := flaw_of(run):
             violations += 1
-            print(f"seed {seed}: {type(error).__name__}: {error}")
+            print(f"seed {seed}: {flaw}", flush=True)
         events += run.kernel.events
     took = time.perf_counter() - begun
     rate = len(seeds) / took * 3600
@@ -44,6 +50,34 @@ def run_seeds(seeds: range, *, verbose: bool) -> int:
         f" in {took:.1f} s: {rate:.0f} seeds/h"
     )
     return 1 if violations else 0
+
+
+def flaw_of(run: Run) -> str:
+    """Run it; return what was violated, "" if nothing was."""
+    try:
+        run.run()
+    except (Violation, AssertionError) as error:  # the code's own assertions count as well
+        return f"{type(error).__name__}: {error}"
+    return ""
+
+
+def find_mutants(names: Iterable[str], seeds: range, *, write: bool) -> int:
+    """Look for a seed that finds each mutant; print it, or that there is none among `seeds`."""
+    found: dict[str, int] = {}
+    missed = 0
+    for name in names:
+        with planted(name):
+            for seed in seeds:
+                if flaw := flaw_of(Run(seed)):
+                    print(f"{name}: seed {seed}: {flaw}", flush=True)
+                    found[name] = seed
+                    break
+            else:
+                missed += 1
+                print(f"{name}: NOT FOUND in {len(seeds)} seeds", flush=True)
+    if write:
+        keep(found)
+    return 1 if missed else 0
 
 
 if __name__ == "__main__":

@@ -12,12 +12,15 @@ from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import msgspec
+
 from eventstore.ack_mark import Mark
+from eventstore.codec import encode_record
 from eventstore.raft.effects import Persist
-from eventstore.raft.entry import Entry
+from eventstore.raft.entry import Entry, from_records
 from eventstore.raft.membership import Config, config_in
 from eventstore.raft.state import NOBODY, HardState
-from eventstore.record import Epoch, genesis_hash
+from eventstore.record import Epoch, Stored, chain_hash, genesis_hash
 from tests.simulation.kernel import Kernel
 
 
@@ -41,6 +44,7 @@ class Disk:
         self.hard = HardState(Epoch(0, 0), NOBODY)
         self.mark = Mark(0, genesis_hash(cluster_id), 0, 0, "", b"", inc)
         self.snapshot = 0  # a fold was kept up to this record: it is committed
+        self.tampered = False
         self._firsts: list[int] = []
         self._kernel = kernel
         self._waiting: list[Persist] = []
@@ -160,6 +164,24 @@ class Disk:
         self._firsts = [entry.first for entry in entries]
         self.snapshot = self.last
 
+    def tamper(self) -> bool:
+        """Exchange the last batch for another of the same seqs and epoch, well chained, as from a
+        wrong copy; say whether there was one to exchange. The voter must be down."""
+        if not self.entries_ or self.entries_[-1].last <= self.snapshot:
+            return False
+        entry = self.entries_.pop()
+        records, previous = [], entry.previous
+        for stored in entry.records:
+            record = msgspec.structs.replace(stored.record, event_id=b"another id here.")
+            encoded = encode_record(record)
+            previous = chain_hash(previous, encoded)
+            records.append(Stored(record, encoded, previous))
+        self.entries_.append(from_records(records, entry.previous))
+        if self.mark.seq == entry.last:
+            self.mark = msgspec.structs.replace(self.mark, hash=previous)
+        self.tampered = True
+        return True
+
     def install(self, entries: Sequence[Entry]) -> None:
         """Append what came by a segment, as a runner does behind every write."""
         for entry in entries:
@@ -176,7 +198,7 @@ class Disk:
         if self._group and self._log_done and rng.random() < 0.5:
             self.mark = self._group[-1].mark
         self._group, self._waiting, self._needs_retry = [], [], False
-        if self.weather.lies and self._before and rng.random() < 0.5:
+        if self.weather.lies and self._before and rng.random() < 0.3:
             entries, self.hard = self._before[int(rng.random() * len(self._before))]
             self.entries_ = list(entries)
             self._firsts = [entry.first for entry in entries]

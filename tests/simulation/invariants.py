@@ -5,6 +5,7 @@
 - What is committed never changes, on any voter.
 - Leader completeness: who is elected holds all that is committed anywhere.
 - Commit implies on disk: of a majority of the voters of the configuration, in what a crash leaves.
+- Check-quorum: who leads has lately heard from a majority.
 - Delivery is dense, whole batches, and what is delivered is durable on that voter.
 - Histories: what was acknowledged is committed once, where it was said to be; what was refused is
   not there; what is unknown is there at most once; a write that began after another was
@@ -13,6 +14,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -33,9 +35,11 @@ class Checker:
         self._trust_disks = trust_disks
         self.nodes: dict[str, Node] = {}
         self.committed: list[Entry] = []  # by anybody, in order
+        self._under: list[Epoch] = []  # of the leader that committed each
         self._at: dict[int, bytes] = {}  # seq of a committed batch's end -> hash
         self._leaders: dict[Epoch, str] = {}
         self._records: dict[tuple[int, Epoch], bytes] = {}
+        self._begun_ms: dict[str, int] = {}  # when each began to lead
         self._seen: dict[str, int] = {}  # committed on each voter, as checked
 
     @property
@@ -46,6 +50,7 @@ class Checker:
     def begin_with(self, entry: Entry) -> None:
         """Every log begins with this, committed."""
         self.committed.append(entry)
+        self._under.append(entry.epoch)
         self._at[entry.last] = entry.hash
 
     def on_start(self, node: Node) -> None:
@@ -65,15 +70,32 @@ class Checker:
         for stored in records:
             del self._records[stored.record.seq, epoch]
 
-    def on_elected(self, node: Node, epoch: Epoch) -> None:
+    def on_elected(self, node: Node, epoch: Epoch, now_ms: int) -> None:
         """A voter begins to lead."""
+        self._begun_ms[node.name] = now_ms
         if self._leaders.setdefault(epoch, node.name) != node.name:
             raise Violation(f"epoch {tuple(epoch)}: {self._leaders[epoch]} and {node.name} lead")
         assert node.core is not None
-        if self.committed:
-            held = node.core.voter.log.position(self.head)
-            if held is None or held.hash != self.committed[-1].hash:
-                raise Violation(f"{node.name} is elected without record {self.head}, committed")
+        # What an epoch above this one has committed does not concern it: it was elected before,
+        # by votes that came late, and can commit nothing any more.
+        earlier = bisect_left(self._under, epoch)
+        if earlier:
+            last = self.committed[earlier - 1]
+            held = node.core.voter.log.position(last.last)
+            if held is None or held.hash != last.hash:
+                raise Violation(f"{node.name} is elected without record {last.last}, committed")
+
+    def on_tick(self, node: Node, now_ms: int) -> None:
+        """A voter's timer has run, so it has had the chance to step down."""
+        assert node.core is not None
+        if node.core.leading is None:
+            return
+        voters = node.core.voter.config.voters
+        since = now_ms - 3 * node.core.voter.timing.election_min_ms
+        begun_ms = self._begun_ms.get(node.name, now_ms)
+        heard = sum(name == node.name or node.heard_ms.get(name, 0) >= since for name in voters)
+        if begun_ms < since and heard < majority(len(voters)):
+            raise Violation(f"{node.name} leads and has long heard from {heard} of {len(voters)}")
 
     def on_step(self, node: Node) -> None:
         """A voter did something."""
@@ -93,6 +115,7 @@ class Checker:
 
     def _on_commit(self, node: Node, entries: Sequence[Entry], upto: int) -> None:
         """The first voter holds these for committed."""
+        assert node.core is not None
         for entry in entries:
             if self.head == upto:
                 break
@@ -101,6 +124,7 @@ class Checker:
             if self.committed and entry.previous != self.committed[-1].hash:
                 raise Violation(f"{node.name}: record {entry.first} forks from the committed log")
             self.committed.append(entry)
+            self._under.append(node.core.voter.epoch)
             self._at[entry.last] = entry.hash
 
     def _on_disks(self, node: Node) -> None:

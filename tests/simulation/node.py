@@ -70,6 +70,7 @@ class Node:
         self.core: Core | None = None
         self.paused_until_ms = 0
         self.delivered = 0
+        self.heard_ms: dict[str, int] = {}  # when each peer was heard last
         self._kernel, self._network, self._checker = kernel, network, checker
         self._cluster_id, self._timing, self._make_core = cluster_id, timing, make_core
         self._life = 0
@@ -138,10 +139,15 @@ class Node:
         if not self._alive(life, self._receive, life, message):
             return
         assert self.core is not None
+        self.heard_ms[message.sender] = self._kernel.now_ms
         try:
             self.core.step(message, self._kernel.now_ms)
         except (CorruptLog, DecodeError) as error:
-            raise Violation(f"{self.name}: {type(error).__name__}: {error}") from error
+            if not self.disk.tampered:
+                raise Violation(f"{self.name}: {type(error).__name__}: {error}") from error
+            self._kernel.say(self.name, "stops and cries: %s", error)
+            self.crash()
+            return
         self._pump()
 
     def _timer(self, life: int, time_ms: int) -> None:
@@ -153,6 +159,7 @@ class Node:
         self._timer_ms = -1
         if self.core.deadline_ms <= self._kernel.now_ms:
             self.core.tick(self._kernel.now_ms)
+            self._checker.on_tick(self, self._kernel.now_ms)
         self._pump()
 
     def _durable(self, life: int, ticket: int, took_ms: int) -> None:
@@ -279,7 +286,7 @@ class Node:
     def _begin(self, epoch: Epoch) -> None:
         """Place the no-op of the reign."""
         assert self.core is not None
-        self._checker.on_elected(self, epoch)
+        self._checker.on_elected(self, epoch, self._kernel.now_ms)
         self._give_up("a new reign")
         last = self.core.voter.log.last
         self._appended = Appended(

@@ -111,7 +111,7 @@ class Run:
         self.settings = settings or Settings.draw(self.kernel.rng)
         self.checker = Checker(trust_disks=not self.settings.lies)
         self.network = Network(self.kernel, self._arrive)
-        self.network.weather = self._usual_weather()
+        self.network.weather = self.usual_weather()
         timing = Timing(
             segment_lag=self.settings.segment_lag,
             kept_bytes=self.settings.kept_bytes,
@@ -145,7 +145,7 @@ class Run:
             mark = Mark(entry.last, entry.hash, *FIRST, "", b"", node.inc)
             node.disk.begin_with([entry], HardState(FIRST, NOBODY), mark)
         for node in self.nodes.values():
-            node.disk.weather = DiskWeather(stall=self.settings.stall, lies=self.settings.lies)
+            node.disk.weather = DiskWeather(stall=self.settings.stall, lies=self._lies())
             node.start()
         self._plan()
 
@@ -180,7 +180,8 @@ class Run:
     def _must_live(self) -> bool:
         """Say whether enough voters can vote; after lies there may be none (R9: stop)."""
         for node in self.nodes.values():
-            assert node.core is not None
+            if node.core is None:
+                continue  # it was tampered with, and has stopped
             config = node.core.voter.config
             able = [name for name in config.voters if self._can_vote(name)]
             if config.voters and 2 * len(able) <= len(config.voters):
@@ -191,10 +192,14 @@ class Run:
         core = self.nodes[name].core
         return core is not None and core.voter.recovery is None
 
+    def _lies(self) -> bool:
+        return self.settings.lies and self.kernel.rng.random() < 0.6
+
     def _arrive(self, to: str, message: Message) -> None:
         self.nodes[to].receive(message)
 
-    def _usual_weather(self) -> Weather:
+    def usual_weather(self) -> Weather:
+        """Return how the network is when nothing in particular happens."""
         settings = self.settings
         return Weather(settings.loss, settings.repeat, settings.late)
 
@@ -205,7 +210,7 @@ class Run:
         for node in self.nodes.values():
             node.disk.weather.full = False
             node.disk.weather.stall = 0.0
-            if node.core is None:
+            if node.core is None and not node.disk.tampered:
                 node.start()
 
 
@@ -232,6 +237,7 @@ class Faults:
             self._hand_over,
             self._change,
             self._change,
+            self._tamper,
         ]
 
     def strike(self) -> None:
@@ -300,7 +306,8 @@ class Faults:
         self._kernel.after(self._rng.randrange(500, 5000), self._calm)
 
     def _calm(self) -> None:
-        self._run.network.weather = self._run._usual_weather()
+        if self._kernel.now_ms < HEAL_MS:
+            self._run.network.weather = self._run.usual_weather()
 
     def _slow_disk(self) -> None:
         weather = self._one().disk.weather
@@ -308,7 +315,9 @@ class Faults:
         self._kernel.after(self._rng.randrange(500, 8000), self._fast, weather)
 
     def _fast(self, weather: DiskWeather) -> None:
-        weather.stall, weather.stall_ms = self._run.settings.stall, 900
+        healed = self._kernel.now_ms >= HEAL_MS
+        weather.stall = 0.0 if healed else self._run.settings.stall
+        weather.stall_ms = 900
 
     def _full_disk(self) -> None:
         weather = self._one().disk.weather
@@ -329,6 +338,14 @@ class Faults:
             return
         config = leader.core.voter.config
         voters, learners = dict(config.voters), dict(config.learners)
+        for _ in range(1 if self._rng.random() < 0.8 else 2):  # two at a time must be refused
+            self._change_one(voters, learners)
+        self._kernel.say(leader.name, "is asked for voters %s, learners %s", [*voters], [*learners])
+        witnesses = config.witnesses & voters.keys()
+        changed = replace(config, voters=voters, learners=learners, witnesses=witnesses)
+        leader.change(changed, lambda outcome: self._kernel.say("change", "%s", outcome))
+
+    def _change_one(self, voters: dict[str, bytes], learners: dict[str, bytes]) -> None:
         name = self._rng.choice([*self._nodes])
         if name in learners:
             if self._rng.random() < 0.7:
@@ -340,7 +357,17 @@ class Faults:
                 learners[name] = self._nodes[name].inc
         else:
             learners[name] = self._nodes[name].inc
-        self._kernel.say(leader.name, "is asked for voters %s, learners %s", [*voters], [*learners])
-        witnesses = config.witnesses & voters.keys()
-        changed = replace(config, voters=voters, learners=learners, witnesses=witnesses)
-        leader.change(changed, lambda outcome: self._kernel.say("change", "%s", outcome))
+
+    def _tamper(self) -> None:
+        """Exchange a record of a learner: it must stop and cry, and tell nobody of it (R5)."""
+        node = self._one()
+        voters: set[str] = set()
+        for other in self._nodes.values():
+            for config in other.disk.configs():
+                voters |= config.voters.keys()
+        if node.core is None or node.name in voters:
+            return
+        node.crash()
+        if node.disk.tamper():
+            self._kernel.say(node.name, "has another record %s now", node.disk.last)
+        self._kernel.after(self._rng.randrange(100, 3000), self._up, node)

@@ -23,6 +23,7 @@ from typing import Generic, TypeVar
 
 import msgspec
 
+from commands.api import JobSpec
 from commands.errors import Refused
 from commands.given import Given
 from commands.opcode import Opcode
@@ -50,10 +51,14 @@ class Done:
 
     With a `problem` it failed, and yet what it did stays: nothing is undone, nothing is parked (an
     instance that was created and did not start). Raising Refused instead would undo it all.
+
+    `jobs` are submitted in the same batch, on behalf of whoever submitted this one. Their ids join
+    the result, as Ganeti has it: `{"jobs": [[True, 17], ...]}`; it must be a dict then, or None.
     """
 
     result: object = None
     problem: Refused | None = None
+    jobs: tuple[JobSpec, ...] = ()
 
 
 Decide = Callable[[Op, Cluster, Given, Outcomes], Plan | Done]

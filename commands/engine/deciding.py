@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import msgspec
 
+from commands.api import JobSpec
 from commands.engine.context import Context
 from commands.errors import INTERNAL_ERROR, UNKNOWN_ENTITY, Refused
 from commands.given import Given
@@ -42,11 +43,13 @@ class Decided:
 class Succeeded:
     """The opcode is over, with this result (MessagePack).
 
-    With a `problem` it failed, and what it did stays all the same (`handler.Done`).
+    With a `problem` it failed, and what it did stays all the same; `jobs` follow from it
+    (`handler.Done`).
     """
 
     result: msgspec.Raw
     problem: Problem | None = None
+    jobs: tuple[JobSpec, ...] = ()
 
 
 def decide(
@@ -61,7 +64,8 @@ def decide(
         decision = handler.decide(opcode, cluster, given, outcomes(op))
         if isinstance(decision, Done):
             problem = None if decision.problem is None else problem_of(decision.problem, "")
-            return Succeeded(msgspec.Raw(msgspec.msgpack.encode(decision.result)), problem)
+            result = msgspec.Raw(msgspec.msgpack.encode(decision.result))
+            return Succeeded(result, problem, decision.jobs)
         check(decision)
         drawn = recorded(given)
         size_bytes = len(msgspec.msgpack.encode(decision)) + len(drawn)

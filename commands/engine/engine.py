@@ -26,7 +26,7 @@ import logging
 from collections.abc import Callable, Iterable
 
 from commands.api import JobOrder, JobOrderReply, PlanReply, Submit, Submitted
-from commands.engine import intake, scheduler
+from commands.engine import duties, intake, scheduler
 from commands.engine.context import Context
 from commands.engine.deciding import locks_of
 from commands.engine.draws import Draws, Look
@@ -166,6 +166,7 @@ class Engine:
         """A node has promised this epoch: tasks may be sent to it. May be repeated."""
         self._promised.add(node)
         self._dirty.update(dict.fromkeys(sorted(self._running)))
+        self._remind(node)
         return self._work()
 
     # --- what the world tells -------------------------------------------------------------------
@@ -191,7 +192,7 @@ class Engine:
 
         Raises commands.errors.Refused if the order makes no sense for any job.
         """
-        taken = intake.order(self._state.jobs, self._history, actor, order, self._now_ms())
+        taken = intake.order(self._state, self._history, actor, order, self._now_ms())
         self._orders[ticket] = taken
         for job_id, event in taken.open:
             self._tell(job_id, Told(event, f"job/{job_id}", actor, ticket))
@@ -274,8 +275,17 @@ class Engine:
         """Nodes may be lost or back, conditions may hold."""
         if before.nodes is not after.nodes:
             self._dirty.update(dict.fromkeys(sorted(self._running)))
+            for node in {owed.node for owed in after.duties.values()}:
+                if node in before.nodes and before.nodes[node].lost and not after.nodes[node].lost:
+                    self._remind(node)
         elif before is not after:
             self._dirty.update(dict.fromkeys(sorted(self._conditional)))
+
+    def _remind(self, node: str) -> None:
+        """What the node owes and could not do, it may be able to do now."""
+        batch = duties.again(self._state.cluster, node)
+        if batch is not None:
+            self._fly(Flight(batch), "duties")
 
     def _wake_waiters(self, names: Iterable[str]) -> None:
         """Locks may be free: look at those who wait for one of them and are behind nobody now."""
@@ -321,7 +331,7 @@ class Engine:
         job = self._state.jobs.open.get(job_id)
         if job is None or job_id in self._busy or job_id in self._retries:
             return
-        scratch = Scratch(self._state, job, now_ms=self._now_ms())
+        scratch = Scratch(self._state, job, now_ms=self._now_ms(), first_job=self._next_id)
         told: tuple[Told, ...] = ()
         if start is None:
             told = self._tell_scratch(scratch, job_id)
@@ -339,6 +349,7 @@ class Engine:
             self._deferred.add(job_id)
         else:
             self._deferred.discard(job_id)
+        self._next_id = scratch.next_job
         if scratch.drafts:
             flight = Flight(scratch.batch(), job=job_id, priority=job.priority, told=told)
             self._fly(flight, f"job {job_id}")

@@ -11,13 +11,15 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 
-from commands.engine import endings
+import msgspec
+
+from commands.engine import endings, submission
 from commands.engine.context import Context
-from commands.engine.deciding import Decided, Succeeded, decide
+from commands.engine.deciding import Decided, Succeeded, decide, problem_of
 from commands.engine.reach import GONE, PROMISED, reach
 from commands.engine.scratch import Scratch
 from commands.engine.timers import ANSWER_S, Key, pause_s
-from commands.errors import ENVIRONMENT_ERROR, INTERNAL_ERROR
+from commands.errors import ENVIRONMENT_ERROR, INTERNAL_ERROR, Refused
 from projections.conditions import holds
 from projections.errors import CorruptHistory
 from projections.events import jobs as ev
@@ -152,7 +154,7 @@ def _decide(walk: Walk) -> bool:
         case Succeeded(problem=Problem() as problem):
             endings.fail(scratch, walk.at, problem)
         case Succeeded():
-            endings.succeed(scratch, walk.at, decision.result)
+            _succeed(walk, decision)
         case Decided():
             if decision.plan.reserves != Reservations() and not walk.may_reserve:
                 return True
@@ -160,6 +162,27 @@ def _decide(walk: Walk) -> bool:
         case Problem():
             refuse(walk, decision)
     return False
+
+
+def _succeed(walk: Walk, decision: Succeeded) -> None:
+    """End the opcode well, with the jobs that follow from it."""
+    result = decision.result
+    if decision.jobs:
+        try:
+            facts = submission.follow_ups(
+                decision.jobs,
+                registry=walk.context.registry,
+                jobs=walk.scratch.jobs,
+                first=walk.scratch.next_job,
+            )
+        except Refused as wrong:  # an allocator has asked for an opcode that there is not
+            refuse(walk, problem_of(wrong, ""))
+            return
+        ids = [walk.scratch.add_job(fact) for fact in facts]
+        told = msgspec.msgpack.decode(result) or {}
+        told["jobs"] = [(True, job) for job in ids]
+        result = msgspec.Raw(msgspec.msgpack.encode(told))
+    endings.succeed(walk.scratch, walk.at, result)
 
 
 def _plan(walk: Walk, decision: Decided) -> bool:

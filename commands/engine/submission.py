@@ -7,7 +7,7 @@ ended already is settled here: satisfied, it is left out; not satisfied, the sub
 from __future__ import annotations
 
 from commands.api import JobSpec, Submit
-from commands.engine.history import History
+from commands.engine.history import History, NoHistory
 from commands.errors import UNKNOWN_ENTITY, WRONG_INPUT, WRONG_STATE, Refused
 from commands.registry import Registry
 from projections.events.jobs import Dependency, JobSubmitted
@@ -29,6 +29,19 @@ def admit(
     return tuple(
         _admit_one(spec, role, registry, _Numbers(jobs, history, first, first + offset))
         for offset, spec in enumerate(submit.jobs)
+    )
+
+
+def follow_ups(
+    specs: tuple[JobSpec, ...], *, registry: Registry, jobs: Jobs, first: int
+) -> tuple[JobSubmitted, ...]:
+    """Return the facts of jobs that an opcode submits at its end. Raises Refused.
+
+    They are admitted as an operator's, for an operator's opcode has decided on them.
+    """
+    wanted = Submit(jobs=specs)
+    return admit(
+        wanted, role="operator", registry=registry, jobs=jobs, history=NoHistory(), first=first
     )
 
 

@@ -127,9 +127,7 @@ def allocate_pairs(
     return _pairs(placement, scope, instance, demand, rows, nodes, options)
 
 
-def appraise(
-    placement: Placement, instance: Instance, nodes: Ints, options: Options
-) -> Solution:
+def appraise(placement: Placement, instance: Instance, nodes: Ints, options: Options) -> Solution:
     """As `allocate` without checks, but only count what fits and what not: no choice, no score."""
     demand = placement.frame.demand(instance)
     found = Solution()

@@ -18,6 +18,7 @@ from commands.placement.evaluate import Evaluator
 from commands.placement.exact import Candidates, ExactScorer
 from commands.placement.fleet import build_fleet
 from commands.placement.frame import Bools, Ints
+from commands.placement.metrics import group_scope as group_scope
 from commands.placement.model import MOVABLE_TEMPLATES, NO_NODE
 from commands.placement.moves import Move, try_move
 from commands.placement.options import Options
@@ -61,11 +62,6 @@ def movable(placement: Placement) -> Bools:
         else:
             found[index] = group[placement.primary[index]] == group[secondary]
     return found
-
-
-def group_scope(placement: Placement, group: int) -> Ints:
-    """The nodes of a group."""
-    return np.flatnonzero(placement.frame.group == group)
 
 
 def candidates(placement: Placement, scope: Ints, options: Options) -> Ints:

@@ -15,11 +15,11 @@ import numpy as np
 
 from commands.placement import metrics
 from commands.placement.allocate import GroupSolution, best_group, try_groups
-from commands.placement.balance import group_scope
 from commands.placement.exact import Candidates, ExactScorer
 from commands.placement.fleet import build_fleet
 from commands.placement.frame import Bools, Floats, Ints
 from commands.placement.insertion import FITS, PairScorer, secondary_reasons
+from commands.placement.metrics import group_scope
 from commands.placement.model import NO_NODE, FailMode, Mirror
 from commands.placement.moves import Kind, Move, try_move
 from commands.placement.options import Options

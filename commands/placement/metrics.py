@@ -144,6 +144,21 @@ def split_online(placement: Placement, scope: Ints) -> tuple[Ints, Ints]:
     return scope[~offline], scope[offline]
 
 
+def group_scope(placement: Placement, group: int) -> Ints:
+    """The nodes of a group."""
+    return np.flatnonzero(placement.frame.group == group)
+
+
+def bad_items(placement: Placement, scope: Ints) -> tuple[Ints, set[int]]:
+    """Online nodes that fail N+1, and the instances on them."""
+    online, _ = split_online(placement, scope)
+    bad = online[placement.fails_n1(online)]
+    found: set[int] = set()
+    for node in bad:
+        found.update(placement.primaries[node], placement.secondaries[node])
+    return bad, found
+
+
 def detail(placement: Placement, scope: Ints) -> list[float]:
     """Every statistic, unweighted, in the order of METRICS.
 

@@ -60,6 +60,7 @@ class Packer:
         good = frame.group[nodes][:, None] == frame.group[nodes][None, :]
         np.fill_diagonal(good, False)
         self._good = good & self._comply[:, None]
+        self._barred = np.where(self._good, 0.0, np.inf)
         # Instances that a node takes before it must be looked at: as primary, and in all.
         self._safe_first, self._safe = [0] * len(nodes), [0] * len(nodes)
         for row in range(len(nodes)):
@@ -97,7 +98,7 @@ class Packer:
 
     def _choose(self) -> tuple[int, int] | None:
         """Positions of the pair for the next instance; None if none fits."""
-        scores = self._stream.scores(self._good)
+        scores = self._stream.scores(self._barred)
         first = int(scores.argmin())
         best = float(scores.flat[first])
         if best == float("inf"):
@@ -129,6 +130,8 @@ class Packer:
         if good[:, row].any():
             second = secondary_reasons(state, self._demand, self._nodes, node)[:, 0]
             good[:, row] &= second == FITS
+        self._barred[row] = np.where(good[row], 0.0, np.inf)
+        self._barred[:, row] = np.where(good[:, row], 0.0, np.inf)
         alone, together = self._room(int(node[0]))
         as_primary, used = bool(good[row].any()), bool(good[row].any() or good[:, row].any())
         self._safe_first[row] = max(1, alone - 1) if as_primary else UNLIMITED

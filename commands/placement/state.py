@@ -257,7 +257,9 @@ class Placement:
         if not instances:
             return
         demand = self.frame.demand(instances[0])
-        assert not (demand.tags or demand.unmet or demand.forthcoming), instances[0]
+        assert not demand.tags, instances[0]
+        assert not demand.unmet, instances[0]
+        assert not demand.forthcoming, instances[0]
         first, size = len(self.instances), self.frame.size
         pri, sec = np.array(primaries), np.array(secondaries)
         held = np.bincount(pri, minlength=size)

@@ -17,7 +17,7 @@ from typing import Final
 import numpy as np
 
 from commands.placement import metrics
-from commands.placement.frame import Bools, Demand, Floats, Ints
+from commands.placement.frame import Demand, Floats, Ints
 from commands.placement.insertion import rows_with
 from commands.placement.metrics import COLUMNS, RESERVED
 from commands.placement.state import Placement
@@ -105,8 +105,8 @@ class Stream:
             self._reserve[secondary] = kept
         self._write_kept(secondary)
 
-    def scores(self, good: Bools) -> Floats:
-        """Scores of all pairs but for what they share; infinite where not `good`."""
+    def scores(self, barred: Floats) -> Floats:
+        """Scores of all pairs but for what they share, plus `barred` (infinite: not possible)."""
         count = self._count
         total, squares = self._total[:, None], self._squares[:, None]
         sums = total + self._as_primary
@@ -126,7 +126,7 @@ class Stream:
         pair -= both
         np.maximum(pair, 0.0, out=pair)
         np.sqrt(pair, out=pair)
-        whole: Floats = (self._weights[1] @ pair.reshape(len(pair), -1)).reshape(good.shape)
+        whole: Floats = (self._weights[1] @ pair.reshape(len(pair), -1)).reshape(barred.shape)
         whole += score[:, None]
         kept = self._kept_growth + float(self._squares[_LAST])
         kept *= count
@@ -140,7 +140,7 @@ class Stream:
         whole += metrics.RESERVED_WEIGHT * self._kept_change
         if self._fixed is not None:
             whole += self._fixed
-        whole[~good] = np.inf
+        whole += barred
         return whole
 
 

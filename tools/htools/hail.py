@@ -21,9 +21,9 @@ from commands.placement.allocate import (
     try_groups,
     unconnected,
 )
-from commands.placement.balance import group_scope
 from commands.placement.evacuate import Evacuation, Mode, change_group, evacuate
 from commands.placement.explain import explain, text_of
+from commands.placement.metrics import group_scope
 from commands.placement.model import NO_NODE, Instance, Mirror
 from commands.placement.options import Options
 from commands.placement.state import Placement

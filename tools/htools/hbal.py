@@ -10,8 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from commands.placement import metrics
-from commands.placement.balance import Step, balance, group_scope, job_sets
+from commands.placement.balance import Step, balance, job_sets
 from commands.placement.frame import Ints
+from commands.placement.metrics import bad_items, group_scope
 from commands.placement.model import NO_NODE
 from commands.placement.schedule import schedule
 from commands.placement.search import GREEDY_SIZE, Search
@@ -227,16 +228,6 @@ def _select(loaded: Loaded, choices: Choices) -> Job:
     inside = set(scope.tolist())
     instances = [index for index, node in enumerate(placement.primary) if node in inside]
     return Job(loaded, choices, placement, groups[chosen].name, scope, instances)
-
-
-def bad_items(placement: Placement, scope: Ints) -> tuple[Ints, set[int]]:
-    """Online nodes that fail N+1, and the instances on them."""
-    online, _ = metrics.split_online(placement, scope)
-    bad = online[placement.fails_n1(online)]
-    found: set[int] = set()
-    for node in bad:
-        found.update(placement.primaries[node], placement.secondaries[node])
-    return bad, found
 
 
 def _policy_failure(placement: Placement, node: int) -> str | None:

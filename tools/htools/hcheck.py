@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from commands.placement import metrics
-from commands.placement.balance import balance, group_scope
+from commands.placement.balance import balance
 from commands.placement.frame import Ints
+from commands.placement.metrics import bad_items, group_scope
 from commands.placement.redundancy import evacuable
 from commands.placement.state import Placement
 from tools.htools import report
 from tools.htools.figures import fixed
-from tools.htools.hbal import bad_items
 from tools.htools.hspace import keys
 from tools.htools.load import Loaded, load
 from tools.htools.options import Choices

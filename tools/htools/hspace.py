@@ -14,8 +14,8 @@ import numpy as np
 from commands.placement import metrics
 from commands.placement.advice import advise
 from commands.placement.allocate import Unplaced, all_nodes, allocatable
-from commands.placement.balance import group_scope
 from commands.placement.capacity import Filled, Filler, Totals, totals
+from commands.placement.metrics import bad_items, group_scope
 from commands.placement.model import (
     NO_NODE,
     UNALLOCABLE,
@@ -31,7 +31,6 @@ from commands.placement.state import Placement
 from tools.htools import listing, plots, report
 from tools.htools.errors import HtoolsError
 from tools.htools.figures import fixed, quoted, shown
-from tools.htools.hbal import bad_items
 from tools.htools.load import Loaded, load
 from tools.htools.options import Choices
 from tools.htools.tables import aligned

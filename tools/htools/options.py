@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from fractions import Fraction
 from typing import Final, NoReturn
 
 from commands.placement.model import LARGEST, TEMPLATES
@@ -259,15 +258,14 @@ def _parsed(text: str, what: str, pattern: str) -> str:
     return found.group()
 
 
-#: Factors to MiB: lower case and *iB are binary, upper case and *B decimal.
-_DECIMAL: Final = Fraction(1000, 1024)
-_UNITS: Final[dict[str, Fraction]] = {
-    "m": Fraction(1),
-    "g": Fraction(1024),
-    "t": Fraction(1024**2),
-    "M": _DECIMAL**2,
-    "G": _DECIMAL**2 * 1000,
-    "T": _DECIMAL**2 * 1000**2,
+#: Factors to MiB as fractions: lower case and *iB are binary, upper case and *B decimal.
+_UNITS: Final[dict[str, tuple[int, int]]] = {
+    "m": (1, 1),
+    "g": (1024, 1),
+    "t": (1024**2, 1),
+    "M": (1000**2, 1024**2),
+    "G": (1000**3, 1024**2),
+    "T": (1000**4, 1024**2),
 }
 
 
@@ -279,7 +277,7 @@ def parse_unit(text: str, what: str) -> int:
     unit = found.group(2)
     upper = unit.upper()
     if unit == "":
-        factor = Fraction(1)
+        factor = _UNITS["m"]
     elif unit in _UNITS:
         factor = _UNITS[unit]
     elif upper in ("MIB", "GIB", "TIB"):
@@ -288,7 +286,8 @@ def parse_unit(text: str, what: str) -> int:
         factor = _UNITS[upper[0]]
     else:
         raise BadValue(f"{what}: Unknown unit '{unit}'")
-    size = int(Fraction(int(found.group(1))) * factor)
+    number, divisor = int(found.group(1)) * factor[0], factor[1]
+    size = number // divisor if number >= 0 else -(-number // divisor)
     if abs(size) > LARGEST:
         raise BadValue(f"{what}: value '{text}' is out of range")
     return size

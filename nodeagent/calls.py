@@ -450,6 +450,7 @@ Observation = DiskObserved | InstanceObserved
 # --- what agent and leader say to each other --------------------------------------------------
 
 TASK_REQUESTED = "task.requested"  # kinds of records in the node's stream that the agent acts on
+DUTY_REQUESTED = "node.duty-requested"  # an undo of a job that is over, once more; read as a task
 TASK_WITHDRAW_REQUESTED = "task.withdraw-requested"
 TASK_ENDS = ("task.done", "task.failed", "task.withdrawn")  # the outbox may forget the result
 

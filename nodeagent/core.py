@@ -35,6 +35,7 @@ import msgspec
 
 from eventstore.record import Epoch, Record
 from nodeagent.calls import (
+    DUTY_REQUESTED,
     TASK_ENDS,
     TASK_REQUESTED,
     TASK_WITHDRAW_REQUESTED,
@@ -203,7 +204,7 @@ class Core:
     # --- rules --------------------------------------------------------------------------------
 
     def _take(self, record: Record) -> list[Effect]:
-        if record.kind == TASK_REQUESTED:
+        if record.kind in (TASK_REQUESTED, DUTY_REQUESTED):
             try:
                 order = msgspec.msgpack.decode(record.data, type=TaskOrder)
             except msgspec.ValidationError as wrong:

@@ -23,7 +23,7 @@ import msgspec
 from projections.errors import CorruptHistory, NoSuchObject
 from projections.objects import ClusterInfo, Group, Instance, Node
 from projections.plans import Reservations
-from projections.unsettled import Parked
+from projections.unsettled import Duty, Parked
 from projections.uuids import NONE, Uuids
 
 Key = tuple[str, str]  # (table, uuid); of what an opcode holds ("reserved", "<job>/<op>")
@@ -64,8 +64,8 @@ class Cluster(msgspec.Struct, frozen=True, kw_only=True):
     reserved_names: immutables.Map[str, OpKey] = immutables.Map()
     # (job, opcode) -> that it waits for a person, and what it left where
     parked: immutables.Map[OpKey, Parked] = immutables.Map()
-    # duty id -> (node, job, what)
-    duties: immutables.Map[str, tuple[str, int, str]] = immutables.Map()
+    # duty id -> what a node owes
+    duties: immutables.Map[str, Duty] = immutables.Map()
     # (table, uuid) -> seq of the last change of each field, in the order of the struct's fields
     changed: immutables.Map[Key, tuple[int, ...]] = immutables.Map()
     touched: Touched | None = None
@@ -216,8 +216,8 @@ class Cluster(msgspec.Struct, frozen=True, kw_only=True):
             touched=Touched((RESERVED, f"{op[0]}/{op[1]}"), self.touched),
         )
 
-    def with_duty(self, duty: str, owed: tuple[str, int, str] | None) -> Cluster:
-        """Return the cluster in which a node owes that duty (node, job, what), or no more."""
+    def with_duty(self, duty: str, owed: Duty | None) -> Cluster:
+        """Return the cluster in which a node owes that duty, or no more."""
         if self.duties.get(duty) == owed:
             return self
         duties = self.duties.delete(duty) if owed is None else self.duties.set(duty, owed)

@@ -55,7 +55,7 @@ def _instance_state(cluster: Cluster, condition: Condition) -> bool:
 
 
 def _duties_done(cluster: Cluster, condition: Condition) -> bool:
-    return all(node != condition.subject for node, _, _ in cluster.duties.values())
+    return all(owed.node != condition.subject for owed in cluster.duties.values())
 
 
 KINDS: dict[str, Callable[[Cluster, Condition], bool]] = {

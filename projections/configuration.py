@@ -139,6 +139,8 @@ SEEN: frozenset[type[Event]] = frozenset(
         facts.DiskStateSeen,
         facts.InstanceStateSeen,
         facts.DutyRecorded,
+        facts.DutyFailed,
+        facts.DutyRequested,
         facts.DutyDone,
     }
 )

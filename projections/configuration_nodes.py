@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from msgspec.structs import replace
+
 from eventstore.record import Event, Record
 from projections.cluster import Cluster
 from projections.errors import CorruptHistory
 from projections.events import configuration as facts
 from projections.objects import Node
 from projections.stamps import born, changed, seen
+from projections.unsettled import Duty
 
 
 def _invited(cluster: Cluster, event: facts.NodeInvited, record: Record) -> Cluster:
@@ -56,8 +59,8 @@ def _removed(cluster: Cluster, event: facts.NodeRemoved, record: Record) -> Clus
     if left:
         names = sorted(cluster.instances[uuid].name for uuid in left)
         raise CorruptHistory(f"the node {event.node} still holds {', '.join(names[:5])}")
-    for duty, (node, _, _) in cluster.duties.items():
-        if node == event.node:  # what it owed, nobody can do any more
+    for duty, owed in cluster.duties.items():
+        if owed.node == event.node:  # what it owed, nobody can do any more
             cluster = cluster.with_duty(duty, None)
     return cluster.drop("node", event.node, record.seq)
 
@@ -75,7 +78,31 @@ def _returned(cluster: Cluster, event: facts.NodeReturned, record: Record) -> Cl
 def _duty_recorded(cluster: Cluster, event: facts.DutyRecorded, record: Record) -> Cluster:
     if event.node not in cluster.nodes:  # it was removed while the opcode went back
         return cluster
-    return cluster.with_duty(event.duty, (event.node, event.job, event.what))
+    owed = Duty(
+        node=event.node,
+        job=event.job,
+        what=event.what,
+        task=event.duty,
+        call=event.call,
+        resource=event.resource,
+        timeout_s=event.timeout_s,
+    )
+    return cluster.with_duty(event.duty, owed)
+
+
+def _duty_failed(cluster: Cluster, event: facts.DutyFailed, record: Record) -> Cluster:
+    owed = cluster.duties.get(event.duty)
+    if owed is None:  # an operator has said that it is void
+        return cluster
+    return cluster.with_duty(event.duty, replace(owed, failed=event.message))
+
+
+def _duty_requested(cluster: Cluster, event: facts.DutyRequested, record: Record) -> Cluster:
+    owed = cluster.duties.get(event.duty)
+    if owed is None:
+        return cluster
+    again = replace(owed, task=event.task, attempt=event.attempt, failed="")
+    return cluster.with_duty(event.duty, again)
 
 
 def _duty_done(cluster: Cluster, event: facts.DutyDone, record: Record) -> Cluster:
@@ -105,5 +132,7 @@ FOLDS: Mapping[type[Event], Callable[[Cluster, Any, Record], Cluster]] = {
     facts.NodeLost: _lost,
     facts.NodeReturned: _returned,
     facts.DutyRecorded: _duty_recorded,
+    facts.DutyFailed: _duty_failed,
+    facts.DutyRequested: _duty_requested,
     facts.DutyDone: _duty_done,
 }

@@ -25,7 +25,7 @@ from projections.locks import Hold, LockTable, Request, Turn
 from projections.objects import ClusterInfo, Group, Instance, Node
 from projections.plans import Reservations
 from projections.state import State
-from projections.unsettled import Parked
+from projections.unsettled import Duty, Parked
 
 Marks = tuple[int, ...]
 
@@ -48,7 +48,7 @@ class _Frozen(msgspec.Struct, frozen=True, array_like=True, gc=False):
     instance_marks: tuple[Marks, ...]
     reserved: tuple[tuple[tuple[int, int], Reservations], ...]
     parked: tuple[tuple[tuple[int, int], Parked], ...]
-    duties: dict[str, tuple[str, int, str]]
+    duties: dict[str, Duty]
     # jobs
     open: tuple[Job, ...]
     recent: tuple[Job, ...]

@@ -82,10 +82,13 @@ def parked(cluster: Cluster, checks: Checks) -> Iterator[Finding]:
 
 
 def duties(cluster: Cluster, checks: Checks) -> Iterator[Finding]:
-    """No node owes the undo of something."""
-    for node, job, what in cluster.duties.values():
-        name = cluster.nodes[node].name if node in cluster.nodes else node
-        yield Finding(WARNING, "ENODEDUTY", name, f"still owes {what} (job {job})")
+    """No node owes the undo of something; one that could not do it waits for a person."""
+    for owed in cluster.duties.values():
+        name = cluster.nodes[owed.node].name if owed.node in cluster.nodes else owed.node
+        text = f"still owes {owed.what} (job {owed.job})"
+        if owed.failed:
+            text += f", and could not: {owed.failed} (gnt-job resolve --retry|--accept {owed.job})"
+        yield Finding(ERROR if owed.failed else WARNING, "ENODEDUTY", name, text)
 
 
 def orphan_volumes(cluster: Cluster, checks: Checks) -> Iterator[Finding]:

@@ -5,7 +5,8 @@
 2. Then each step that was ever sent is undone, strictly last first, over all plans of the opcode.
    An undo is tried UNDO_ATTEMPTS times; then the opcode is parked, with its locks.
 3. A node that is lost or offline cannot undo. The undo is recorded in its stream all the same, as a
-   **duty**: the agent finds it when it returns, after the withdrawal of what it is to undo.
+   **duty**: the agent finds it when it returns, after the withdrawal of what it is to undo. What
+   becomes of duties stands in duties.py.
 4. When nothing is left, the opcode ends: failed for the reason it turned back, or canceled.
 """
 
@@ -128,8 +129,15 @@ def _watch_undo(walk: Walk, number: int, step: Call, undo: UndoState) -> bool:
 def _owe(walk: Walk, number: int, step: Call, task: str, uuid: str, why: str) -> None:
     """The node owes this undo, whose task stands in its stream, until it returns."""
     assert step.undo is not None
-    what = f"{step.undo.call.name}, to undo {step.id} of job {walk.job.id}"
-    duty = DutyRecorded(node=uuid, duty=task, job=walk.job.id, what=what)
+    duty = DutyRecorded(
+        node=uuid,
+        duty=task,
+        job=walk.job.id,
+        what=f"{step.undo.call.name}, to undo {step.id} of job {walk.job.id}",
+        call=step.undo.call,
+        resource=step.resource or walk.scratch.stream,
+        timeout_s=step.undo.timeout_s,
+    )
     if uuid in walk.scratch.cluster.nodes:  # a node that was removed owes nothing any more
         walk.scratch.add(duty, stream=f"node/{uuid}")
     give_up(walk, number, step.id, why, undo=True)

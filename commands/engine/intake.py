@@ -12,7 +12,7 @@ from typing import NamedTuple
 import msgspec
 
 from commands.api import JobOrder, JobOrderReply, Submit
-from commands.engine import orders
+from commands.engine import duties, orders
 from commands.engine.endings import fail
 from commands.engine.flight import Told
 from commands.engine.history import History
@@ -25,8 +25,7 @@ from commands.registry import Registry
 from eventstore.record import Batch, Draft, Event
 from eventstore.replica import Committed, Outcome, Refused
 from nodeagent.calls import Failure, Feedback, TaskResult
-from projections.events.configuration import DutyDone
-from projections.events.jobs import JobSubmitted, OpFeedback, OpResolved, TaskDone, TaskRuns
+from projections.events.jobs import JobSubmitted, OpFeedback, OpResolved, TaskRuns
 from projections.jobs import Jobs
 
 MAX_TOLD = 32  # feedback lines of a job that may wait for its batch under way
@@ -83,13 +82,19 @@ def jobs_of(outcome: Committed) -> tuple[int, ...]:
     )
 
 
-def order(jobs: Jobs, history: History, actor: str, asked: JobOrder, now_ms: int) -> Order:
+def order(state: State, history: History, actor: str, asked: JobOrder, now_ms: int) -> Order:
     """Return what an order asks to be recorded. Raises commands.errors.Refused."""
     orders.check(asked)
+    jobs = state.jobs
     rows: list[tuple[int, bool, str]] = []
     wanted: list[tuple[int, Event]] = []
-    archived: list[Draft] = []
+    drafts: list[Draft] = []
     for job in orders.subjects(asked, history, now_ms):
+        owed = duties.of_job(state.cluster, job) if job not in jobs.open else ()
+        if asked.order == orders.RESOLVE and owed:
+            drafts += (resolved := duties.resolve(owed, asked.how, actor))
+            rows.append((job, bool(resolved), "" if resolved else duties.WAITS.format(job)))
+            continue
         fact = orders.fact_of(asked, job, jobs, history)
         if isinstance(fact, str):
             rows.append((job, False, fact))
@@ -98,10 +103,10 @@ def order(jobs: Jobs, history: History, actor: str, asked: JobOrder, now_ms: int
         if job in jobs.open:
             wanted.append((job, fact))
         else:
-            archived.append(Draft(stream=f"job/{job}", event=fact, actor=actor, job=job))
+            drafts.append(Draft(stream=f"job/{job}", event=fact, actor=actor, job=job))
     batches = [
-        Batch(drafts=tuple(archived[at : at + FULL_DRAFTS]))
-        for at in range(0, len(archived), FULL_DRAFTS)
+        Batch(drafts=tuple(drafts[at : at + FULL_DRAFTS]))
+        for at in range(0, len(drafts), FULL_DRAFTS)
     ]
     reply = JobOrderReply(jobs=tuple(rows))
     return Order(reply, wanted, batches, outstanding=len(wanted) + len(batches))
@@ -133,16 +138,15 @@ def _bounded(told: TaskResult) -> TaskResult:
 
 
 def _late(state: State, node: str, fact: TaskFact) -> Batch:
-    """Record an end that nobody waits for, once; a duty that is done is none any more."""
+    """Record an end that nobody waits for, once, and what it means for a duty of the node."""
     place = state.jobs.tasks.get(fact.task)
-    owed = state.cluster.duties.get(fact.task)
-    job = place.job if place is not None else owed[1] if owed is not None else None
+    duty = duties.find(state.cluster, node, fact.task)
+    job = place.job if place is not None else duty[1].job if duty is not None else None
     stream, actor = f"node/{node}", f"node:{node}"
     key = f"end/{fact.task}"
     drafts = [Draft(stream=stream, event=fact, actor=actor, job=job, key=key)]
-    if owed is not None and owed[0] == node and isinstance(fact, TaskDone):
-        done = DutyDone(node=node, duty=fact.task)
-        drafts.append(Draft(stream=stream, event=done, actor=actor, job=job))
+    if duty is not None and (follows := duties.what_follows(*duty, fact)) is not None:
+        drafts.append(Draft(stream=stream, event=follows, actor=actor, job=job))
     return Batch(drafts=tuple(drafts))
 
 

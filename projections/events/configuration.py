@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from eventstore.packed import Packed
 from eventstore.record import Event
 from projections.objects import ClusterInfo, Disk, Group, Instance, Nic, Node, Params
 
@@ -263,9 +264,34 @@ class DutyRecorded(Event, frozen=True, kw_only=True):
 
     KIND: ClassVar[str] = "node.duty-recorded"
     node: str
-    duty: str  # id: the task id of the undo
+    duty: str  # id: the task id of the undo, which stands in the node's stream
     job: int
     what: str  # for people
+    call: Packed | None = None  # what a later try is made of
+    resource: str = ""
+    timeout_s: float = 300.0
+
+
+class DutyFailed(Event, frozen=True, kw_only=True):
+    """The node tried, and could not. It is tried again when its agent starts, or if asked to."""
+
+    KIND: ClassVar[str] = "node.duty-failed"
+    node: str
+    duty: str
+    message: str
+
+
+class DutyRequested(Event, frozen=True, kw_only=True):
+    """The node is to try once more. The agent reads it as it reads a `task.requested`."""
+
+    KIND: ClassVar[str] = "node.duty-requested"
+    node: str
+    duty: str
+    task: str  # id of this try
+    attempt: int
+    call: Packed
+    resource: str
+    timeout_s: float
 
 
 class DutyDone(Event, frozen=True, kw_only=True):
@@ -305,5 +331,7 @@ ConfigurationEvent = (
     | TagsAdded
     | TagsRemoved
     | DutyRecorded
+    | DutyFailed
+    | DutyRequested
     | DutyDone
 )

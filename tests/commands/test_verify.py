@@ -12,7 +12,7 @@ from commands.cluster_ops.verify import HANDLER, ClusterVerify
 from commands.errors import Refused
 from commands.handler import Done, PlanOutcome
 from nodeagent.calls import InstanceSeen, NodeCheck, OsStatus, OwnedVolume
-from projections.events.configuration import DiskStateSeen, DutyRecorded
+from projections.events.configuration import DiskStateSeen, DutyFailed, DutyRecorded
 from projections.objects import ADMIN_DOWN
 from projections.plans import Plan
 from projections.unsettled import Parked
@@ -134,6 +134,12 @@ def duty(town: Town, checks: Checks) -> None:
     town.fold(f"node/{node_uuid(2)}", owed)
 
 
+def failed_duty(town: Town, checks: Checks) -> None:
+    duty(town, checks)
+    told = DutyFailed(node=node_uuid(2), duty="d", message="it is busy")
+    town.fold(f"node/{node_uuid(2)}", told)
+
+
 def too_little_memory(town: Town, checks: Checks) -> None:
     change(checks, 2, status=msgspec.structs.replace(checks[2].status, memory_free_mib=100))
 
@@ -155,6 +161,7 @@ FINDINGS: list[tuple[Callable[[Town, Checks], None], tuple[str, ...]]] = [
     (stranger, ("error", "ENODEORPHANINSTANCE", "node2", "ghost runs")),
     (faulty_disk, ("error", "EINSTANCEFAULTYDISK", "web1.example.net", "is faulty on node2")),
     (duty, ("warning", "ENODEDUTY", "node2", "still owes remove-volume (job 7)")),
+    (failed_duty, ("error", "ENODEDUTY", "node2", "could not: it is busy (gnt-job resolve")),
     (too_little_memory, ("error", "ENODEN1", "node2", "if node1 fails")),
     (too_few_candidates, ("warning", "ECLUSTERCFG", "town.example.net", "2 master candidates")),
 ]

@@ -163,7 +163,9 @@ def _job_that_parks(story: Story) -> None:
     acts = Call(id="act", node=node, call=call, undo=Undo(call=call))
     task = task_id(CLUSTER_ID, job, 0, 0, "act", undo=False, attempt=1)
     undo = task_id(CLUSTER_ID, job, 0, 0, "act", undo=True, attempt=1)
-    owed = c.DutyRecorded(node=node, duty=undo, job=job, what="stop x")
+    more = {"call": call, "resource": stream, "timeout_s": 300.0}
+    owed = c.DutyRecorded(node=node, duty=undo, job=job, what="stop x", **more)
+    again = c.DutyRequested(node=node, duty=undo, task="again", attempt=2, **more)
     for fact in (
         (stream, j.OpStarted(op=0, handler=1, locks=(j.Lock("cluster"),))),
         (stream, j.OpPlanned(op=0, number=0, plan=Plan(steps=(acts,)), given=GIVEN)),
@@ -181,6 +183,8 @@ def _job_that_parks(story: Story) -> None:
         (stream, j.OpParked(op=0, code="lost", message="lost", left=("x runs on node2",))),
         (stream, j.OpResolved(op=0, how="accept")),
         (stream, j.OpFailed(op=0, code="lost", message="accepted as it is")),
+        (f"node/{node}", c.DutyFailed(node=node, duty=undo, message="x does not stop")),
+        (f"node/{node}", again),
         (f"node/{node}", c.DutyDone(node=node, duty=undo)),
     ):
         story.log.add(fact, job=job)

@@ -11,7 +11,7 @@ from projections.events import jobs as j
 from projections.objects import ADMIN_DOWN, ADMIN_UP, Instance
 from projections.plans import Plan, Reservations
 from projections.state import Projector
-from tests.projections.stories import GIVEN, Story, uid
+from tests.projections.stories import GIVEN, Story, packed, uid
 
 Draw = st.DrawFn
 NAMES = tuple(f"i{number}.example.net" for number in range(6))
@@ -90,11 +90,16 @@ def _lost(draw: Draw, story: Story) -> None:
 
 def _duty(draw: Draw, story: Story) -> None:
     node, duty = draw(st.sampled_from(story.nodes)), draw(st.sampled_from("xyz"))
-    owed = draw(st.booleans())
-    event = (
-        c.DutyRecorded(node=node, duty=duty, job=1, what="undo")
-        if owed
-        else c.DutyDone(node=node, duty=duty)
+    more = {"call": packed("probe"), "resource": "job/1", "timeout_s": 5.0}
+    event = draw(
+        st.sampled_from(
+            (
+                c.DutyRecorded(node=node, duty=duty, job=1, what="undo", **more),
+                c.DutyFailed(node=node, duty=duty, message="no"),
+                c.DutyRequested(node=node, duty=duty, task=f"{duty}2", attempt=2, **more),
+                c.DutyDone(node=node, duty=duty),
+            )
+        )
     )
     story.log.add((f"node/{node}", event))
 

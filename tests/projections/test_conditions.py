@@ -9,6 +9,7 @@ from projections.cluster import Cluster
 from projections.conditions import KINDS, holds
 from projections.objects import Disk, Instance, Node
 from projections.plans import Condition
+from projections.unsettled import Duty
 
 WELL = Disk(uuid="d1", size_mib=1, template="drbd")
 SYNCING = Disk(uuid="d2", size_mib=1, template="drbd", health={"n1": "syncing"})
@@ -49,7 +50,7 @@ def cluster(*, disks: tuple[Disk, ...] = (), **node: object) -> Cluster:
         (Condition(kind="duties-done", subject="n1"), cluster(), True),
         (
             Condition(kind="duties-done", subject="n1"),
-            cluster().with_duty("t", ("n1", 1, "remove")),
+            cluster().with_duty("t", Duty(node="n1", job=1, what="remove", task="t")),
             False,
         ),
     ],

@@ -7,6 +7,7 @@ from typing import get_args
 import msgspec
 import pytest
 
+from eventstore.packed import Packed
 from eventstore.record import Event
 from projections.cluster import Cluster
 from projections.configuration import FOLDS, fold_configuration
@@ -199,6 +200,16 @@ def test_crashed_is_what_was_seen_of_an_instance_that_should_run(world: World) -
         c.NodeLost(node="gone", silent_s=60.0),
         c.NodeReturned(node="gone"),
         c.DutyRecorded(node="gone", duty="d", job=1, what="x"),
+        c.DutyFailed(node="gone", duty="d", message="no"),
+        c.DutyRequested(
+            node="gone",
+            duty="d",
+            task="t",
+            attempt=2,
+            call=Packed("probe", 1, msgspec.Raw(b"\xc0")),
+            resource="job/1",
+            timeout_s=1.0,
+        ),
         c.DutyDone(node="gone", duty="d"),
     ],
     ids=lambda event: event.KIND,

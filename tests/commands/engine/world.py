@@ -27,7 +27,15 @@ from eventstore.packed import Packed
 from eventstore.record import FORMAT, Batch, Draft, Event, Record, Stored, chain_hash, genesis_hash
 from eventstore.replica import Committed, Unknown
 from eventstore.replica import Refused as Clash
-from nodeagent.calls import Failure, NodeStatus, TaskNamed, TaskOrder, TaskResult
+from nodeagent.calls import (
+    DUTY_REQUESTED,
+    TASK_REQUESTED,
+    Failure,
+    NodeStatus,
+    TaskNamed,
+    TaskOrder,
+    TaskResult,
+)
 from projections.cluster import Cluster
 from projections.events import configuration as facts
 from projections.events.jobs import Lock, TaskRequested
@@ -166,7 +174,7 @@ class Agent:
         self._read = len(self._log.stored)
 
     def _read_record(self, record: Record) -> None:
-        if record.kind == "task.requested":
+        if record.kind in (TASK_REQUESTED, DUTY_REQUESTED):
             order = msgspec.msgpack.decode(record.data, type=TaskOrder)
             if order.task not in self.acted and order.task not in self.tombstones:
                 self.orders[order.task] = order

@@ -213,7 +213,7 @@ def _note_on_task(
 def given_up(jobs: Jobs, event: ev.StepGivenUp, record: LogRecord) -> Jobs:
     job, op, plan, at = _step(jobs, event.op, event.plan, event.step, record)
     state = plan.steps[at]
-    problem = Problem(code=event.code, message=event.message, step=event.step)
+    problem = Problem(code=event.code, message=event.message, step=event.step, hint=event.hint)
     if event.undo:
         _must(state.undo.state == UNDO_SENT, record, event.step, "has no undo that was sent")
         state = replace(state, undo=replace(state.undo, state=UNDO_DUTY, problem=problem))

@@ -16,9 +16,9 @@ import msgspec
 from commands.engine import endings, submission
 from commands.engine.context import Context
 from commands.engine.deciding import Decided, Succeeded, decide, problem_of
-from commands.engine.reach import GONE, PROMISED, reach
+from commands.engine.reach import GONE, LOST, PROMISED, reach
 from commands.engine.scratch import Scratch
-from commands.engine.timers import ANSWER_S, Key, pause_s
+from commands.engine.timers import ANSWER_S, LOST_S, Key, pause_s
 from commands.errors import ENVIRONMENT_ERROR, INTERNAL_ERROR, Refused
 from projections.conditions import holds
 from projections.errors import CorruptHistory
@@ -36,6 +36,11 @@ from projections.job_state import (
 from projections.plans import Call, Record, Reservations, Step, Wait, task_id
 
 log = logging.getLogger(__name__)
+
+_GIVEN_UP_HINT = (
+    "see gnt-node list; if the node stays away: gnt-node modify --offline=yes, and gnt-cluster "
+    "verify tells what is still to be done there"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +129,10 @@ def watch(walk: Walk, number: int, step: Step, state: StepState) -> None:
     assert isinstance(step, Call)
     node = reach(walk.context, walk.scratch.cluster, step.node)
     asked = bool(state.withdraw)
-    if not asked and (node.how == GONE or timers.over(job, key, step.timeout_s + ANSWER_S)):
+    patience_s = step.timeout_s + ANSWER_S
+    if node.how == LOST:  # it may be back in a moment, but nobody waits half an hour for that
+        patience_s = 0.0 if step.tolerate else min(patience_s, LOST_S)
+    if not asked and (node.how == GONE or timers.over(job, key, patience_s)):
         withdraw(walk, state.task, step.node, "timeout")
         asked = True
     if asked and node.out:
@@ -140,7 +148,13 @@ def withdraw(walk: Walk, task: str, node: str, reason: str) -> None:
 def give_up(walk: Walk, number: int, step: str, why: str, *, undo: bool = False) -> None:
     """Nobody will answer for a step."""
     event = ev.StepGivenUp(
-        op=walk.at, plan=number, step=step, code=ENVIRONMENT_ERROR, message=why, undo=undo
+        op=walk.at,
+        plan=number,
+        step=step,
+        code=ENVIRONMENT_ERROR,
+        message=why,
+        hint=_GIVEN_UP_HINT,
+        undo=undo,
     )
     walk.scratch.add(event)
 

@@ -28,6 +28,7 @@ from projections.plans import Call, Record
 
 SKEW_S = 10.0  # REPLICATION 4.1: peers further ahead are refused
 ANSWER_S = 5.0  # an agent stops a call in time by itself; so much longer is waited for its word
+LOST_S = 60.0  # a call on a node that is lost is given up so long after it was sent
 PAUSE_S = 1.0
 LONGEST_PAUSE_S = 30.0
 
@@ -119,9 +120,10 @@ def timings(job: Job) -> Iterator[Timing]:
                 continue
             if state.state == STEP_SENT:
                 lasts_s = step.timeout_s + (ANSWER_S if isinstance(step, Call) else 0.0)
-                yield Timing(
-                    Key(at, number, step.id, "sent", state.attempt), state.sent_ms, lasts_s
-                )
+                key = Key(at, number, step.id, "sent", state.attempt)
+                yield Timing(key, state.sent_ms, lasts_s)
+                if isinstance(step, Call) and lasts_s > LOST_S:  # look then, its node may be lost
+                    yield Timing(key, state.sent_ms, LOST_S)
             elif state.state == STEP_READY and not op.undoing and isinstance(step, Call):
                 yield Timing(Key(at, number, step.id, "ready", state.attempt), 0, step.timeout_s)
                 if tried := state.attempt - state.base:

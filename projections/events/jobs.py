@@ -192,6 +192,7 @@ class StepGivenUp(Event, frozen=True, kw_only=True):
     code: str
     message: str
     undo: bool = False
+    hint: str = ""
 
 
 class OpUndoing(Event, frozen=True, kw_only=True):

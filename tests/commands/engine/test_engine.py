@@ -323,6 +323,38 @@ def test_tasks_wait_for_the_promise_of_their_node() -> None:
     assert world.job(job).status == "success"
 
 
+def lose(world: World, node: str) -> None:
+    """The node falls silent, and the leader has said so."""
+    world.agents[node].lame = True
+    world.fact(f"node/{node}", facts.NodeLost(node=node, silent_s=30))
+
+
+def test_a_call_on_a_lost_node_is_given_up_after_a_minute(world: World) -> None:
+    """However long the call might take, nobody waits longer for a node that is away."""
+    job = world.submit(carry(call("a", timeout_s=3600.0)))
+    world.commit_all()
+    lose(world, ONE)
+    world.pass_time(59.0)
+    world.commit_all()
+    assert world.job(job).status == "running"
+    world.pass_time(2.0)
+    world.commit_all()
+    assert world.job(job).status == "error"
+    problem = world.job(job).ops[0].problem
+    assert problem is not None
+    assert "is not heard of" in problem.message
+    assert "gnt-node" in problem.hint
+
+
+def test_a_tolerated_call_on_a_lost_node_is_given_up_at_once(world: World) -> None:
+    """The plan goes on without it as soon as its node is said to be lost."""
+    job = world.submit(carry(call("a", timeout_s=3600.0, tolerate=True), tag("t", "a")))
+    world.commit_all()
+    lose(world, ONE)
+    world.commit_all()
+    assert world.job(job).status == "success"
+
+
 def test_an_offline_node_fails_the_step_at_once(world: World) -> None:
     """A call on a node that is marked offline is given up, not waited for."""
     offline = facts.NodeModified(

@@ -87,7 +87,7 @@ def _create(
     mark = AckMark.create(
         layout.mark, Mark(0, genesis_hash(cluster_id), gen, term, voter, inc, inc)
     )
-    _make_file(layout, meta, placed.rows()).rename(layout.log)
+    make_file(layout, meta, placed.rows()).rename(layout.log)
     sync_directory(layout.directory)
     mark.write(Mark(appended.seq, appended.hash, gen, term, voter, inc, inc))
     mark.close()
@@ -95,7 +95,7 @@ def _create(
     return placed.records
 
 
-def _make_file(
+def make_file(
     layout: Layout, meta: Meta, rows: Iterable[RowValues], orphans: Iterable[RowValues] = ()
 ) -> Path:
     """Make a log under another name, whole in its main file and durable; return that name."""
@@ -118,7 +118,7 @@ def replace_file(
     At each moment the name holds a whole log, the old or the new: the old one's WAL goes into its
     main file before it is removed, as SQLite would read it into the new one.
     """
-    new = _make_file(layout, meta, rows, orphans)
+    new = make_file(layout, meta, rows, orphans)
     kept = _free_name(layout.log)
     for old in (layout.log, *_companions(layout.log)):
         if old.exists():

@@ -89,6 +89,23 @@ class VotersChanged(Event, frozen=True, kw_only=True):
     witnesses: tuple[str, ...] = ()  # voters that lead only to hand over
 
 
+class VoterPlaced(Event, frozen=True, kw_only=True):
+    """Where a voter is reached, by others of its kind and by clients, and by which key it is known.
+
+    Another place of the same name takes the place of this one.
+    """
+
+    KIND: ClassVar[str] = "log.voter-placed"
+
+    name: str
+    inc: str  # hex id of its storage
+    curve_key: str  # Z85
+    requests: str  # endpoints, tcp://address:port
+    publications: str
+    replication: str
+    segments: str = ""
+
+
 class TakeoverForced(Event, frozen=True, kw_only=True):
     """An operator made one voter the only one, under a new generation; others may have had more."""
 

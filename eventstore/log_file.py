@@ -44,6 +44,7 @@ CREATE TABLE orphans(
 
 _INSERT = "INSERT INTO log VALUES(?,?,?,?,?)"
 _ROWS = 100  # of one statement
+_KEEP_ORPHANS = "INSERT INTO orphans SELECT seq, gen, term, hash, bytes FROM log WHERE seq >= ?"
 _INSERT_MANY = _INSERT + ",(?,?,?,?,?)" * (_ROWS - 1)
 
 
@@ -58,6 +59,13 @@ class Row(NamedTuple):
 
 
 RowValues = tuple[int, int, int, bytes, bytes]  # a Row, or the same as a plain tuple
+
+
+class Change(NamedTuple):
+    """Rows to cut off, from this seq on (0: none), and then rows to add."""
+
+    truncate_from: int
+    rows: Sequence[RowValues]
 
 
 class Meta(NamedTuple):
@@ -120,10 +128,23 @@ class LogFile:
         Raises DiskFull, and then nothing was added; StorageFailed or CorruptLog, and then the
         process must end without writing again.
         """
+        self.carry_out([Change(0, rows)], values)
+
+    def carry_out(
+        self, changes: Iterable[Change], values: Mapping[str, MetaValue] | None = None
+    ) -> None:
+        """Cut off and add rows, in order, and set meta values, in one transaction.
+
+        On return all of it is on the disk. Raises as `append`.
+        """
         with translated(self.path):
             self._db.execute("BEGIN IMMEDIATE")
             try:
-                self._insert(rows)
+                for truncate_from, rows in changes:
+                    if truncate_from:
+                        self._db.execute(_KEEP_ORPHANS, (truncate_from,))
+                        self._db.execute("DELETE FROM log WHERE seq >= ?", (truncate_from,))
+                    self._insert(rows)
                 if values:
                     _put_meta(self._db, values)
                 self._db.execute("COMMIT")

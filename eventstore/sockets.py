@@ -92,6 +92,22 @@ def subscriber(context: zmq.Context[Any], keys: CurveKeys, server_key: str) -> S
     return socket
 
 
+def voter_server(context: zmq.Context[Any], keys: CurveKeys, domain: str, max_bytes: int) -> Socket:
+    """Return a ROUTER on which other voters speak. It never answers: each voter dials each."""
+    socket = _serving(context, zmq.ROUTER, keys, domain)
+    socket.setsockopt(zmq.MAXMSGSIZE, max_bytes + _CURVE_OVERHEAD)
+    socket.setsockopt(zmq.RCVHWM, _REQUEST_HWM)
+    return socket
+
+
+def voter_client(context: zmq.Context[Any], keys: CurveKeys, server_key: str) -> Socket:
+    """Return a DEALER to another voter. What cannot be sent now is lost; the protocol repeats."""
+    socket = _connecting(context, zmq.DEALER, keys, server_key)
+    socket.setsockopt(zmq.IMMEDIATE, 1)
+    socket.setsockopt(zmq.SNDHWM, _REQUEST_HWM)
+    return socket
+
+
 def listen(socket: Socket, endpoint: str) -> str:
     """Bind, and return the endpoint with its real port. Raises CannotListen, with it closed."""
     try:

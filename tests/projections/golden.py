@@ -67,6 +67,25 @@ def _keys(story: Story) -> None:
         log.KeyRevoked(curve_key=other, reason="left"),
         log.CheckpointSigned(size=4, note="origin\n4\nroot\n\n— origin c2ln\n"),
         log.LossAccepted(reason="disk died", last_seq=9, mark_seq=11, mark_hash="ab" * 32),
+        log.VoterPlaced(
+            name="node2",
+            inc="22" * 16,
+            curve_key=other,
+            requests="tcp://192.0.2.2:1811",
+            publications="tcp://192.0.2.2:1812",
+            replication="tcp://192.0.2.2:1813",
+            segments="tcp://192.0.2.2:1814",
+        ),
+        log.VotersChanged(voters={"node1": "11" * 16}, learners={"node2": "22" * 16}, witnesses=()),
+        log.TakeoverForced(
+            reason="both others burned",
+            voter="node1",
+            inc="11" * 16,
+            dead={"node2": "22" * 16},
+            last_seq=9,
+            last_hash="ab" * 32,
+            signature="c2ln",
+        ),
     ):
         story.log.add((log.STREAM, event))
 

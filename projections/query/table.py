@@ -53,17 +53,25 @@ class World:
 
     @cached_property
     def running(self) -> dict[str, tuple[str, InstanceSeen]]:
-        """Where each instance was seen: uuid -> (node, what was seen). Not those seen stopped."""
-        return {
-            instance.uuid: (node, instance)
-            for node, status in (self.seen or {}).items()
-            for instance in status.instances
-            if instance.state in ("running", "paused")
-        }
+        """Where each instance was seen: uuid -> (node, what was seen). Not those seen stopped.
+
+        Of several nodes that have it running, the primary counts.
+        """
+        found: dict[str, tuple[str, InstanceSeen]] = {}
+        for node in self.cluster.nodes.values():
+            status = self.status_of(node)
+            for seen in status.instances if status is not None else ():
+                if seen.state in ("running", "paused"):
+                    wanted = self.cluster.instances.get(seen.uuid)
+                    if seen.uuid not in found or (wanted and wanted.primary == node.uuid):
+                        found[seen.uuid] = (node.uuid, seen)
+        return found
 
     def status_of(self, node: Node) -> NodeStatus | None:
-        """What was last seen of a node that counts as reachable, or None."""
-        return None if self.seen is None or node.lost else self.seen.get(node.uuid)
+        """What was last seen of a node, or None: what a lost or offline one said is stale."""
+        if self.seen is None or node.lost or node.offline:
+            return None
+        return self.seen.get(node.uuid)
 
     def node(self, uuid: str) -> Node:
         """Return a node by uuid; it exists, because a foreign key of the configuration names it."""

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from nodeagent.calls import InstanceSeen
+from nodeagent.calls import InstanceSeen, NodeStatus
+from projections.events.configuration import InstancePrimaryChanged
 from projections.query.defaults import DEFAULT_FIELDS, NAME_FIELD
 from projections.query.evaluate import answer, fields_of
 from projections.query.table import NO_DATA, NORMAL, OFFLINE, UNAVAILABLE, UNKNOWN, World
@@ -69,6 +70,32 @@ def test_a_running_instance() -> None:
     town.add_instance(1, beparams={"maxmem": 1024, "minmem": 512})
     cells = row(seen(town), "instance", "status", "oper_ram", "be/maxmem", "be/vcpus", "pnode")
     assert cells == [(0, "running"), (0, 1024), (0, 1024), (0, 1), (0, "node1")]
+
+
+@pytest.mark.parametrize("gone", ["lost", "offline"])
+def test_what_an_absent_node_said_last_does_not_count(gone: str) -> None:
+    """After a failover from it the instance runs where it is seen, not where it was."""
+    town = Town()
+    web = town.add_instance(1, nodes=(1, 2), template="drbd")
+    before = town.status(node_uuid(1))
+    moved = InstancePrimaryChanged(
+        instance=web.uuid, primary=node_uuid(2), generation=2, how="failover"
+    )
+    town.fold(f"instance/{web.uuid}", moved)
+    there = {node_uuid(1): before, node_uuid(2): town.status(node_uuid(2))}
+    not_there = {**there, node_uuid(2): town.status(node_uuid(3))}
+
+    def status(told: dict[str, NodeStatus]) -> list[object]:
+        return row(World(town.cluster, told), "instance", "status")
+
+    assert status(there) == [(NORMAL, "running")]
+    assert status(not_there) == [(NORMAL, "ERROR_wrongnode")]
+    if gone == "lost":
+        town.lose(1)
+    else:
+        town.set_node(1, offline=True)
+    assert status(there) == [(NORMAL, "running")]
+    assert status(not_there) == [(NORMAL, "ERROR_down")]
 
 
 @pytest.mark.parametrize(

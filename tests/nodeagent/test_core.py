@@ -13,7 +13,14 @@ from hypothesis import strategies as st
 
 from eventstore.packed import Packed
 from eventstore.record import FORMAT, Epoch, Record
-from nodeagent.calls import TASK_REQUESTED, TASK_WITHDRAW_REQUESTED, Failure, TaskOrder, TaskResult
+from nodeagent.calls import (
+    DUTY_REQUESTED,
+    TASK_REQUESTED,
+    TASK_WITHDRAW_REQUESTED,
+    Failure,
+    TaskOrder,
+    TaskResult,
+)
 from nodeagent.core import Core, Effect, Reread, Send, SendPromise, Start, Stop
 from nodeagent.journal import Journal, Position, PromisedEpoch
 
@@ -68,10 +75,10 @@ class Node:
             )
         )  # fmt: skip
 
-    def request(self, task: str, resource: str = "r") -> None:
+    def request(self, task: str, resource: str = "r", *, kind: str = TASK_REQUESTED) -> None:
         """The leader requests a task."""
         call = Packed("ensure-volume", 1, msgspec.Raw(b"\x80"))
-        self.append(TASK_REQUESTED, task=task, call=call, resource=resource, timeout_s=1.0)
+        self.append(kind, task=task, call=call, resource=resource, timeout_s=1.0)
 
     def withdraw(self, task: str) -> None:
         """The leader gives a task up."""
@@ -246,6 +253,17 @@ def test_a_task_that_is_read_again_gives_the_stored_result(node: Node) -> None:
     node.deliver()
     assert node.starts == ["t1"]
     assert "t1" in node.ends
+
+
+def test_a_duty_that_is_requested_again_is_a_task(node: Node) -> None:
+    """It waits its turn and starts as any other, though its job is over."""
+    promised(node).request("t1")
+    node.deliver()
+    node.request("t2", kind=DUTY_REQUESTED)
+    node.deliver()
+    assert node.starts == ["t1"]
+    node.finish(0)
+    assert node.starts == ["t1", "t2"]
 
 
 def test_a_withdrawn_task_that_waits_never_runs(node: Node) -> None:

@@ -27,7 +27,6 @@ class Opcode(
     VERSION: ClassVar[int] = 1
     ROLES: ClassVar[tuple[str, ...]] = ("operator", "gateway")  # who may submit it
     SUMMARY: ClassVar[str] = ""  # the field that Ganeti shows in brackets in a job's summary
-    RESTARTABLE: ClassVar[bool] = False  # read-only: a new master runs it again from its start
 
     def summary(self) -> str:
         """Return what a job list shows: `INSTANCE_CREATE(web1.example.net)`."""

@@ -37,7 +37,6 @@ class ClusterVerify(Opcode, frozen=True, kw_only=True):
     """Compare the cluster with what the log says of it."""
 
     NAME: ClassVar[str] = "OP_CLUSTER_VERIFY"
-    RESTARTABLE: ClassVar[bool] = True
 
     skip_checks: Annotated[
         tuple[str, ...], Meta(description="Checks to leave out", extra={"choices": OPTIONAL})

@@ -28,11 +28,11 @@ from commands.placement.model import NO_NODE, Instance, Mirror
 from commands.placement.options import Options
 from commands.placement.state import Placement
 from tools.htools import iallocator, listing, report
+from tools.htools.choices import Choices
 from tools.htools.errors import DataError, HtoolsError
 from tools.htools.figures import fixed
 from tools.htools.jobs import opcodes
 from tools.htools.load import Loaded, load, place, read_text
-from tools.htools.options import Choices
 from tools.htools.text import cluster_text
 
 

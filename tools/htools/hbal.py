@@ -18,10 +18,10 @@ from commands.placement.schedule import schedule
 from commands.placement.search import GREEDY_SIZE, Search
 from commands.placement.state import Placement
 from tools.htools import listing, plots, report
+from tools.htools.choices import Choices
 from tools.htools.errors import HtoolsError
 from tools.htools.figures import fixed, general
 from tools.htools.load import Loaded, load
-from tools.htools.options import Choices
 from tools.htools.text import cluster_text
 
 

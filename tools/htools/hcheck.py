@@ -14,10 +14,10 @@ from commands.placement.metrics import bad_items, group_scope
 from commands.placement.redundancy import evacuable
 from commands.placement.state import Placement
 from tools.htools import report
+from tools.htools.choices import Choices
 from tools.htools.figures import fixed
 from tools.htools.hspace import keys
 from tools.htools.load import Loaded, load
-from tools.htools.options import Choices
 
 _COUNTS = (
     ("N1_FAIL", "Nodes not N+1 happy"),

@@ -10,10 +10,10 @@ from commands.placement import metrics
 from commands.placement.allocate import all_nodes
 from commands.placement.metrics import bad_items, group_scope
 from tools.htools import listing, report
+from tools.htools.choices import Choices
 from tools.htools.figures import fixed
 from tools.htools.hbal import split_instances
 from tools.htools.load import Loaded, load
-from tools.htools.options import Choices
 from tools.htools.tables import table
 
 

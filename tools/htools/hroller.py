@@ -21,9 +21,9 @@ from commands.placement.rolling import (
 )
 from commands.placement.state import Placement
 from tools.htools import report
+from tools.htools.choices import Choices
 from tools.htools.errors import HtoolsError
 from tools.htools.load import Loaded, load
-from tools.htools.options import Choices
 
 
 def main(choices: Choices) -> int:

@@ -8,10 +8,10 @@ from commands.placement import metrics
 from commands.placement.allocate import all_nodes
 from commands.placement.metrics import bad_items
 from tools.htools import listing
+from tools.htools.choices import Choices
 from tools.htools.errors import DataError
 from tools.htools.figures import fixed
 from tools.htools.load import Loaded, Rapi, place
-from tools.htools.options import Choices
 from tools.htools.text import cluster_text
 
 _LOCAL = "LOCAL"

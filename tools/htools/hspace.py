@@ -29,10 +29,10 @@ from commands.placement.options import Options
 from commands.placement.redundancy import redundant
 from commands.placement.state import Placement
 from tools.htools import listing, plots, report
+from tools.htools.choices import Choices
 from tools.htools.errors import HtoolsError
 from tools.htools.figures import fixed, quoted, shown
 from tools.htools.load import Loaded, load
-from tools.htools.options import Choices
 from tools.htools.tables import aligned
 from tools.htools.text import cluster_text
 

@@ -14,9 +14,9 @@ from commands.placement.squeezing import (
     to_switch_on,
 )
 from tools.htools import report
+from tools.htools.choices import Choices
 from tools.htools.errors import HtoolsError
 from tools.htools.load import Loaded, load
-from tools.htools.options import Choices
 from tools.htools.text import cluster_text
 
 

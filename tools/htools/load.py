@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from tools.htools.choices import BadValue, Choices, real
 from tools.htools.errors import DataError, HtoolsError
 from tools.htools.names import match_name, unmatched
-from tools.htools.options import BadValue, Choices, real
 
 if TYPE_CHECKING:
     from commands.placement.frame import Load, Settings

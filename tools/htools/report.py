@@ -10,8 +10,8 @@ from commands.placement.balance import Step, job_sets
 from commands.placement.moves import Kind
 from commands.placement.options import Options
 from commands.placement.state import Placement
+from tools.htools.choices import Choices
 from tools.htools.load import Loaded
-from tools.htools.options import Choices
 from tools.htools.text import cluster_text
 
 _SCRIPT: Final = """#!/bin/sh

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from commands.placement.model import ALLOC_POLICIES, Cluster, Group, Node
+from tools.htools.choices import BadValue, integer, parse_unit
 from tools.htools.errors import DataError
-from tools.htools.options import BadValue, integer, parse_unit
 
 
 def simulated(specs: Sequence[str]) -> Cluster:

@@ -6,9 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tools.htools.choices import BadValue, parse_unit
 from tools.htools.figures import fixed, general, plain, quoted, shown
 from tools.htools.names import match_name
-from tools.htools.options import PROGRAMS, BadValue, Stop, parse, parse_unit, usage
+from tools.htools.option_table import PROGRAMS
+from tools.htools.options import Stop, parse, usage
 
 
 def test_options_mix_with_arguments_and_may_be_cut_short() -> None:

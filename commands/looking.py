@@ -18,6 +18,7 @@ from projections.objects import Node
 from projections.plans import Plan, names
 
 PREFIX = "look/"
+ASK = "ask/"  # of steps that ask a program, not a node (commands/allocator_call.py)
 
 
 def look(nodes: Iterable[Node]) -> Plan:
@@ -49,9 +50,9 @@ def seen(given: Given, so_far: Outcomes) -> dict[str, NodeStatus]:
 
 
 def acted(so_far: Outcomes) -> Outcomes:
-    """Return the outcomes of the plans that did more than look."""
+    """Return the outcomes of the plans that did more than look and ask."""
     return tuple(
         outcome
         for outcome in so_far
-        if not all(step.startswith(PREFIX) for step in names(outcome.plan.steps))
+        if not all(step.startswith((PREFIX, ASK)) for step in names(outcome.plan.steps))
     )

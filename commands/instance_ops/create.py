@@ -1,8 +1,10 @@
 """OP_INSTANCE_CREATE: a new instance, from its disks to its first start (pure).
 
-First plan, only where a node that matters has not reported yet (a new leader): ask it.
+First plans, only where a node that matters has not reported yet (a new leader), or where another
+allocator than the built-in one was asked for:
 
     look/node1                    what node1 has free
+    ask/allocator                 which nodes it would take (commands/allocator_call.py)
 
 Then, for a mirror on node3 and node1:
 
@@ -23,15 +25,15 @@ with its plan, and the second decides on what is left.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
 import msgspec
 from msgspec import Meta
 
-from commands import allocation, looking, parse
-from commands.allocation import BUILT_IN, Choice
+from commands import allocation, allocator_call, looking, parse
+from commands.allocation import Choice
 from commands.backend import backend_params
 from commands.disks import (
     call,
@@ -59,7 +61,8 @@ from commands.new_disks import (
 from commands.new_nics import NicWish, new_nics
 from commands.nodes import require_for_instances
 from commands.opcode import Opcode
-from commands.placement.from_cluster import new_instance
+from commands.placement import request
+from commands.placement.from_cluster import figures, new_instance
 from commands.placement.model import Instance as Wish
 from commands.runs import not_started, resource_of, start
 from commands.specs import instance_spec
@@ -192,7 +195,7 @@ def lock(op: InstanceCreate, cluster: Cluster) -> tuple[Lock, ...]:
 
 def looks_at(op: InstanceCreate, cluster: Cluster) -> Iterable[str]:
     """The nodes that were named; all of them if there is a choice, for the score is of them all."""
-    if any((op.pnode_uuid, op.pnode, op.snode_uuid, op.snode)):
+    if _is_named(op):
         return tuple(node.uuid for node in _possible(op, cluster))
     return tuple(cluster.nodes)
 
@@ -207,7 +210,10 @@ def decide(op: InstanceCreate, cluster: Cluster, given: Given, so_far: Outcomes)
         unseen = [node for node in _possible(op, cluster) if node.uuid not in seen]
         if unseen:
             return look(require_for_instances(node) for node in unseen)
-    chosen = _nodes(op, cluster, seen, order)
+    answer = allocator_call.answer(so_far)
+    if answer is None and allocator_call.is_external(op.iallocator) and not _is_named(op):
+        return _ask(op, cluster, given, seen, order)
+    chosen = _nodes(op, cluster, seen, order, answer)
     nodes = chosen.nodes
     numbers = Numbers(cluster, nodes)
     instance = _instance(op, cluster, given, order, nodes, numbers)
@@ -293,14 +299,43 @@ def _possible(op: InstanceCreate, cluster: Cluster) -> tuple[Node, ...]:
     return allocation.candidates(cluster, group)
 
 
+def _is_named(op: InstanceCreate) -> bool:
+    return any((op.pnode_uuid, op.pnode, op.snode_uuid, op.snode))
+
+
+def _ask(
+    op: InstanceCreate,
+    cluster: Cluster,
+    given: Given,
+    seen: Mapping[str, NodeStatus],
+    order: Order,
+) -> Plan:
+    """Return the plan that asks the operator's own allocator."""
+    assert op.iallocator is not None
+    question = request.allocate(
+        cluster,
+        order.wish,
+        os=op.os_type or "",
+        nics=new_nics(cluster, given, op.nics),
+        hypervisor=order.hypervisor,
+        group=cluster.group(op.group_name).name if op.group_name else "",
+    )
+    return allocator_call.ask(cluster, op.iallocator, figures(cluster, seen), question)
+
+
 def _nodes(
-    op: InstanceCreate, cluster: Cluster, seen: Mapping[str, NodeStatus], order: Order
+    op: InstanceCreate,
+    cluster: Cluster,
+    seen: Mapping[str, NodeStatus],
+    order: Order,
+    answer: allocator_call.Answer | None,
 ) -> Choice:
     """Return the nodes, and why just these."""
     primary, secondary = op.pnode_uuid or op.pnode, op.snode_uuid or op.snode
     if primary is None and secondary is None:
+        if answer is not None:
+            return _answered(op, cluster, seen, order, answer)
         group = cluster.group(op.group_name) if op.group_name else None
-        _check_allocator(op.iallocator)
         return allocation.choose(cluster, seen, order.wish, group, ignore_policy=op.ignore_ipolicy)
     if op.iallocator is not None or op.group_name is not None:
         raise Refused(
@@ -309,6 +344,33 @@ def _nodes(
             hint="either -n NODE, or -I . and -g GROUP",
         )
     nodes = _named(cluster, primary, secondary, order)
+    _require(cluster, seen, order, nodes, start=op.start)
+    return Choice(tuple(node.uuid for node in nodes), ("the nodes were named",))
+
+
+def _answered(
+    op: InstanceCreate,
+    cluster: Cluster,
+    seen: Mapping[str, NodeStatus],
+    order: Order,
+    answer: allocator_call.Answer,
+) -> Choice:
+    """Return an allocator's choice, checked like one that a person has made."""
+    group = cluster.group(op.group_name).uuid if op.group_name else ""
+    count = 2 if order.wish.mirrored else 1
+    choice = allocator_call.chosen(cluster, answer, count=count, group=group)
+    _require(cluster, seen, order, [cluster.nodes[each] for each in choice.nodes], start=op.start)
+    return choice
+
+
+def _require(
+    cluster: Cluster,
+    seen: Mapping[str, NodeStatus],
+    order: Order,
+    nodes: Sequence[Node],
+    *,
+    start: bool,
+) -> None:
     for node in nodes:
         require_for_instances(node)
         allocation.require_room(
@@ -316,10 +378,9 @@ def _nodes(
             seen,
             node,
             template=order.template,
-            memory_mib=order.wish.memory if op.start and node is nodes[0] else 0,
+            memory_mib=order.wish.memory if start and node is nodes[0] else 0,
             disk_mib=order.wish.disk,
         )
-    return Choice(tuple(node.uuid for node in nodes), ("the nodes were named",))
 
 
 def _named(
@@ -347,15 +408,6 @@ def _named(
             WRONG_INPUT, f"{first.name} cannot be primary and secondary", hint="two nodes"
         )
     return first, second
-
-
-def _check_allocator(name: str | None) -> None:
-    if name is not None and name not in BUILT_IN:
-        raise Refused(
-            WRONG_INPUT,
-            f"there is no allocator {name}",
-            hint="hail, or . for the cluster's; both are the built-in rule",
-        )
 
 
 # --- the instance and its steps ---------------------------------------------------------------

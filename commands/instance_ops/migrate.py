@@ -54,7 +54,6 @@ MIGRATE = "migrate"
 GRACE_S = 600.0
 NOT_YET = {
     "cleanup": "what a migration left is put in order by the migration itself",
-    "ignore_hvversions": "versions of hypervisors are not compared",
 }
 
 
@@ -72,7 +71,7 @@ class InstanceMigrate(RelocationOpcode, frozen=True, kw_only=True):
     ] = False
     allow_runtime_changes: bool = True
     cleanup: bool = False
-    ignore_hvversions: bool = False
+    ignore_hvversions: bool = False  # granted anyway: versions of hypervisors are not compared
 
 
 def decide(op: InstanceMigrate, cluster: Cluster, given: Given, so_far: Outcomes) -> Plan | Done:

@@ -31,7 +31,7 @@ from typing import Annotated, ClassVar
 import msgspec
 from msgspec import Meta
 
-from commands import allocation, looking, parse
+from commands import allocation, allocator_call, looking, parse
 from commands.allocation import Choice
 from commands.capacity import disk_need_mib
 from commands.disks import (
@@ -50,6 +50,8 @@ from commands.instance_opcode import InstanceOpcode, instance_locks, locks, subj
 from commands.looking import acted, look
 from commands.new_disks import Numbers, drbd_volumes
 from commands.nodes import require_for_instances, require_reachable, why_unreachable
+from commands.placement import request
+from commands.placement.from_cluster import figures
 from commands.specs import disk_spec, side_on
 from nodeagent.calls import EnsureReplicated, NodeStatus, RemoveReplicated
 from projections.cluster import Cluster
@@ -130,7 +132,11 @@ def decide(
         ask = [node for node in takers if fresh or node.uuid not in seen]
         if ask:
             return look(ask)
-    move = _move(op, cluster, seen, instance)
+    answer = allocator_call.answer(so_far)
+    if answer is None and op.iallocator is not None and allocator_call.is_external(op.iallocator):
+        question = request.relocate(cluster, instance)
+        return allocator_call.ask(cluster, op.iallocator, figures(cluster, seen), question)
+    move = _move(op, cluster, seen, instance, answer)
     if move is None:
         return Done({"replaced": [], "left": []})
     _check_source(cluster, instance, move)
@@ -167,7 +173,11 @@ def _check(op: InstanceReplaceDisks, instance: Instance) -> None:
 
 
 def _move(
-    op: InstanceReplaceDisks, cluster: Cluster, seen: Mapping[str, NodeStatus], instance: Instance
+    op: InstanceReplaceDisks,
+    cluster: Cluster,
+    seen: Mapping[str, NodeStatus],
+    instance: Instance,
+    answer: allocator_call.Answer | None,
 ) -> Move | None:
     indices = tuple(sorted(set(op.disks))) or tuple(range(len(instance.disks)))
     secondary = instance.secondary
@@ -185,7 +195,7 @@ def _move(
             "all disks of an instance have the same secondary node",
             hint="leave --disks out",
         )
-    node, chosen = _new_secondary(op, cluster, seen, instance)
+    node, chosen = _new_secondary(op, cluster, seen, instance, answer)
     return Move(secondary, node.uuid, indices, chosen.explanation, basis=chosen.basis)
 
 
@@ -218,9 +228,18 @@ def _state_on(status: NodeStatus | None, disk: str) -> str:
 
 
 def _new_secondary(
-    op: InstanceReplaceDisks, cluster: Cluster, seen: Mapping[str, NodeStatus], instance: Instance
+    op: InstanceReplaceDisks,
+    cluster: Cluster,
+    seen: Mapping[str, NodeStatus],
+    instance: Instance,
+    answer: allocator_call.Answer | None,
 ) -> tuple[Node, Choice]:
     named = op.remote_node_uuid or op.remote_node
+    told: tuple[str, ...] = ("the new secondary was named",)
+    if answer is not None:
+        group = cluster.nodes[instance.primary].group
+        choice = allocator_call.chosen(cluster, answer, count=1, group=group)
+        named, told = choice.nodes[0], choice.explanation
     if named is None:
         chosen = allocation.choose_other(cluster, seen, instance, ignore_policy=op.ignore_ipolicy)
         return cluster.nodes[chosen.nodes[-1]], chosen
@@ -232,7 +251,7 @@ def _new_secondary(
             f"{node.name} is the {role} node of {instance.name} already",
             hint="name another node; -s makes new volumes on the same one",
         )
-    return node, Choice((node.uuid,), ("the new secondary was named",))
+    return node, Choice((node.uuid,), told)
 
 
 def _need_mib(instance: Instance, indices: Iterable[int]) -> int:

@@ -195,7 +195,6 @@ REFUSALS = [
     ({"nics": ({"ip": "300.1.1.1"},)}, "is not an IP address"),
     ({"tags": ("no good",)}, "cannot be a tag"),
     ({"name_check": True}, "name_check is not supported yet"),
-    ({"iallocator": "magic", "pnode": None}, "there is no allocator magic"),
     ({"iallocator": "hail"}, "nodes are named and are to be chosen"),
     ({"hypervisor": "kvm"}, "no enabled hypervisor 'kvm'"),
 ]

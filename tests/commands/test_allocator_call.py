@@ -1,0 +1,130 @@
+"""An allocator of the operator's own is asked first, and its answer is acted upon or refused."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from typing import Any
+
+import msgspec
+import pytest
+
+from commands import allocator_call
+from commands.errors import Refused
+from commands.handler import PlanOutcome
+from commands.instance_ops import create, replace_disks
+from commands.instance_ops.create import InstanceCreate
+from commands.instance_ops.replace_disks import InstanceReplaceDisks
+from nodeagent.calls import AllocatorAnswer, RunAllocator
+from projections.plans import Plan
+from tests.commands.building import Town, call_steps, ids, node_uuid, unpacked
+
+ORDER = InstanceCreate(
+    instance_name="mail.example.net",
+    disk_template="drbd",
+    disks=({"size": 10240},),  # type: ignore[arg-type]  # as clients send it
+    nics=({},),  # type: ignore[arg-type]
+    os_type="debian",
+    beparams={"memory": 512},
+    iallocator="mine",
+)
+
+
+def answered(plan: Plan, answer: object) -> tuple[PlanOutcome, ...]:
+    """Return the outcome of the plan that asks, with this answer."""
+    packed = AllocatorAnswer(answer=zlib.compress(json.dumps(answer).encode()))
+    result = msgspec.Raw(msgspec.msgpack.encode(packed))
+    return (PlanOutcome(plan=plan, results={allocator_call.STEP: result}),)
+
+
+def good(result: object) -> dict[str, object]:
+    """Return a good answer."""
+    return {"success": True, "info": "fine", "result": result}
+
+
+def asked(town: Town, op: InstanceCreate = ORDER) -> Plan:
+    """Return the plan that asks."""
+    plan = town.decide(create.HANDLER, op)
+    assert isinstance(plan, Plan)
+    assert ids(plan) == [allocator_call.STEP]
+    return plan
+
+
+def test_the_masters_node_is_asked_with_the_whole_cluster() -> None:
+    """The request is Ganeti's."""
+    town = Town(3)
+    town.add_instance(1, nodes=(1, 2), template="drbd")
+    plan = asked(town)
+    step = call_steps(plan)[allocator_call.STEP]
+    assert step.node == node_uuid(1)
+    call = unpacked(step)
+    assert isinstance(call, RunAllocator)
+    request: dict[str, Any] = json.loads(zlib.decompress(call.request))
+    assert request["version"] == 2
+    assert set(request["nodes"]) == {"node1", "node2", "node3"}
+    assert request["nodes"]["node1"]["free_memory"] == 8192 - 512
+    assert request["instances"]["web1.example.net"]["nodes"] == ["node1", "node2"]
+    wanted = request["request"]
+    assert (wanted["type"], wanted["required_nodes"], wanted["memory"]) == ("allocate", 2, 512)
+    assert wanted["disk_space_total"] == 10240 + 128
+
+
+def test_its_answer_is_where_the_instance_goes() -> None:
+    """The primary first; its words stand in the plan."""
+    town = Town(3)
+    outcomes = answered(asked(town), good(["node3", "node1"]))
+    plan = town.decide(create.HANDLER, ORDER, so_far=outcomes)
+    assert isinstance(plan, Plan)
+    assert call_steps(plan)["start"].node == node_uuid(3)
+    assert plan.explanation == ("the allocator's choice: fine",)
+    assert {each.node for each in plan.reserves.nodes} == {node_uuid(3), node_uuid(1)}
+
+
+@pytest.mark.parametrize(
+    ("answer", "says"),
+    [
+        ({"success": False, "info": "the moon is full", "result": []}, "the moon is full"),
+        (good(["node1"]), "2 different nodes were asked for"),
+        (good(["node1", "node1"]), "2 different nodes were asked for"),
+        (good(["node1", "node9"]), "node9"),
+        (good(["node1", "node2"]), "is drained"),
+        (good(17), "no list of names"),
+        (good([1, 2]), "no list of names"),
+        (good(None), "no list of names"),
+        ({"success": "yes", "info": ""}, "cannot be used"),
+        ([], "cannot be used"),
+    ],
+)
+def test_a_bad_answer_is_refused_with_what_is_wrong(answer: object, says: str) -> None:
+    """Nothing is done then."""
+    town = Town(3)
+    town.set_node(2, drained=True)
+    with pytest.raises(Refused, match=says) as refusal:
+        town.decide(create.HANDLER, ORDER, so_far=answered(asked(town), answer))
+    assert refusal.value.hint
+
+
+def test_an_answer_must_have_room_and_be_in_the_group() -> None:
+    """It is checked like a choice that a person made."""
+    town = Town(3)
+    outcomes = answered(asked(town), good(["node1", "node2"]))
+    town.disk_mib[node_uuid(2)] = 100
+    with pytest.raises(Refused, match="node2 has too little disk space"):
+        town.decide(create.HANDLER, ORDER, so_far=outcomes)
+
+
+def test_a_new_secondary_can_be_asked_for() -> None:
+    """`replace-disks -I NAME` asks to relocate, and moves the mirror there."""
+    town = Town(4)
+    town.add_instance(1, nodes=(1, 2), template="drbd")
+    op = InstanceReplaceDisks(
+        instance_name="web1.example.net", mode="replace_new_secondary", iallocator="mine"
+    )
+    plan = town.decide(replace_disks.HANDLER, op)
+    assert isinstance(plan, Plan)
+    call = unpacked(call_steps(plan)[allocator_call.STEP])
+    assert isinstance(call, RunAllocator)
+    question = json.loads(zlib.decompress(call.request))["request"]
+    assert (question["type"], question["relocate_from"]) == ("relocate", ["node2"])
+    done = town.decide(replace_disks.HANDLER, op, so_far=answered(plan, good(["node4"])))
+    assert "mirror/node4/0" in ids(done)

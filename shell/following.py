@@ -110,10 +110,9 @@ def _result(news: JobNews) -> Result:
 
 def _failure(job: int, op: OpNews) -> Failure:
     if op.status == PARKED:
-        return Failure(
+        return Failure(  # what would have helped the step is no help with what is left of it
             f"Job {job} needs attention: {op.summary}: {op.message}",
-            hint=op.hint
-            or f"gnt-job info {job} shows what is left where; then gnt-job resolve"
+            hint=f"gnt-job info {job} shows what is left where; then gnt-job resolve"
             f" --retry|--accept|--undo {job}",
         )
     return refused(op.code, op.message, op.hint, step=op.step)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -99,6 +100,15 @@ class LiveLab:
     def pid(self, daemon: str) -> int | None:
         """Return the pid of a daemon, None if it does not run."""
         return running.pids(self.layout)[daemon]
+
+    @contextmanager
+    def held(self, node: str) -> Iterator[None]:
+        """Keep a node's agent from doing anything inside: what is asked of it waits."""
+        self.kill(node, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self.kill(node, signal.SIGCONT)
 
     def wait_for_death(self, daemon: str, pid: int, *, within_s: float = PATIENCE_S) -> None:
         """Wait until this process of a daemon has ended."""

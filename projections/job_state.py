@@ -1,8 +1,10 @@
 """How a job stands: its opcodes, their plans, the steps (pure data).
 
 All structs are frozen and plain, so that a snapshot is their MessagePack and a fold returns new
-ones that share what did not change. `projections/plans.py` has the states of a step and who moves
-it on; `projections/jobs.py` is the fold.
+ones that share what did not change. None can refer to itself, so the cycle collector need not know
+of them (`gc=False`): it does not walk open jobs, and folds do not pay for it.
+`projections/plans.py` has the states of a step and who moves it on; `projections/jobs.py` is the
+fold.
 """
 
 from __future__ import annotations
@@ -37,7 +39,7 @@ UNDO_NONE, UNDO_SENT, UNDO_DONE, UNDO_FAILED, UNDO_DUTY = "", "sent", "done", "f
 NIL = msgspec.Raw(b"\xc0")
 
 
-class Problem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Problem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """Why a step, an undo or an opcode did not do what it should. Codes: commands/errors.py."""
 
     code: str
@@ -47,7 +49,7 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     details: msgspec.Raw = NIL  # nodeagent/calls.py Failure, where an agent told it
 
 
-class UndoState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class UndoState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """The way back of one step. `duty`: its node is lost; it is done when the node returns."""
 
     state: str = UNDO_NONE
@@ -60,7 +62,7 @@ class UndoState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     problem: Problem | None = None
 
 
-class StepState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class StepState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """One step. Times: ms since 1970 UTC, labels of records."""
 
     state: str = STEP_WAITING
@@ -75,7 +77,7 @@ class StepState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     undo: UndoState = UndoState()
 
 
-class PlanState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class PlanState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """A plan and how far it is. `steps` stand in the order of `plan.steps`."""
 
     plan: Plan
@@ -106,7 +108,7 @@ def is_satisfied(step: Step, state: StepState) -> bool:
     return state.state == STEP_FAILED and isinstance(step, Call) and step.tolerate
 
 
-class OpState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class OpState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """One opcode of a job."""
 
     op: Packed
@@ -133,7 +135,7 @@ class OpState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         return self.status in ENDED
 
 
-class Line(msgspec.Struct, frozen=True, array_like=True):
+class Line(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A feedback line. `serial` is the seq of its record."""
 
     serial: int
@@ -145,7 +147,7 @@ class Line(msgspec.Struct, frozen=True, array_like=True):
     eta_s: float | None = None
 
 
-class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """A job. `serial` is the seq of the last record about it, `version` that of its stream."""
 
     id: int

@@ -15,7 +15,7 @@ from projections.job_state import Job, OpState
 from projections.locks import LockTable
 
 
-class Place(msgspec.Struct, frozen=True, array_like=True):
+class Place(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Which step, or undo of a step, a task belongs to."""
 
     job: int
@@ -27,7 +27,7 @@ class Place(msgspec.Struct, frozen=True, array_like=True):
     node: str
 
 
-class Jobs(msgspec.Struct, frozen=True, kw_only=True):
+class Jobs(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The queue at one seq."""
 
     open: immutables.Map[int, Job] = immutables.Map()

@@ -30,7 +30,7 @@ from projections.events.jobs import Lock
 Turn = tuple[int, int]  # (priority, job): the order of requests
 
 
-class Request(msgspec.Struct, frozen=True, array_like=True):
+class Request(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What a job waits for."""
 
     priority: int
@@ -43,14 +43,14 @@ class Request(msgspec.Struct, frozen=True, array_like=True):
         return (self.priority, self.job)
 
 
-class Hold(msgspec.Struct, frozen=True, array_like=True):
+class Hold(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Who holds a lock: one job, or several that share it."""
 
     jobs: tuple[int, ...]
     shared: bool
 
 
-class LockTable(msgspec.Struct, frozen=True, kw_only=True):
+class LockTable(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Held locks and waiting requests; a change returns a new table."""
 
     held: immutables.Map[str, Hold] = immutables.Map()

@@ -47,6 +47,10 @@ ORDERS: dict[tuple[str, str], Order] = {
     ("gnt-node", "modify"): Order(
         "OP_NODE_SET_PARAMS", ("node_name",), {"node_powered": "powered"}, pairs=_HV_STATE
     ),
+    ("gnt-node", "evacuate"): Order(
+        "OP_NODE_EVACUATE", ("node_name",), client=frozenset({"force"})
+    ),
+    ("gnt-group", "evacuate"): Order("OP_GROUP_EVACUATE", ("group_name",)),
     ("gnt-group", "add"): Order("OP_GROUP_ADD", ("group_name",), pairs=_HV_STATE),
     ("gnt-group", "remove"): Order("OP_GROUP_REMOVE", ("group_name",)),
     ("gnt-group", "rename"): Order("OP_GROUP_RENAME", ("group_name", "new_name")),
@@ -72,6 +76,7 @@ ORDERS: dict[tuple[str, str], Order] = {
         client=frozenset({"force"}),
     ),
     ("gnt-instance", "replace-disks"): Order("OP_INSTANCE_REPLACE_DISKS", ("instance_name",)),
+    ("gnt-instance", "change-group"): Order("OP_INSTANCE_CHANGE_GROUP", ("instance_name",)),
     ("gnt-instance", "activate-disks"): Order("OP_INSTANCE_ACTIVATE_DISKS", ("instance_name",)),
     ("gnt-instance", "deactivate-disks"): Order(
         "OP_INSTANCE_DEACTIVATE_DISKS", ("instance_name",)

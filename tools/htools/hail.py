@@ -32,7 +32,7 @@ from tools.htools.choices import Choices
 from tools.htools.errors import DataError, HtoolsError
 from tools.htools.figures import fixed
 from tools.htools.jobs import opcodes
-from tools.htools.load import Loaded, load, place, read_text
+from tools.htools.load import Loaded, add_seen_loads, load, place, read_text
 from tools.htools.text import cluster_text
 
 
@@ -133,9 +133,11 @@ def _loaded(request: iallocator.Request, choices: Choices) -> Loaded:
     loaded = place(request.cluster, choices, extra=extra)
     report.show_warnings(loaded, choices)
     choices.ignore_dynamic = ignoring
+    add_seen_loads(loaded, choices)
     if choices.data_file is None and not choices.simulations:
         return loaded
     loaded = load(choices, extra)
+    add_seen_loads(loaded, choices)
     report.show_warnings(loaded, choices)
     return loaded
 

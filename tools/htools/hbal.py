@@ -21,7 +21,7 @@ from tools.htools import listing, plots, report
 from tools.htools.choices import Choices
 from tools.htools.errors import HtoolsError
 from tools.htools.figures import fixed, general
-from tools.htools.load import Loaded, load
+from tools.htools.load import Loaded, add_seen_loads, load
 from tools.htools.text import cluster_text
 
 
@@ -53,6 +53,7 @@ def main(choices: Choices) -> int:
     """Run hbal; return its exit status."""
     report.no_arguments(choices)
     loaded = load(choices)
+    add_seen_loads(loaded, choices)
     report.show_warnings(loaded, choices)
     placement, verbose = loaded.placement, choices.verbose
     if verbose > 1:

@@ -13,7 +13,7 @@ from tools.htools import listing, report
 from tools.htools.choices import Choices
 from tools.htools.figures import fixed
 from tools.htools.hbal import split_instances
-from tools.htools.load import Loaded, load
+from tools.htools.load import Loaded, add_seen_loads, load
 from tools.htools.tables import table
 
 
@@ -21,6 +21,7 @@ def main(choices: Choices) -> int:
     """Run hinfo; return its exit status."""
     report.no_arguments(choices)
     loaded = load(choices)
+    add_seen_loads(loaded, choices)
     report.show_warnings(loaded, choices)
     placement, verbose = loaded.placement, choices.verbose
     print(f"Loaded cluster tags: {','.join(loaded.cluster.tags)}")

@@ -181,6 +181,14 @@ def place(
     )
 
 
+def add_seen_loads(loaded: Loaded, choices: Choices) -> None:
+    """`--mond`: take the CPU loads that monitoring daemons saw into the placement."""
+    if choices.mond and not choices.ignore_dynamic:
+        from tools.htools.mond import apply_loads
+
+        apply_loads(loaded, choices)
+
+
 def _disk_used(placement: Placement):  # type: ignore[no-untyped-def]  # numpy comes late
     """Disk of all instances by node, whatever their storage."""
     import numpy as np

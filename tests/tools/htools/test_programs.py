@@ -156,3 +156,31 @@ def test_explanations_schedules_and_plots_are_written(
     assert run("hbal", ["-t", data, "--schedule", f"--plot={drawing}"]) == 0
     assert "Schedule: 4 moves, about 0:" in capsys.readouterr().out
     assert drawing.read_text().startswith("<svg")
+
+
+def monitored(tmp_path: Path, loads: dict[str, float]) -> list[str]:
+    """Options that give nodes these CPU loads through a file of monitoring reports."""
+    data, reports = tmp_path / "cluster.data", tmp_path / "mond.json"
+    data.write_text(GOOD)
+    answers = [
+        {"node": node, "reports": [{"name": "cpu-avg-load", "data": {"cpu_total": load}}]}
+        for node, load in loads.items()
+    ]
+    reports.write_text(json.dumps(answers))
+    return ["-t", str(data), "--mond", f"--mond-data={reports}"]
+
+
+def test_loads_of_monitoring_daemons(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """All nodes' loads are shared out to instances; if one is missing none is used."""
+    options = monitored(tmp_path, {"n1": 4.0, "n2": 1.0})
+    assert run("hinfo", [*options, "-pname,cload", "--print-instances"]) == 0
+    error = capsys.readouterr().err
+    assert " n1   4.000\n n2   1.000\n" in error
+    assert "2.000 1.000 1.000 1.000" in error  # half of the two virtual CPUs in use on n1
+    options = monitored(tmp_path, {"n1": 4.0})
+    assert run("hinfo", [*options, "-pname,cload"]) == 0
+    error = capsys.readouterr().err
+    assert "Didn't receive an answer by all MonDs" in error
+    assert " n1   1.000\n" in error
+    assert run("hbal", [*options, "--exit-on-missing-mond-data"]) == 1
+    assert "Error: Not all required data available" in capsys.readouterr().err

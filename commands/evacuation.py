@@ -47,6 +47,7 @@ class Question:
     kind: str
     names: tuple[str, ...]
     mode: str = "all"
+    node: str = ""  # name of the one that is emptied
     groups: tuple[str, ...] = ()  # uuids
     allocator: str | None = None
     ignore_soft_errors: bool = False
@@ -73,6 +74,7 @@ def decide(question: Question, cluster: Cluster, given: Given, so_far: Outcomes)
         names=question.names,
         figures=figures(cluster, seen),
         mode=question.mode,
+        node=question.node,
         groups=question.groups,
         ignore_soft_errors=question.ignore_soft_errors,
     )

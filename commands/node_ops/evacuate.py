@@ -1,7 +1,8 @@
 """OP_NODE_EVACUATE: take instances off a node (pure). See commands/evacuation.py for the rest.
 
 `primary-only` leaves the node its mirrors, `secondary-only` its instances; `all` takes both kinds
-away. With a named node, only mirrors can go: all of them to that one.
+away, from this node and no other (commands/placement/emptying.py). With a named node, only mirrors
+can go: all of them to that one.
 """
 
 from __future__ import annotations
@@ -72,6 +73,7 @@ def decide(op: NodeEvacuate, cluster: Cluster, given: Given, so_far: Outcomes) -
         kind=EVACUATE,
         names=names,
         mode=op.mode,
+        node=node.name,
         allocator=op.iallocator,
         ignore_soft_errors=bool(op.ignore_soft_errors),
         early_release=op.early_release,

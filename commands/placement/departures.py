@@ -12,7 +12,8 @@ from commands.placement.from_cluster import NodeFigures, model_of
 from projections import cluster as wanted
 
 EVACUATE, CHANGE_GROUP = "evacuate", "change-group"
-MODES = ("primary-only", "secondary-only", "all")
+ALL = "all"
+MODES = ("primary-only", "secondary-only", ALL)
 
 
 class Going(msgspec.Struct, frozen=True, array_like=True):
@@ -31,7 +32,8 @@ class Departure(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     kind: str
     names: tuple[str, ...]
     figures: tuple[NodeFigures, ...]
-    mode: str = "all"  # which of their nodes they leave
+    mode: str = ALL  # which of their nodes they leave
+    node: str = ""  # name: with the mode `all` they leave this node, and no other
     groups: tuple[str, ...] = ()  # uuids: where they may go; all others if none
     ignore_soft_errors: bool = False
     going: tuple[Going, ...] = ()
@@ -44,6 +46,7 @@ def decide(cluster: wanted.Cluster, asked: Departure) -> Departure:
     """Answer in this configuration. The same question, the same answer."""
     from commands.placement import choosing, metrics  # numpy comes with them
     from commands.placement.allocate import all_nodes
+    from commands.placement.emptying import empty
     from commands.placement.evacuate import Mode, change_group, evacuate
     from commands.placement.options import Options
 
@@ -51,15 +54,17 @@ def decide(cluster: wanted.Cluster, asked: Departure) -> Departure:
     placement = choosing.settle(model)
     scope = all_nodes(placement)
     before = metrics.score(placement, scope)
+    name_of = placement.frame.names
     numbers = {one.name: number for number, one in enumerate(model.instances)}
     instances = [numbers[name] for name in asked.names]
     options = Options(ignore_soft_errors=asked.ignore_soft_errors)
-    if asked.kind == EVACUATE:
+    if asked.kind == EVACUATE and asked.mode == ALL and asked.node:
+        found = empty(placement, name_of.index(asked.node), instances, options)
+    elif asked.kind == EVACUATE:
         found = evacuate(placement, instances, Mode(asked.mode), options)
     else:
         groups = [n for n, group in enumerate(model.groups) if group.uuid in asked.groups]
         found = change_group(placement, instances, groups, options)
-    name_of = placement.frame.names
     going = tuple(
         Going(
             model.instances[one.instance].name,

@@ -25,7 +25,7 @@ from nodeagent.calls import AllocatorAnswer, RunAllocator
 from projections.events import configuration as facts
 from projections.objects import ADMIN_DOWN, Group
 from projections.plans import Plan
-from tests.commands.building import UUID, Town, call_steps, unpacked
+from tests.commands.building import UUID, Town, call_steps, node_uuid, unpacked
 
 OTHER = Group(uuid=UUID.format(901), name="other")
 
@@ -88,10 +88,25 @@ def test_mirrors_go_to_the_best_node_or_to_the_named_one() -> None:
     assert result(done)["moved"] == [["web2.example.net", "default", ["node3", "node4"]]]
 
 
-def test_both_nodes_are_left_by_all() -> None:
-    """An instance gets two new nodes, one after the other, so it never has fewer copies."""
-    town = Town(4)
+def test_a_node_is_emptied_with_one_copy_for_each_instance() -> None:
+    """What runs there changes over; mirrors, and what was left behind, are made anew elsewhere."""
+    town = Town(3)
     town.add_instance(1, nodes=(1, 2), template="drbd")
+    town.add_instance(2, nodes=(2, 1), template="drbd")
+    done = ended(town, evacuate.HANDLER, NodeEvacuate(node_name="node1", mode="all"))
+    assert orders(done) == [
+        ["INSTANCE_MIGRATE(web1.example.net)", "INSTANCE_REPLACE_DISKS(web1.example.net) node3"],
+        ["INSTANCE_REPLACE_DISKS(web2.example.net) node3"],
+    ]
+    assert [one[2] for one in result(done)["moved"]] == [["node2", "node3"]] * 2
+    assert result(done)["failed"] == []
+
+
+def test_an_instance_whose_other_node_is_full_goes_the_long_way() -> None:
+    """It gets two new nodes, one after the other, so it never has fewer copies."""
+    town = Town(4)
+    town.add_instance(1, nodes=(1, 2), template="drbd", beparams={"maxmem": 3000})
+    town.memory_mib[node_uuid(2)] = 2000
     done = ended(town, evacuate.HANDLER, NodeEvacuate(node_name="node1", mode="all"))
     ((first, second, third),) = orders(done)
     assert first.startswith("INSTANCE_REPLACE_DISKS(web1.example.net) node")

@@ -23,17 +23,22 @@ ASK = "ask/"  # of steps that ask a program, not a node (commands/allocator_call
 
 def look(nodes: Iterable[Node]) -> Plan:
     """Return the plan that asks `nodes`; one that does not answer stays unheard of."""
+    return probes((node, Probe()) for node in nodes)
+
+
+def probes(wanted: Iterable[tuple[Node, Probe]]) -> Plan:
+    """Return the plan that asks each node its own; one that does not answer is tolerated."""
     return Plan(
         steps=tuple(
             call(
                 f"{PREFIX}{node.name}",
                 node.uuid,
-                Probe(),
+                probe,
                 resource=f"node/{node.uuid}",
                 timeout_s=30.0,
                 tolerate=True,
             )
-            for node in nodes
+            for node, probe in wanted
         )
     )
 

@@ -280,9 +280,15 @@ class BalloonMemory(Call, frozen=True, kw_only=True):
 
 
 class Probe(Call, frozen=True, kw_only=True):
-    """Nothing changes. Returns `NodeCheck`: the status seen now, and what the drivers lack."""
+    """Nothing changes. Returns `NodeCheck`: the status seen now, and what the drivers lack.
+
+    `inventory`: also what the node holds, and its OS definitions. `buckets`: list these in full.
+    """
 
     NAME: ClassVar[str] = "probe"
+
+    inventory: bool = False
+    buckets: tuple[int, ...] = ()
 
 
 class RunAllocator(Call, frozen=True, kw_only=True):
@@ -335,11 +341,29 @@ class MigrationTarget(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
 class NodeCheck(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The answer to `Probe`."""
 
-    status: NodeStatus
+    status: NodeStatus  # without `disks`, which may be thousands: telemetry has them
     missing: tuple[str, ...] = ()  # per driver: what it needs and does not find, what to install
+    holds: Inventory | None = None
+    os: tuple[OsStatus, ...] = ()
+
+
+class Inventory(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What the node holds: sums over all of it, and some buckets of it by name.
+
+    `sums`: eventstore/set_sums.py, over the names of the volumes that have an owner, and the
+    `minor_entry` of each minor. `listed`: of the buckets that were asked for, those that are here
+    in full; the first ones, as far as an answer has room.
+    """
+
+    sums: tuple[int, ...]
+    listed: tuple[int, ...] = ()
     volumes: tuple[OwnedVolume, ...] = ()
     minors: dict[int, str] = {}  # minor -> disk uuid
-    os: tuple[OsStatus, ...] = ()
+
+
+def minor_entry(minor: int, disk: str) -> str:
+    """Return the name under which a minor that is up for a disk stands in `Inventory.sums`."""
+    return f"minor {minor} {disk}"
 
 
 class AllocatorAnswer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

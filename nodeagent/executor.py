@@ -17,6 +17,7 @@ from nodeagent.allocators import Allocators
 from nodeagent.calls import Device, InstanceSpec, NodeCheck, NodeStatus
 from nodeagent.errors import BadCall
 from nodeagent.hypervisor.contract import Hypervisor
+from nodeagent.inventory import inventory
 from nodeagent.network.contract import NetworkDriver
 from nodeagent.os_interface import OsInterface
 from nodeagent.runner import run_command
@@ -108,7 +109,7 @@ class Executor:
             case calls.EnsureInactive():
                 self._disks.ensure_inactive(call, scope)
             case calls.Probe():
-                return self._check()
+                return self._check(call)
             case calls.RunAllocator():
                 return self._drivers.allocators.ask(call, scope)
             case calls.LeaveCluster():
@@ -179,12 +180,14 @@ class Executor:
             scope=scope,
         )
 
-    def _check(self) -> NodeCheck:
+    def _check(self, probe: calls.Probe) -> NodeCheck:
+        status = msgspec.structs.replace(self._status(), disks=())
+        if not probe.inventory:
+            return NodeCheck(status=status, missing=self._drivers.needs())
         return NodeCheck(
-            status=self._status(),
+            status=status,
             missing=self._drivers.needs(),
-            volumes=self._disks.volumes(),
-            minors=self._disks.minors(),
+            holds=inventory(self._disks.volumes(), self._disks.minors(), probe.buckets),
             os=self._drivers.os.definitions(),
         )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from commands.cluster_ops.checks import ERROR, Finding
+from commands.cluster_ops.finding import ERROR, Finding
 from shell import reading
 from shell.failure import Failure, Status
 from shell.following import listed

@@ -10,31 +10,17 @@ verification that waits for every job would be of no use when one is stuck.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Mapping
 
 from commands.capacity import RUNS, memory_need_mib, room_on, running
-from commands.disks import SHARED
+from commands.cluster_ops import holdings
+from commands.cluster_ops.finding import ERROR, WARNING, Checks, Finding, answered, sorted_nodes
 from commands.nodes import why_unreachable
-from nodeagent.calls import NodeCheck
 from projections.cluster import Cluster
-from projections.objects import ADMIN_UP, Instance, Node, Side
+from projections.objects import ADMIN_UP, Instance
 
-ERROR, WARNING = "error", "warning"
 NPLUSONE = "nplusone_mem"
-OWN_DISKS = ("plain", "drbd", "file")  # templates whose volumes are on the instance's nodes
 
-
-class Finding(NamedTuple):
-    """Something that is not as it should be."""
-
-    severity: str  # error, warning
-    code: str
-    object: str  # name of the node, instance, group or cluster; "job 42"
-    message: str
-
-
-Checks = Mapping[str, NodeCheck]  # by uuid of the node, of those that answered
 Check = Callable[[Cluster, Checks], Iterator[Finding]]
 
 
@@ -54,7 +40,7 @@ def candidates(cluster: Cluster, checks: Checks) -> Iterator[Finding]:
 
 def reach(cluster: Cluster, checks: Checks) -> Iterator[Finding]:
     """Every node answers, unless an operator has said that it is off."""
-    for node in _nodes(cluster):
+    for node in sorted_nodes(cluster):
         problem = why_unreachable(node)
         if problem:
             severity = WARNING if node.offline else ERROR
@@ -65,7 +51,7 @@ def reach(cluster: Cluster, checks: Checks) -> Iterator[Finding]:
 
 def setup(cluster: Cluster, checks: Checks) -> Iterator[Finding]:
     """Each node has the tools that its drivers need, and sound OS definitions."""
-    for node, check in _answered(cluster, checks):
+    for node, check in answered(cluster, checks):
         for missing in check.missing if node.vm_capable else ():
             yield Finding(ERROR, "ENODESETUP", node.name, missing)
         for os in check.os:
@@ -89,58 +75,6 @@ def duties(cluster: Cluster, checks: Checks) -> Iterator[Finding]:
         if owed.failed:
             text += f", and could not: {owed.failed} (gnt-job resolve --retry|--accept {owed.job})"
         yield Finding(ERROR if owed.failed else WARNING, "ENODEDUTY", name, text)
-
-
-def orphan_volumes(cluster: Cluster, checks: Checks) -> Iterator[Finding]:
-    """Each volume that this cluster made belongs to a side of a disk, or is shared by all nodes."""
-    shared = {
-        side.volume
-        for instance in cluster.instances.values()
-        if instance.template in SHARED
-        for disk in instance.disks
-        for side in disk.sides
-    }
-    for node, check in _answered(cluster, checks):
-        known = shared | {
-            volume
-            for _, side in _sides(cluster, node.uuid)
-            for volume in (side.volume, side.meta_volume)
-        }
-        for volume in check.volumes:
-            if volume.owner and volume.name not in known:
-                text = f"volume {volume.name} ({volume.size_mib} MiB) belongs to no disk"
-                yield Finding(WARNING, "ENODEORPHANLV", node.name, text)
-
-
-def missing_volumes(cluster: Cluster, checks: Checks) -> Iterator[Finding]:
-    """Each side of a disk has its volumes."""
-    for node, check in _answered(cluster, checks):
-        found = {volume.name for volume in check.volumes}
-        for instance, side in _sides(cluster, node.uuid):
-            for volume in (side.volume, side.meta_volume):
-                if volume and volume not in found and instance.template in OWN_DISKS:
-                    text = f"volume {volume} is missing on {node.name}"
-                    yield Finding(ERROR, "EINSTANCEMISSINGDISK", instance.name, text)
-
-
-def minors(cluster: Cluster, checks: Checks) -> Iterator[Finding]:
-    """The mirrors that are up on a node are those that should be."""
-    for node, check in _answered(cluster, checks):
-        wanted = {
-            side.minor: (instance, disk.uuid)
-            for instance in _instances_on(cluster, node.uuid)
-            for disk in instance.disks
-            for side in disk.sides
-            if side.node == node.uuid and side.minor is not None
-        }
-        for minor, disk in check.minors.items():
-            if minor not in wanted or wanted[minor][1] != disk:
-                text = f"DRBD minor {minor} is in use and belongs to no disk"
-                yield Finding(ERROR, "ENODEDRBD", node.name, text)
-        for minor, (instance, _) in wanted.items():
-            if instance.disks_active and minor not in check.minors:
-                text = f"DRBD minor {minor} of {instance.name} is not active"
-                yield Finding(ERROR, "ENODEDRBD", node.name, text)
 
 
 def disks(cluster: Cluster, checks: Checks) -> Iterator[Finding]:
@@ -169,7 +103,7 @@ def run_states(cluster: Cluster, checks: Checks) -> Iterator[Finding]:
         if primary.offline:
             text = f"its primary node {primary.name} is offline"
             yield Finding(ERROR, "EINSTANCEBADNODE", instance.name, text)
-    for node, found in _answered(cluster, checks):
+    for node, found in answered(cluster, checks):
         for seen in found.status.instances:
             known = cluster.instances.get(seen.uuid)
             if known is None:
@@ -196,7 +130,7 @@ def places(cluster: Cluster, checks: Checks) -> Iterator[Finding]:
 
 def redundancy(cluster: Cluster, checks: Checks) -> Iterator[Finding]:
     """If any one node fails, each of its secondaries has memory for what comes to it (N+1)."""
-    for node, check in _answered(cluster, checks):
+    for node, check in answered(cluster, checks):
         free_mib = room_on(cluster, node, check.status).memory_mib
         arriving: dict[str, int] = {}
         for uuid in cluster.mirrored_on(node.uuid):
@@ -219,9 +153,10 @@ ALL: Mapping[str, Check] = {
     "setup": setup,
     "parked": parked,
     "duties": duties,
-    "orphan_volumes": orphan_volumes,
-    "missing_volumes": missing_volumes,
-    "minors": minors,
+    "orphan_volumes": holdings.orphan_volumes,
+    "missing_volumes": holdings.missing_volumes,
+    "minors": holdings.minors,
+    "uncompared": holdings.uncompared,
     "disks": disks,
     "run_states": run_states,
     "places": places,
@@ -229,24 +164,5 @@ ALL: Mapping[str, Check] = {
 }
 
 
-def _nodes(cluster: Cluster) -> list[Node]:
-    return sorted(cluster.nodes.values(), key=lambda node: node.name)
-
-
 def _instances(cluster: Cluster) -> list[Instance]:
     return sorted(cluster.instances.values(), key=lambda instance: instance.name)
-
-
-def _answered(cluster: Cluster, checks: Checks) -> Iterable[tuple[Node, NodeCheck]]:
-    return ((node, checks[node.uuid]) for node in _nodes(cluster) if node.uuid in checks)
-
-
-def _instances_on(cluster: Cluster, node: str) -> Iterator[Instance]:
-    for uuid in cluster.on_node(node) | cluster.mirrored_on(node):
-        yield cluster.instances[uuid]
-
-
-def _sides(cluster: Cluster, node: str) -> Iterator[tuple[Instance, Side]]:
-    for instance in _instances_on(cluster, node):
-        for disk in instance.disks:
-            yield from ((instance, side) for side in disk.sides if side.node == node)

@@ -1,29 +1,36 @@
 """OP_CLUSTER_VERIFY: is everything as the log says it should be? (pure)
 
-Every node in reach is asked what it holds, all at once; then the checks of `checks.py` compare. The
-result is a list of findings: (severity, code, object, message). It changes nothing and locks
-nothing, so it may run beside everything, and again after a change of master.
+Every node in reach is asked how it is and for sums of what it holds, all at once; where the sums
+differ from those of what it should hold it is asked for names, but only of those buckets. Then the
+checks of `checks.py` compare. The result is a list of findings: (severity, code, object, message).
+It changes nothing and locks nothing, so it may run beside everything.
 
-What can go wrong: a node that does not answer is a finding, not a failure.
+What can go wrong: a node that does not answer is a finding, not a failure; so is one that holds so
+much else that its answer has no room for all of it. What changes between the questions and the
+comparison may be found wrong for once.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import Annotated, ClassVar
 
 import msgspec
 from msgspec import Meta
 
 from commands import parse
-from commands.cluster_ops.checks import ALL, NPLUSONE, WARNING, Checks, Finding
+from commands.cluster_ops.checks import ALL, NPLUSONE
+from commands.cluster_ops.finding import WARNING, Checks, Finding
+from commands.cluster_ops.holdings import unlike
 from commands.given import Given
 from commands.handler import Done, Handler, Outcomes
-from commands.looking import PREFIX, look
+from commands.looking import PREFIX, probes
 from commands.nodes import why_unreachable
 from commands.opcode import Opcode
 from commands.unsupported import refuse_unsupported
-from nodeagent.calls import NodeCheck
+from nodeagent.calls import NodeCheck, Probe
 from projections.cluster import Cluster
+from projections.objects import Node
 from projections.plans import Plan
 
 NOT_YET = {
@@ -62,8 +69,10 @@ def decide(op: ClusterVerify, cluster: Cluster, given: Given, so_far: Outcomes) 
     nodes = sorted(cluster.nodes.values(), key=lambda node: node.name)
     asked = [node for node in nodes if not why_unreachable(node)]
     if not so_far and asked:
-        return look(asked)
+        return probes((node, Probe(inventory=True)) for node in asked)
     checks = _checks(so_far)
+    if len(so_far) == 1 and (closer := list(_where_sums_differ(cluster, asked, checks))):
+        return probes(closer)
     findings = [
         _as_wished(op, finding)
         for name, check in ALL.items()
@@ -84,7 +93,17 @@ def _about(op: ClusterVerify, cluster: Cluster) -> set[str] | None:
     return {cluster.nodes[uuid].name for uuid in inside} | {each.name for each in instances}
 
 
+def _where_sums_differ(
+    cluster: Cluster, nodes: Iterable[Node], checks: Checks
+) -> Iterator[tuple[Node, Probe]]:
+    for node in nodes:
+        check = checks.get(node.uuid)
+        if check is not None and (buckets := unlike(cluster, node, check)):
+            yield node, Probe(inventory=True, buckets=buckets)
+
+
 def _checks(so_far: Outcomes) -> Checks:
+    """Return the last answer of each node."""
     found = {}
     for outcome in so_far:
         for step, result in outcome.results.items():

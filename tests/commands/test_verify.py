@@ -2,23 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import msgspec
 import pytest
 
+from commands.cluster_ops.holdings import unlike
 from commands.cluster_ops.verify import HANDLER, ClusterVerify
 from commands.errors import Refused
-from commands.handler import Done, PlanOutcome
-from nodeagent.calls import InstanceSeen, NodeCheck, OsStatus, OwnedVolume
+from commands.handler import PlanOutcome
+from nodeagent.calls import InstanceSeen, NodeCheck, NodeStatus, OsStatus, OwnedVolume, Probe
+from nodeagent.inventory import MAX_BYTES, inventory
 from projections.events.configuration import DiskStateSeen, DutyFailed, DutyRecorded
 from projections.objects import ADMIN_DOWN
-from projections.plans import Plan
+from projections.plans import Call, Plan
 from projections.unsettled import Parked
 from tests.commands.building import UUID, Town, ids, node_uuid
 
-Checks = dict[int, NodeCheck]
+
+class Held(msgspec.Struct, frozen=True, kw_only=True):
+    """A node as it is."""
+
+    status: NodeStatus
+    missing: tuple[str, ...] = ()
+    volumes: tuple[OwnedVolume, ...] = ()
+    minors: dict[int, str] = {}
+    os: tuple[OsStatus, ...] = ()
+
+    def answer(self, probe: Probe) -> NodeCheck:
+        """Return what its agent answers."""
+        holds = inventory(self.volumes, self.minors, probe.buckets)
+        return NodeCheck(status=self.status, missing=self.missing, holds=holds, os=self.os)
+
+
+Checks = dict[int, Held]
 
 
 def town_of_two() -> Town:
@@ -45,23 +63,34 @@ def sound(town: Town) -> Checks:
                     ]
                     if side.minor is not None:
                         minors[side.minor] = disk.uuid
-        checks[number] = NodeCheck(status=town.status(uuid), volumes=tuple(volumes), minors=minors)
+        checks[number] = Held(status=town.status(uuid), volumes=tuple(volumes), minors=minors)
     return checks
 
 
 def verified(town: Town, checks: Checks, **fields: Any) -> list[tuple[str, ...]]:
     """Return the findings when the nodes say this."""
+    return asked(town, checks, **fields)[-1]
+
+
+def asked(town: Town, checks: Checks, **fields: Any) -> tuple[list[int], list[tuple[str, ...]]]:
+    """Return how many nodes each plan asked, and the findings."""
     op = ClusterVerify(**fields)
-    plan = town.decide(HANDLER, op)
-    assert isinstance(plan, Plan)
-    results = {
-        f"look/node{number}": msgspec.Raw(msgspec.msgpack.encode(check))
-        for number, check in checks.items()
-    }
-    done = town.decide(HANDLER, op, so_far=(PlanOutcome(plan=plan, results=results),))
-    assert isinstance(done, Done)
-    assert isinstance(done.result, list)
-    return done.result
+    so_far: tuple[PlanOutcome, ...] = ()
+    sizes = []
+    while isinstance(plan := town.decide(HANDLER, op, so_far=so_far), Plan):
+        sizes.append(len(plan.steps))
+        so_far = (*so_far, PlanOutcome(plan=plan, results=dict(_answers(plan, checks))))
+    assert isinstance(plan.result, list)
+    return sizes, plan.result
+
+
+def _answers(plan: Plan, checks: Checks) -> Iterator[tuple[str, msgspec.Raw]]:
+    for step in plan.steps:
+        number = int(step.id.removeprefix("look/node"))
+        if number in checks:
+            assert isinstance(step, Call)
+            probe = msgspec.msgpack.decode(step.call.data, type=Probe)
+            yield step.id, msgspec.Raw(msgspec.msgpack.encode(checks[number].answer(probe)))
 
 
 def change(checks: Checks, node: int, **fields: Any) -> None:
@@ -74,7 +103,7 @@ def test_a_sound_cluster_has_no_findings() -> None:
     town = town_of_two()
     plan = town.decide(HANDLER, ClusterVerify())
     assert ids(plan) == ["look/node1", "look/node2", "look/node3"]
-    assert verified(town, sound(town)) == []
+    assert asked(town, sound(town)) == ([3], [])
 
 
 def orphan_volume(town: Town, checks: Checks) -> None:
@@ -214,6 +243,42 @@ def test_a_shared_volume_is_no_orphan_on_other_nodes() -> None:
     checks = sound(town)
     change(checks, 2, volumes=checks[1].volumes)
     assert verified(town, checks) == []
+
+
+def test_a_node_is_asked_for_names_only_where_something_differs() -> None:
+    """One of thousands of volumes is missing: one bucket of one node is listed, in little room."""
+    town = Town()
+    for number in range(1, 41):
+        town.add_instance(number, nodes=(1, 2), template="drbd", sizes_mib=(1024,) * 16)
+    checks = sound(town)
+    assert len(checks[1].volumes) == 1280
+    skip = {"skip_checks": ("nplusone_mem",)}
+    assert asked(town, checks, **skip) == ([3], [])
+    change(checks, 1, volumes=checks[1].volumes[1:])
+    sizes, ((severity, code, *_),) = asked(town, checks, **skip)
+    assert sizes == [3, 1]
+    assert (severity, code) == ("error", "EINSTANCEMISSINGDISK")
+    (gone,) = unlike(town.cluster, town.node(1), checks[1].answer(Probe(inventory=True)))
+    answer = checks[1].answer(Probe(inventory=True, buckets=(gone,)))
+    assert answer.holds is not None
+    assert 0 < len(answer.holds.volumes) < 60
+
+
+def test_what_one_answer_cannot_tell_is_a_finding() -> None:
+    """A node full of volumes of nobody: the answer fits, names some of them, and says so."""
+    town = town_of_two()
+    checks = sound(town)
+    strange = tuple(
+        OwnedVolume(name=f"xenvg/strange{number}", kind="lvm", size_mib=1, owner=UUID.format(7))
+        for number in range(5000)
+    )
+    change(checks, 3, volumes=(*checks[3].volumes, *strange))
+    answer = checks[3].answer(Probe(inventory=True, buckets=tuple(range(64))))
+    assert len(msgspec.msgpack.encode(answer)) < 2 * MAX_BYTES
+    findings = verified(town, checks)
+    assert {code for _, code, *_ in findings} == {"ENODEORPHANLV"}
+    assert "parts of it were not compared" in findings[-1][3]
+    assert 100 < len(findings) < 5000
 
 
 def test_nodes_out_of_reach_are_findings_and_are_not_asked() -> None:

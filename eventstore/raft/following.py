@@ -68,6 +68,7 @@ class Following:
             conflict_gen=hint.epoch.gen,
             conflict_term=hint.epoch.term,
             read_ctx=append.read_ctx,
+            attempt=append.attempt,
             disk_state=voter.disk.value,
             last_fsync_ms=voter.last_fsync_ms,
         )
@@ -166,6 +167,7 @@ class Following:
             conflict_gen=0,
             conflict_term=0,
             read_ctx=append.read_ctx,
+            attempt=append.attempt,
             disk_state=voter.disk.value,
             last_fsync_ms=voter.last_fsync_ms,
         )

@@ -126,10 +126,10 @@ class Leading:
         if not reply.ok:
             epoch = Epoch(reply.conflict_gen, reply.conflict_term)
             agreed = self._voter.log.agreement(reply.conflict_seq, epoch)
-            peer.on_conflict(reply.prev_seq, agreed.seq)
+            peer.on_conflict(reply.attempt, agreed.seq)
         elif reply.match_seq <= self._voter.log.last.seq:
             self._reads.on_returned(peer.name, reply.read_ctx)
-            if peer.on_match(reply.match_seq):
+            if peer.on_match(reply.match_seq, reply.attempt):
                 self._count(peer.name, peer.match)
         if peer.disk is DiskState.FULL and peer.pace is Pace.STREAM:
             peer.probe(peer.match + 1, waiting=True)
@@ -142,7 +142,7 @@ class Leading:
         peer.heard_ms = peer.segment_ms = self._voter.now_ms
         if reply.state == INSTALLED and reply.last <= self._voter.log.last.seq:
             peer.probe(reply.last + 1)
-            peer.on_match(reply.last)
+            peer.on_match(reply.last, peer.attempt)
             self._count(peer.name, peer.match)
         elif reply.state != WANTED:
             peer.entries_until_ms = self._voter.now_ms + self._voter.timing.segment_ms
@@ -280,6 +280,7 @@ class Leading:
             entries=tuple(entry.packed() for entry in entries),
             commit_seq=voter.log.committed,
             read_ctx=self._reads.number(),
+            attempt=peer.attempt,
         )
         peer.told_commit = voter.log.committed
         peer.on_sent(entries[-1].last if entries else None)

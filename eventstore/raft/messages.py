@@ -71,6 +71,7 @@ class Append(Header, frozen=True, array_like=True, gc=False, tag=3):
     entries: tuple[Packed, ...]
     commit_seq: int
     read_ctx: int  # to be returned, see reads.py
+    attempt: int  # to be returned: how often the leader has looked for agreement (progress.py)
 
 
 class AppendReply(Header, frozen=True, array_like=True, gc=False, tag=4):
@@ -83,6 +84,7 @@ class AppendReply(Header, frozen=True, array_like=True, gc=False, tag=4):
     conflict_gen: int  # ... and nothing of an epoch above this one
     conflict_term: int
     read_ctx: int
+    attempt: int
     disk_state: int  # a DiskState
     last_fsync_ms: float
 

@@ -5,8 +5,11 @@
     SEGMENT   far behind: records travel in bulk, meanwhile heartbeats only (segments.py)
 
 A lost append shows by the next heartbeat, which asks about the record before `next`; the refusal
-says where to go on. Answers of another reign were dropped before they come here, and within a reign
-`match` only rises, so late, repeated and reordered answers are harmless.
+says where to go on. Each search for agreement has a number, and refusals of appends that were sent
+before it began are not listened to: when a window of appends arrives in disorder all but one are
+refused, and each refusal would send the whole window again. Answers of another reign were dropped
+before they come here, and within a reign `match` only rises, so late, repeated and reordered
+answers are harmless.
 """
 
 from __future__ import annotations
@@ -41,6 +44,7 @@ class Progress:
     disk: DiskState = DiskState.OK
     fsync_ms: float = 0.0
     told_commit: int = 0
+    attempt: int = 0
     segment_ms: int = 0  # SEGMENT: when it last went on
     entries_until_ms: int = 0  # it refused a segment: send it entries for a while
 
@@ -55,26 +59,21 @@ class Progress:
             self.next = last + 1
             self.in_flight.append(last)
 
-    def on_match(self, seq: int) -> bool:
+    def on_match(self, seq: int, attempt: int) -> bool:
         """Note that the peer holds the log durably up to `seq`; say whether that is new."""
         while self.in_flight and self.in_flight[0] <= seq:
             self.in_flight.popleft()
         news = seq > self.match
         self.match = max(self.match, seq)
-        if self.pace is not Pace.SEGMENT:
+        if self.pace is Pace.PROBE and attempt == self.attempt:
             self.pace, self.waiting = Pace.STREAM, False
         self.next = max(self.next, self.match + 1)
         return news
 
-    def on_conflict(self, asked: int, agreed: int) -> bool:
-        """Note that the peer refused an append behind `asked`; look again behind `agreed`.
-
-        Says whether that was news: a refusal from before the last acceptance is none.
-        """
-        if asked <= self.match or self.pace is Pace.SEGMENT:
-            return False
-        self.probe(max(agreed, self.match) + 1)
-        return True
+    def on_conflict(self, attempt: int, agreed: int) -> None:
+        """Note that the peer refused an append of this attempt; look again behind `agreed`."""
+        if attempt == self.attempt and self.pace is not Pace.SEGMENT:
+            self.probe(max(agreed, self.match) + 1)
 
     def probe(self, following: int, *, waiting: bool = False) -> None:
         """Find out whether the logs agree up to the record before `following`.
@@ -82,6 +81,7 @@ class Progress:
         `waiting`: not before the next heartbeat.
         """
         self.pace, self.waiting, self.next = Pace.PROBE, waiting, following
+        self.attempt += 1
         self.in_flight.clear()
 
     def begin_segment(self, now_ms: int) -> None:

@@ -15,7 +15,7 @@ from eventstore.raft.effects import Persist, Ready, ReceiveSegment, ShipSegment
 from eventstore.raft.entry import Entry, from_placed
 from eventstore.raft.membership import Config, config_in, event_of
 from eventstore.raft.messages import Message
-from eventstore.raft.state import Identity, Timing
+from eventstore.raft.state import HardState, Identity, Timing
 from eventstore.record import Batch, Draft, Epoch, Event
 from eventstore.replica import Committed, Outcome, Refused, Unknown
 from tests.simulation.disk import Disk
@@ -70,6 +70,9 @@ class Node:
         self.core: Core | None = None
         self.paused_until_ms = 0
         self.delivered = 0
+        self.on_begin: Callable[[Node], None] = lambda node: None  # it has won an epoch
+        self.on_vote: Callable[[Node], None] = lambda node: None  # it votes for another
+        self._voted: HardState | None = None
         self.heard_ms: dict[str, int] = {}  # when each peer was heard last
         self._kernel, self._network, self._checker = kernel, network, checker
         self._cluster_id, self._timing, self._make_core = cluster_id, timing, make_core
@@ -151,6 +154,10 @@ class Node:
         self._pump()
 
     def _timer(self, life: int, time_ms: int) -> None:
+        if life == self._life and self.paused_until_ms > self._kernel.now_ms:
+            late_ms = self._kernel.rng.randrange(40)  # messages may come before timers then
+            self._kernel.at(self.paused_until_ms + late_ms, self._timer, life, time_ms)
+            return
         if not self._alive(life, self._timer, life, time_ms):
             return
         assert self.core is not None
@@ -180,17 +187,18 @@ class Node:
     # -- what is asked of it
 
     @property
-    def awake(self) -> bool:
-        """It can be asked something."""
-        return self.core is not None and self.paused_until_ms <= self._kernel.now_ms
-
-    @property
     def leads(self) -> bool:
-        """It is awake and may be asked to append."""
-        return self.awake and self._appended is not None
+        """It believes that it leads, or did when it was heard last."""
+        return self.core is not None and self._appended is not None
 
     def propose(self, event: Event, done: Done, stream: str = "s") -> None:
         """Ask for an event to be appended; `done` is called at once or later."""
+        self._propose(self._life, event, done, stream)
+
+    def _propose(self, life: int, event: Event, done: Done, stream: str) -> None:
+        if life == self._life and self.paused_until_ms > self._kernel.now_ms:
+            self._kernel.at(self.paused_until_ms, self._propose, life, event, done, stream)
+            return
         if self.core is None or self._appended is None:
             done(Refused("not-leader", "not the leader"))
             return
@@ -204,7 +212,13 @@ class Node:
 
     def read(self, done: Callable[[int | None], None]) -> None:
         """Read linearizably; `done` hears as of which seq, None if it cannot be."""
-        if self.core is None:
+        self._read(self._life, done)
+
+    def _read(self, life: int, done: Callable[[int | None], None]) -> None:
+        if life == self._life and self.paused_until_ms > self._kernel.now_ms:
+            self._kernel.at(self.paused_until_ms, self._read, life, done)
+            return
+        if self.core is None or life != self._life:
             done(None)
             return
         self._requests += 1
@@ -214,7 +228,7 @@ class Node:
 
     def hand_over(self, to: str | None) -> None:
         """Ask the leader to hand over."""
-        if self.core is not None:
+        if self.core is not None and self.paused_until_ms <= self._kernel.now_ms:
             self._kernel.say(self.name, "is asked to hand over to %s", to)
             self.core.hand_over(to)
             self._pump()
@@ -257,6 +271,9 @@ class Node:
 
     def _persist(self, persist: Persist, life: int) -> None:
         self._checker.on_append(self, persist.entries)
+        if persist.hard != self._voted and persist.hard.vote.name not in ("", self.name):
+            self._voted = persist.hard
+            self.on_vote(self)
         self.disk.submit(
             persist,
             lambda ticket, took: self._durable(life, ticket, took),
@@ -300,6 +317,7 @@ class Node:
         event = EpochStarted(voter=self.name, inc=self.inc.hex())
         draft = Draft(stream=STREAM, event=event, actor=f"voter:{self.name}")
         self._place(Batch(drafts=(draft,)), None)
+        self.on_begin(self)
 
     def _place(self, batch: Batch, done: Done | None) -> None:
         assert self.core is not None

@@ -46,6 +46,11 @@ class Settings:
     repeat: float = 0.0
     late: float = 0.0
     stall: float = 0.0
+    fast: bool = False  # short timers: many more elections
+    short_reigns: float = 0.0  # share of elected leaders that crash within moments
+    short_votes: float = 0.0  # share of voters that crash within moments of voting
+    hasty: float = 0.0  # share of elected leaders that are asked at once to change the voters
+    message_bytes: int = 1 << 20
     segment_lag: int = 100_000
     kept_bytes: int = 8 << 20
 
@@ -57,7 +62,7 @@ class Settings:
         if kind < 0.05:
             shape = {"voters": rng.choice((1, 2))}
         elif kind < 0.15:
-            shape = {"voters": 5}
+            shape = {"voters": rng.choice((4, 5))}
         drawn = cls(
             voters=shape["voters"],
             spares=rng.choice((0, 0, 1, 2)),
@@ -69,11 +74,26 @@ class Settings:
             late=rng.choice((0.0, 0.05, 0.3)),
             stall=rng.choice((0.0, 0.0, 0.1)),
         )
+        if rng.random() < 0.25:
+            drawn = drawn._restless(rng)
         if rng.random() < 0.3:
             drawn = replace(drawn, kept_bytes=2000)
         if rng.random() < 0.2:
             drawn = replace(drawn, segment_lag=20)
         return drawn
+
+    def _restless(self, rng: random.Random) -> Settings:
+        """Return the same with many short reigns: most rules about terms matter only then."""
+        return replace(
+            self,
+            voters=rng.choice((3, 3, 3, 4, 5)),
+            witness=False,
+            fast=True,
+            short_reigns=rng.choice((0.0, 0.5, 0.8)),
+            short_votes=rng.choice((0.0, 0.3)),
+            hasty=rng.choice((0.0, 0.5, 0.9)),
+            message_bytes=rng.choice((1, 1 << 20)),
+        )
 
 
 def first_entry(voters: dict[str, bytes], witnesses: tuple[str, ...]) -> Entry:
@@ -115,9 +135,12 @@ class Run:
         timing = Timing(
             segment_lag=self.settings.segment_lag,
             kept_bytes=self.settings.kept_bytes,
+            message_bytes=self.settings.message_bytes,
             segment_ms=5000,
             promote_lag=20,
         )
+        if self.settings.fast:
+            timing = replace(timing, heartbeat_ms=200, election_min_ms=500, election_max_ms=600)
         names = "abcdefgh"[: self.settings.voters + self.settings.spares]
         self.nodes = {
             name: Node(
@@ -155,9 +178,11 @@ class Run:
         for number in range(WRITES):
             time_ms = rng.randrange(500, LAST_WRITE_MS)
             kernel.at(time_ms, self.client.write, number, time_ms)
-        for _ in range(10):
+        for _ in range(30):
             kernel.at(rng.randrange(500, LAST_WRITE_MS), self.client.read)
         faults = Faults(self)
+        for node in self.nodes.values():
+            node.on_begin, node.on_vote = faults.on_begin, faults.on_vote
         for _ in range(self.settings.faults):
             kernel.at(rng.randrange(500, HEAL_MS), faults.strike)
         kernel.at(HEAL_MS, self._heal)
@@ -243,6 +268,27 @@ class Faults:
     def strike(self) -> None:
         """Let one thing go wrong."""
         self._rng.choice(self._kinds)()
+
+    def on_begin(self, node: Node) -> None:
+        """A leader was elected: perhaps ask it for a change at once, perhaps end its life soon."""
+        settings, rng = self._run.settings, self._rng
+        if self._kernel.now_ms >= HEAL_MS:
+            return
+        if settings.hasty and rng.random() < settings.hasty:
+            self._kernel.after(rng.randrange(30), self._change_at, node)
+        if settings.short_reigns and rng.random() < settings.short_reigns:
+            self._kernel.after(rng.randrange(60), self._briefly_down, node)
+
+    def on_vote(self, node: Node) -> None:
+        """A vote for somebody else goes to the disk: perhaps end the voter's life soon."""
+        settings, rng = self._run.settings, self._rng
+        if settings.short_votes and rng.random() < settings.short_votes:
+            self._kernel.after(5 + rng.randrange(20), self._briefly_down, node)
+
+    def _briefly_down(self, node: Node) -> None:
+        if self._kernel.now_ms < HEAL_MS:
+            node.crash()
+            self._kernel.after(self._rng.choice((10, 300, 1500)), self._up, node)
 
     def _one(self) -> Node:
         return self._nodes[self._rng.choice([*self._nodes])]
@@ -333,8 +379,11 @@ class Faults:
 
     def _change(self) -> None:
         """Add a learner, promote one, or remove a voter or learner."""
-        leader = self._leader()
-        if leader is None or leader.core is None or len(self._nodes) == 1:
+        if leader := self._leader():
+            self._change_at(leader)
+
+    def _change_at(self, leader: Node) -> None:
+        if leader.core is None or len(self._nodes) == 1:
             return
         config = leader.core.voter.config
         voters, learners = dict(config.voters), dict(config.learners)

@@ -136,11 +136,16 @@ def file_directory(cluster: Cluster, template: str, below: str | None) -> str:
 class Numbers:
     """Numbers that are free on nodes. Each `take_` gives the next one, and remembers it."""
 
-    def __init__(self, cluster: Cluster, nodes: Iterable[str]) -> None:
+    def __init__(
+        self, cluster: Cluster, nodes: Iterable[str], *, partners: Iterable[str] = ()
+    ) -> None:
+        """Look at what is in use. `partners` keep what they have of the disks; a new port must be
+        free there too, for both sides of a mirror have the same."""
         self._first_port = cluster.settings.drbd_port_first
         every = tuple(nodes)
         self._minors = {node: minors_in_use(cluster, node) for node in every}
         self._ports = ports_in_use(cluster, every)
+        self._ports_of_partners = ports_in_use(cluster, partners)
         self._taken: dict[str, list[int]] = {}
         self._ports_taken: list[int] = []
 
@@ -152,8 +157,8 @@ class Numbers:
         return minor
 
     def take_port(self) -> int:
-        """Return the lowest port that is free on all nodes."""
-        port = lowest_free(self._ports, self._first_port)
+        """Return the lowest port that is free on all nodes, partners included."""
+        port = lowest_free(self._ports | self._ports_of_partners, self._first_port)
         self._ports.add(port)
         self._ports_taken.append(port)
         return port

@@ -319,7 +319,8 @@ def _plan(
         template=instance.template,
         disk_mib=need_mib,
     )
-    numbers = Numbers(cluster, (move.onto,))
+    partners = (node for node in instance.nodes if node != move.off)
+    numbers = Numbers(cluster, (move.onto,), partners=partners)
     changed = _changed(cluster, given, instance, move, numbers)
     volumes = create_volumes(cluster, changed, move.indices, (move.onto,))
     rebuilt = _rebuild(cluster, instance, changed, move, names(volumes))

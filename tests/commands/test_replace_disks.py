@@ -17,7 +17,7 @@ from nodeagent.calls import (
     RemoveReplicated,
     RemoveVolume,
 )
-from projections.events.configuration import DiskStateSeen
+from projections.events.configuration import DiskReplaced, DiskStateSeen
 from projections.plans import Plan, Record, Wait
 from tests.commands.building import Town, call_steps, ids, node_uuid, unpacked
 
@@ -283,3 +283,23 @@ def test_a_plain_instance_has_no_side_to_replace() -> None:
     town.add_instance(1)
     with pytest.raises(Refused, match="has no mirrored disks"):
         town.decide(HANDLER, order("replace_on_secondary"))
+
+
+def test_a_new_port_is_free_on_both_sides() -> None:
+    """Where the new node uses the mirror's port already, another one is drawn for both nodes."""
+    town = town_with_mirror()
+    port = town.instance().disks[0].port
+    assert port is not None
+    numbers = iter(range(20, 23))
+    for nodes, used in (((2, 4), port), ((3, 4), 11000), ((3, 1), 11001)):
+        number = next(numbers)
+        other = town.add_instance(number, nodes=nodes, template="drbd")
+        moved = msgspec.structs.replace(other.disks[0], port=used)
+        town.fold(f"instance/{other.uuid}", DiskReplaced(instance=other.uuid, disk=0, new=moved))
+    plan = planned(town, order("replace_new_secondary", remote_node="node2"))
+    mirrors = [
+        call.disk
+        for step in call_steps(plan).values()
+        if isinstance(call := unpacked(step), EnsureReplicated)
+    ]
+    assert {disk.port for disk in mirrors} == {11002}

@@ -135,7 +135,11 @@ def _finish(job: Job, before: Placement, steps: list[Step], initial: float) -> i
     if choices.verbose > 3:
         _print_sums(before, placement, job.scope)
     if choices.execute and steps:
-        raise HtoolsError("hbal: Execution of commands possible only on LUXI")
+        if choices.luxi is None:
+            raise HtoolsError("hbal: Execution of commands possible only on LUXI")
+        from tools.htools.execution import execute
+
+        return execute(choices, before, steps)
     return 0
 
 

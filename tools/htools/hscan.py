@@ -11,7 +11,7 @@ from tools.htools import listing
 from tools.htools.choices import Choices
 from tools.htools.errors import DataError
 from tools.htools.figures import fixed
-from tools.htools.load import Loaded, Rapi, place
+from tools.htools.load import Loaded, Rapi, Source, place
 from tools.htools.text import cluster_text
 
 _LOCAL = "LOCAL"
@@ -27,18 +27,17 @@ def main(choices: Choices) -> int:
         text += " " + " ".join([f"{title:>6}" for title in columns[1]])
         print(f"{'Name':<{width}} {text} {'Score':>10}")
     if not names:
-        print(
-            f"\nError for {_LOCAL}: failed to load data. Details:\nno running cluster can be read"
-            " directly by this program; name one to use its remote API"
-        )
-        return 2
-    results = [_scan(choices, name, width) for name in names]  # all of them, not to the first fault
+        from tools.htools.live import Running, settings_of
+
+        return 0 if _scan(choices, Running(settings_of(choices)), _LOCAL, width) else 2
+    # all of them, not to the first fault
+    results = [_scan(choices, Rapi(name), name, width) for name in names]
     return 0 if all(results) else 2
 
 
-def _scan(choices: Choices, name: str, width: int) -> bool:
+def _scan(choices: Choices, source: Source, name: str, width: int) -> bool:
     try:
-        cluster = Rapi(name).load()
+        cluster = source.load()
     except DataError as problem:
         print(f"\nError for {name}: failed to load data. Details:\n{problem}")
         return False

@@ -102,10 +102,9 @@ def source(choices: Choices) -> Source:
     if choices.master:
         return Rapi(choices.master)
     if choices.luxi is not None:
-        raise HtoolsError(
-            "failed to load data, aborting: no running cluster can be read directly by this"
-            " program; use its remote API (-m)"
-        )
+        from tools.htools.live import Running, settings_of
+
+        return Running(settings_of(choices))
     if choices.simulations:
         return Simulation(tuple(choices.simulations))
     if choices.data_file is not None:

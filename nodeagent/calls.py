@@ -503,6 +503,7 @@ class Join(Message, frozen=True):
 
     name: str
     curve_key: str
+    address: str = ""  # by which it reaches the voters
 
 
 class Voter(Message, frozen=True):

@@ -19,6 +19,7 @@ from eventstore.keys import CurveKeys
 from eventstore.reactor import Reactor
 from nodeagent.calls import Join, Joined, Ticket
 from nodeagent.identity import AgentDirectory, BadFile, Identity, addresses
+from nodeagent.own_address import own_address
 
 _LOOK_S = 0.2
 _AGAIN_S = 2.0
@@ -61,7 +62,8 @@ class Joining:
 
     def _join(self, ticket: Ticket) -> None:
         own = CurveKeys(ticket.public_key, ticket.secret_key)
-        body = Join(name=self._name, curve_key=self._keys.public)
+        address = own_address(voter.requests for voter in ticket.voters)
+        body = Join(name=self._name, curve_key=self._keys.public, address=address)
         self._ask(
             ticket, own, "join", body, lambda answer: self._joined(ticket, answer.decode(Joined))
         )

@@ -26,7 +26,15 @@ def _invited(cluster: Cluster, event: facts.NodeInvited, record: Record) -> Clus
 
 def _joined(cluster: Cluster, event: facts.NodeJoined, record: Record) -> Cluster:
     node = _node(cluster, event.node)
-    return changed(cluster, "node", node, record, joined=True, curve_key=event.curve_key)
+    return changed(
+        cluster,
+        "node",
+        node,
+        record,
+        joined=True,
+        curve_key=event.curve_key,
+        primary_ip=node.primary_ip or event.address,  # what an operator said counts
+    )
 
 
 def _added(cluster: Cluster, event: facts.NodeAdded, record: Record) -> Cluster:

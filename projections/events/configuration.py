@@ -79,6 +79,7 @@ class NodeJoined(Event, frozen=True, kw_only=True):
     KIND: ClassVar[str] = "node.joined"
     node: str
     curve_key: str
+    address: str = ""  # by which it reaches the voters; the primary one if none was given
 
 
 class NodeAdded(Event, frozen=True, kw_only=True):

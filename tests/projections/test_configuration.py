@@ -259,6 +259,20 @@ def test_a_contradiction_halts_the_fold_and_names_its_record(
     world.refuses(event, message)
 
 
+@pytest.mark.parametrize(
+    ("given", "expected"), [("", "192.0.2.9"), ("198.51.100.1", "198.51.100.1")]
+)
+def test_a_node_brings_its_address_if_none_was_given(
+    world: World, given: str, expected: str
+) -> None:
+    """What an operator said counts; else the address by which it reaches the voters."""
+    group = world.cluster.nodes[world.first].group
+    node = Node(uuid=uid("new"), name="new", group=group, primary_ip=given)
+    world.tell(c.NodeInvited(node=node, ticket_key="t"))
+    world.tell(c.NodeJoined(node=node.uuid, curve_key="k", address="192.0.2.9"))
+    assert world.cluster.nodes[node.uuid].primary_ip == expected
+
+
 def test_a_removed_node_takes_its_duties_with_it(world: World) -> None:
     """What it owed, nobody can do any more; other nodes' duties stay."""
     for node in (world.second, world.third):

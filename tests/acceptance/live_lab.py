@@ -101,6 +101,11 @@ class LiveLab:
         """Return the pid of a daemon, None if it does not run."""
         return running.pids(self.layout)[daemon]
 
+    def cut_power(self, node: str) -> None:
+        """Kill a node's agent; when it starts again, its machine has lost what power keeps."""
+        self.kill(node)
+        (self.layout.machines / node / "power-cut").touch()
+
     @contextmanager
     def held(self, node: str) -> Iterator[None]:
         """Keep a node's agent from doing anything inside: what is asked of it waits."""

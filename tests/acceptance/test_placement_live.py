@@ -1,0 +1,253 @@
+"""Placement on a lab: where instances go by themselves, and how nodes are emptied and balanced."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from commands.placement.basis import replay
+from eventstore.log_view import LogView
+from projections.events.jobs import OpPlanned
+from projections.past import state_at
+from projections.registry import REGISTRY
+from tests.acceptance.live_lab import LiveLab
+from tools.lab import daemons
+from tools.lab.founding import environment
+
+pytestmark = pytest.mark.acceptance
+
+ADD = "gnt-instance add -o debian -B memory=512 -s 1G"
+NODES = 4
+
+ALLOCATOR = """#!/bin/sh
+cp "$1" "$(dirname "$0")/asked.json"
+cat "$(dirname "$0")/answer.json"
+"""
+
+
+@pytest.fixture(scope="module", name="lab")
+def _lab(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A cluster of four nodes, shared by the tests of this module."""
+    lab = LiveLab(Path(tmp_path_factory.mktemp("placement")) / "lab")
+    try:
+        lab.up(nodes=NODES)
+        yield lab
+    finally:
+        lab.down()
+
+
+@pytest.fixture(autouse=True)
+def _empty_afterwards(lab: LiveLab) -> Any:
+    """Every test begins without instances."""
+    yield
+    for (name,) in lab.rows("gnt-instance list -o name"):
+        lab.ok(f"gnt-instance remove -f --shutdown-timeout=0 {name}")
+
+
+def where(lab: LiveLab) -> dict[str, tuple[str, ...]]:
+    """Return the nodes of every instance, the primary first."""
+    rows = lab.rows("gnt-instance list -o name,pnode,snodes")
+    return {name: (primary, *secondaries.split()) for name, primary, secondaries in rows}
+
+
+def allocator(lab: LiveLab, answer: object) -> None:
+    """Lay down the allocator `mine`, which answers so."""
+    directory = lab.layout.allocators
+    (directory / "answer.json").write_text(json.dumps(answer))
+    (directory / "mine").write_text(ALLOCATOR)
+    (directory / "mine").chmod(0o755)
+
+
+def test_instances_without_nodes_spread_out(lab: LiveLab) -> None:
+    """Four of them: each node runs one, and mirrors one."""
+    for number in range(1, NODES + 1):
+        lab.ok(f"{ADD} -t drbd web{number}.example.net")
+    placed = where(lab)
+    assert {nodes[0] for nodes in placed.values()} == {f"node{n}" for n in range(1, NODES + 1)}
+    assert all(len(set(nodes)) == 2 for nodes in placed.values())
+
+
+def test_a_dry_run_says_why_and_does_what_is_done(lab: LiveLab) -> None:
+    """The nodes it names are those that the instance gets; the choice can be made again."""
+    told = lab.ok(f"{ADD} -t drbd --dry-run web1.example.net")
+    assert "without it" in told
+    assert "score" in told
+    lab.ok(f"{ADD} -t drbd -I hail web1.example.net")
+    primary, secondary = where(lab)["web1.example.net"]
+    assert f"primary {primary}: " in told
+    assert f"secondary {secondary}: " in told
+    with LogView(lab.log) as view:
+        record = next(
+            stored.record
+            for stored in reversed(list(view.iterate(1)))
+            if stored.record.kind == OpPlanned.KIND
+        )
+        event = REGISTRY.decode_data(record.kind, record.schema, record.data)
+        assert isinstance(event, OpPlanned)
+        before = state_at(view, record.seq - 1).state.cluster
+    was, again = replay(before, event.plan.basis)
+    assert was == again
+    assert was.chosen == (primary, secondary)
+
+
+def test_what_fits_nowhere_is_refused_with_every_nodes_reason(lab: LiveLab) -> None:
+    """Each node is named, with what it lacks; nothing is left of the attempt."""
+    lab.ok("gnt-node modify --drained=yes node4")
+    try:
+        ran = lab.refuses(
+            f"{ADD} -t drbd -B memory=512,vcpus=8 -s 900T big.example.net",
+            "insufficient_resources", "node4 is drained", "policy of the group",
+            hint="free now",
+        )  # fmt: skip
+        assert "node1" in ran.err
+    finally:
+        lab.ok("gnt-node modify --drained=no node4")
+
+
+def test_a_node_is_emptied_and_its_instances_run_on(lab: LiveLab) -> None:
+    """Primaries change over, mirrors are made anew elsewhere, and the command waits for it all."""
+    lab.ok(f"{ADD} -t drbd -n node1:node2 web1.example.net")
+    lab.ok(f"{ADD} -t drbd -n node2:node1 web2.example.net")
+    lab.ok(f"{ADD} -t drbd -n node3:node4 web3.example.net")
+    told = lab.ok("gnt-node evacuate -f node1")
+    assert told.endswith("All instances evacuated successfully.\n")
+    placed = where(lab)
+    assert all("node1" not in nodes for nodes in placed.values())
+    assert placed["web1.example.net"][0] == "node2"
+    assert placed["web3.example.net"] == ("node3", "node4")
+    assert {row[0] for row in lab.rows("gnt-instance list -o status")} == {"running"}
+
+
+def test_mirrors_go_to_a_named_node(lab: LiveLab) -> None:
+    """`gnt-node evacuate -s -n NODE`."""
+    lab.ok(f"{ADD} -t drbd -n node2:node1 web1.example.net")
+    lab.ok("gnt-node evacuate -f -s -n node4 node1")
+    assert where(lab)["web1.example.net"] == ("node2", "node4")
+
+
+def test_what_cannot_leave_a_node_is_told(lab: LiveLab) -> None:
+    """The others go all the same; the exit status says that not all is well."""
+    lab.ok(f"{ADD} -t drbd -n node1:node2 web1.example.net")
+    lab.ok(f"{ADD} -t plain -n node1 web2.example.net")
+    ran = lab.run("gnt-node evacuate -f -p node1")
+    assert ran.status == 1, str(ran)
+    assert "web2.example.net stays where it is: Instances of type plain" in ran.err
+    assert where(lab)["web1.example.net"] == ("node2", "node1")
+    lab.refuses("gnt-node evacuate -f -p node1", "plain cannot be relocated", hint="make room")
+
+
+def test_an_evacuation_is_asked_about(lab: LiveLab) -> None:
+    """Without -f and without a terminal nothing happens."""
+    lab.ok(f"{ADD} -t drbd -n node1:node2 web1.example.net")
+    lab.refuses("gnt-node evacuate node1", "Relocate instances web1.example.net", hint="-f",
+                status=13)  # fmt: skip
+
+
+def test_an_instance_changes_its_group(lab: LiveLab) -> None:
+    """There is no other group to go to; that is said."""
+    lab.ok(f"{ADD} -t drbd -n node1:node2 web1.example.net")
+    for command in ("gnt-instance change-group web1.example.net", "gnt-group evacuate default"):
+        lab.refuses(command, "there is no other group", hint="gnt-group add")
+
+
+def test_an_allocator_of_ones_own_is_asked_and_obeyed(lab: LiveLab) -> None:
+    """It gets Ganeti's request; a bad answer is refused, and no instance is made."""
+    allocator(lab, {"success": True, "info": "by taste", "result": ["node4", "node2"]})
+    lab.ok(f"{ADD} -t drbd -I mine web1.example.net")
+    assert where(lab)["web1.example.net"] == ("node4", "node2")
+    asked = json.loads((lab.layout.allocators / "asked.json").read_text())
+    assert asked["request"]["type"] == "allocate"
+    assert set(asked["nodes"]) == {"node1", "node2", "node3", "node4"}
+
+    allocator(lab, {"success": True, "info": "", "result": ["node1"]})
+    lab.ok("gnt-instance replace-disks -I mine web1.example.net")
+    assert where(lab)["web1.example.net"] == ("node4", "node1")
+
+    allocator(lab, {"success": False, "info": "not today", "result": []})
+    lab.refuses(f"{ADD} -t drbd -I mine web2.example.net", "not today", hint="another allocator")
+    allocator(lab, {"success": True, "info": "", "result": ["node1"]})
+    lab.refuses(f"{ADD} -t drbd -I mine web2.example.net", "2 different nodes", hint="-I hail")
+    allocator(lab, "nonsense")
+    lab.refuses(f"{ADD} -t drbd -I mine web2.example.net", "ended with 0", hint="not one")
+    lab.refuses(f"{ADD} -t drbd -I other web2.example.net", "no allocator other",
+                hint="hail (built in), mine")  # fmt: skip
+
+
+# --- balancing --------------------------------------------------------------------------------
+
+
+def crowded(lab: LiveLab) -> None:
+    """Put six instances onto two nodes."""
+    for number in range(1, 7):
+        lab.ok(f"{ADD} -t drbd -n node1:node2 web{number}.example.net")
+
+
+def test_hbal_reads_the_running_cluster_and_balances_it(lab: LiveLab, tmp_path: Path) -> None:
+    """The plan is that for the same cluster in a file; carried out, it leaves nothing to do."""
+    crowded(lab)
+    lab.ok(f"hscan -d {tmp_path}")
+    live = lab.ok("hbal -L")
+    assert live == lab.ok(f"hbal -t {tmp_path}/LOCAL.data")
+    told = lab.ok("hbal -L -X")
+    assert told.startswith(live)
+    assert "Executing jobset for instances" in told
+    assert {nodes[0] for nodes in where(lab).values()} == {"node1", "node2", "node3", "node4"}
+    again = lab.ok("hbal -L -X")
+    assert "No solution found" in again or "Nothing to do" in again
+    assert {row[0] for row in lab.rows("gnt-instance list -o status")} == {"running"}
+
+
+def test_hbal_stops_after_a_set_in_which_a_job_failed(lab: LiveLab) -> None:
+    """What is done stays, nothing more is submitted, and the status says so."""
+    crowded(lab)
+    for node in ("node3", "node4"):
+        lab.order(node, "fail", call="ensure-volume", times=100)
+    ran = lab.run("hbal -L -X")
+    for node in ("node3", "node4"):
+        lab.order(node, "clear")
+    assert ran.status == 1, str(ran)
+    assert "Not all jobs completed successfully" in ran.err
+    assert "no more are submitted" in ran.err
+    assert ran.out.count("Executing jobset") == 1
+
+
+def test_hbal_ends_after_the_set_that_runs_when_it_is_interrupted(lab: LiveLab) -> None:
+    """Ctrl-C: what was submitted is waited for, then it says how far it came."""
+    crowded(lab)
+    for node in ("node3", "node4"):
+        lab.order(node, "slow", seconds=0.3)
+    process = subprocess.Popen(
+        [daemons.script("hbal"), "-L", "-X"],
+        env=environment(lab.layout), stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+    assert process.stdout is not None
+    told = []
+    for line in process.stdout:
+        told.append(line)
+        if line.startswith("Got job IDs") and len(told) > 1:
+            process.send_signal(signal.SIGINT)
+            break
+    told += process.stdout.readlines()
+    assert process.wait(timeout=60) == 0, "".join(told)
+    for node in ("node3", "node4"):
+        lab.order(node, "clear")
+    text = "".join(told)
+    assert "Cancel request registered" in text
+    assert text.count("Executing jobset") == 1
+    assert "Stopped before job set 2" in text
+    assert not lab.rows("gnt-job list --running -o id")
+
+
+def test_the_other_programs_read_the_running_cluster(lab: LiveLab) -> None:
+    """hinfo, hspace, hroller; hcheck says by its status whether to balance."""
+    crowded(lab)
+    assert "Loaded 4 nodes, 6 instances" in lab.ok("hinfo -L")
+    assert "There are 6 initial instances" in lab.ok("hspace -L")
+    assert "node3" in lab.ok("hroller -L")
+    assert lab.run("hcheck -L").status == 1

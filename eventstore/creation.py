@@ -40,8 +40,8 @@ def create_log(
 
     `origin` is the log's name in checkpoints, `voter` the name of this voter. The batch is durable
     on return. Raises NotOurLog if a log is there already (it is left alone), CorruptLog if one was
-    there and only its mark is left, LogInUse, DiskFull, TooLarge; ValueError for an origin that cannot name a key. After a crash in the middle it may be
-    called again.
+    there and only its mark is left, LogInUse, DiskFull, TooLarge; ValueError for an origin that
+    cannot name a key. After a crash in the middle it may be called again.
     """
     check_key_name(origin)
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)

@@ -3,8 +3,8 @@
     owed ------- the agent did it -----------------------------> done     (node.duty-done)
                  the agent could not --------------------------> failed   (node.duty-failed)
                  withdrawn before it ran ----------------------> owed, as a new task
-    failed ----- its agent starts, the node returns, a new
-                 leader, `gnt-job resolve --retry` ------------> owed, as a new task
+    failed ----- the node returns, or follows a new leader,
+                 or `gnt-job resolve --retry` -----------------> owed, as a new task
     owed, failed `gnt-job resolve --accept`: it is void -------> done
 
 A duty is tried with the call of the undo, which is right however often it is made. Its first task
@@ -12,8 +12,9 @@ is the undo's own, in the stream of the node; a later one is a `node.duty-reques
 job is over and takes no tasks any more. It is withdrawn before it ran only if the undo was given up
 before its node was: then nothing speaks against it, so it is asked for again at once.
 
-What fails is not tried again by the clock: what would help (a node that was repaired and booted, a
-person) shows itself. `gnt-cluster verify` lists what is owed, and why it failed.
+What fails is not tried again by the clock, nor with each promise, of which an agent may make many:
+what would help (a node that was away for repair, a person) shows itself. `gnt-cluster verify` lists
+what is owed, and why it failed.
 """
 
 from __future__ import annotations

@@ -164,9 +164,11 @@ class Engine:
 
     def on_promise(self, node: str) -> list[Effect]:
         """A node has promised this epoch: tasks may be sent to it. May be repeated."""
+        again = node in self._promised
         self._promised.add(node)
         self._dirty.update(dict.fromkeys(sorted(self._running)))
-        self._remind(node)
+        if not again:
+            self._remind(node)
         return self._work()
 
     # --- what the world tells -------------------------------------------------------------------

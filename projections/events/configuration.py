@@ -274,7 +274,7 @@ class DutyRecorded(Event, frozen=True, kw_only=True):
 
 
 class DutyFailed(Event, frozen=True, kw_only=True):
-    """The node tried, and could not. It is tried again when its agent starts, or if asked to."""
+    """The node tried, and could not. It is tried again when it returns, or if a person asks."""
 
     KIND: ClassVar[str] = "node.duty-failed"
     node: str

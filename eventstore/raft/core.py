@@ -182,6 +182,8 @@ class Core:
                 self._enter(message.epoch)
             if message.term == voter.epoch.term:
                 self._dispatch(message)
+            elif isinstance(message, Vote):
+                self._answer_vote(message, "no voter")
         self._end_reign_if_over()
 
     def propose(self, entry: Entry) -> Refused | None:

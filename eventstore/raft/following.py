@@ -14,7 +14,7 @@ equal, no further: behind that there may be a tail of an old reign (R7; etcd raf
 
 from __future__ import annotations
 
-from eventstore.errors import CorruptLog
+from eventstore.errors import CorruptLog, DecodeError
 from eventstore.raft import segments
 from eventstore.raft.effects import ReceiveSegment
 from eventstore.raft.entry import Entry, Position, unpack
@@ -138,6 +138,8 @@ class Following:
         before = agreed
         for packed in append.entries:
             entry = unpack(packed, before)
+            if entry.epoch > append.epoch:
+                raise DecodeError(f"record {entry.first} is of an epoch above its leader's")
             before = entry.end
             entries.append(entry)
         return entries

@@ -1,0 +1,44 @@
+"""The seeds of every run of the tests. `python -m tests.simulation` runs many more."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.simulation.__main__ import flaw_of
+from tests.simulation.mutants import MUTANTS, killing_seeds, planted
+from tests.simulation.scenario import Run, Settings
+
+BLOCKS, BLOCK = 10, 500
+FAILED_BEFORE: tuple[int, ...] = ()  # seeds that once showed a bug, and why, are kept here for ever
+
+
+@pytest.mark.acceptance
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("block", range(BLOCKS))
+def test_no_seed_violates_an_invariant(block: int) -> None:
+    """Whole clusters under faults: every invariant holds after each step, and they come back."""
+    for seed in range(block * BLOCK, (block + 1) * BLOCK):
+        assert not flaw_of(Run(seed)), f"seed {seed}"
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_seed_replays_bit_for_bit(seed: int) -> None:
+    """Two runs of one seed have the same events, records, answers and dice."""
+    assert Run(seed).run().digest() == Run(seed).run().digest()
+
+
+@pytest.mark.parametrize("name", sorted(MUTANTS))
+def test_a_planted_bug_is_found(name: str) -> None:
+    """The seed that found this mutant finds it again, and finds nothing without it."""
+    seed = killing_seeds()[name]
+    with planted(name):
+        assert flaw_of(Run(seed))
+    assert not flaw_of(Run(seed))
+
+
+def test_a_calm_cluster_acknowledges_everything() -> None:
+    """Without faults each write is acknowledged once a leader is there, by every voter alike."""
+    run = Run(1, settings=Settings(faults=0)).run()
+    assert not run.client.unknown
+    assert not run.client.refused
+    assert {node.delivered for node in run.nodes.values()} == {run.checker.head}

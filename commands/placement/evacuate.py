@@ -220,6 +220,8 @@ def _both_nodes(
     placement: Placement, index: int, group: int, targets: Ints, options: Options
 ) -> list[Move]:
     """Leave both nodes: the best pair of targets. Raises Stuck."""
+    if len(targets) < 2:
+        raise Stuck("Can't find any good nodes for relocation: no nodes available")
     force = options.ignore_soft_errors
     start = placement.copy()
     first: list[Move] = []
@@ -233,8 +235,6 @@ def _both_nodes(
                 f" Failing over to the secondary: {failure.label}"
             )
         first.append(move)
-    if len(targets) < 2:
-        raise Stuck("Can't find any good nodes for relocation: no nodes available")
     good = _possible_pairs(start, index, targets, force=force)
     if not good.any():
         raise Stuck(_pair_problem(start, index, targets, force=force))

@@ -46,10 +46,16 @@ def _status(loaded: Loaded, placement: Placement, node: int) -> str:
 
 
 def _peers(loaded: Loaded, placement: Placement, node: int) -> str:
+    """Memory kept by primary, most first; of equal ones the one that was added last."""
     base = loaded.cluster.first_index
-    row = placement.peers[node]
-    pairs = sorted(((-int(row[peer]), peer) for peer in row.nonzero()[0]), key=lambda p: p[0])
-    return "[" + ",".join(f"({peer + base},{-kept})" for kept, peer in pairs) + "]"
+    kept: list[tuple[int, int]] = []
+    for index in reversed(placement.secondaries[node]):
+        peer = placement.primary[index]
+        memory = placement.demand(index).reserved + dict(kept).get(peer, 0)
+        kept = [pair for pair in kept if pair[0] != peer]
+        place = next((n for n, pair in enumerate(kept) if pair[1] <= memory), len(kept))
+        kept.insert(place, (peer, memory))
+    return "[" + ",".join(f"({peer + base},{memory})" for peer, memory in kept) + "]"
 
 
 def _tags(loaded: Loaded, placement: Placement, node: int) -> str:

@@ -26,7 +26,9 @@ from projections.errors import CorruptHistory
 from projections.frozen import dump_state, load_state
 from projections.state import Projector, State, digest_of
 
-_STEP = 1000  # records folded at once: what was touched is gathered between two steps
+# Records folded at once: what was touched is gathered between two steps. So few that they are still
+# in the processor's cache when they are folded: 1,000 took 15 % more CPU time on a busy machine.
+_STEP = 50
 
 
 class History(Protocol):

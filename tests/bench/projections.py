@@ -42,6 +42,7 @@ from tests.projections.log_on_disk import META, rows, snapshots
 from tests.projections.stories import Story, mirrored
 
 _CHUNK = 1000
+_STEP = 50  # records folded at once, as `past.resume` does
 _PROFILED = 100_000  # records
 _ROUNDS = 3  # of a replay, in turn with reading alone; the best of each counts
 _QUESTIONS = 60  # states of the past that are asked for
@@ -212,7 +213,7 @@ def _read(log: LogView) -> None:
 def _read_and_fold(log: LogView, records: int | None = None) -> State:
     last, projector = genesis_hash(CLUSTER_ID), Projector()
     stored = log.iterate(1, records)
-    while chunk := list(islice(stored, _CHUNK)):
+    while chunk := list(islice(stored, _STEP)):
         for one in chunk:
             last = chain_hash(last, one.encoded)
             assert last == one.hash

@@ -1,8 +1,9 @@
 """Bytes from outside to typed values, whatever the bytes are (pure).
 
-Every decoder here raises DecodeError and nothing else. Three things bound what a hostile frame may
+Every decoder here raises DecodeError and nothing else. Four things bound what a hostile frame may
 cost: its size (checked by ZeroMQ before it is read whole, and again here), its depth (a frame of
-0x91 bytes is a list in a list in a list ...), and its type: msgspec validates while it decodes.
+0x91 bytes is a list in a list in a list ...), the number of its elements, and its type: msgspec
+validates while it decodes.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ MAX_REQUEST_BYTES = 1_310_720  # a batch of 1 MiB and what surrounds it
 MAX_REPLY_BYTES = 16 << 20
 MAX_PUBLISHED_BYTES = 1 << 20  # one record of at most 512 KiB, or many of at most 64 kB together
 MAX_DEPTH = 64  # arrays and maps within one another
+MAX_ELEMENTS = 250_000  # of one request, 5 bytes each; walking them holds up others for 0.2 s
 
 _DECODERS: dict[Any, msgspec.msgpack.Decoder[Any]] = {}  # one for each type ever asked for
 
@@ -44,8 +46,8 @@ def check_size(data: bytes, limit: int, what: str) -> None:
 
 
 def check_depth(data: bytes) -> None:
-    """Raises DecodeError if `data` nests deeper than MAX_DEPTH."""
-    codec.check_depth(data, MAX_DEPTH)
+    """Raises DecodeError if `data` nests deeper than MAX_DEPTH, or has more than MAX_ELEMENTS."""
+    codec.check_depth(data, MAX_DEPTH, most_elements=MAX_ELEMENTS)
 
 
 def _decoder(kind: Any) -> msgspec.msgpack.Decoder[Any]:

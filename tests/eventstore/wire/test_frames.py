@@ -103,3 +103,10 @@ def test_size_is_bounded() -> None:
     frames.check_size(b"12345", 5, "it")
     with pytest.raises(TooLarge, match="it has 6 bytes, the limit is 5"):
         frames.check_size(b"123456", 5, "it")
+
+
+def test_a_frame_of_many_small_elements_is_refused_before_they_are_all_walked() -> None:
+    """1.2 MB of empty arrays would hold up everybody else for a second."""
+    with pytest.raises(DecodeError, match="more than 250000 elements"):
+        frames.check_depth(frames.encode([[]] * 1_200_000))
+    frames.check_depth(frames.encode([[]] * (frames.MAX_ELEMENTS - 1)))

@@ -82,7 +82,7 @@ def test_a_duty_that_fails_stays_with_its_reason(world: World) -> None:
 
 @pytest.mark.parametrize("how", ["return", "new leader"])
 def test_a_failed_duty_is_tried_again_when_its_node_comes_anew(world: World, how: str) -> None:
-    """It was lost and returns, or it follows a new leader: tried once, however often it promises."""
+    """It was lost and returns, or follows a new leader: tried once, however often it promises."""
     owing(world)
     back(world, fail=True)
     if how == "return":

@@ -30,7 +30,6 @@ import zmq
 Callback = Callable[[], object]  # what it returns is ignored
 Pollable = zmq.Socket[Any] | int
 READ = zmq.POLLIN
-WRITE = zmq.POLLOUT
 
 # zmq_poll counts on CLOCK_MONOTONIC, which stands still in suspend. Waking at least this often
 # bounds how late a timer on CLOCK_BOOTTIME may fire after the machine wakes up.

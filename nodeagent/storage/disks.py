@@ -26,7 +26,6 @@ from nodeagent.task_scope import TaskScope
 
 MIRRORED = frozenset({"drbd"})
 NOTHING = frozenset({"diskless"})  # templates without any storage
-FILE_BACKED = frozenset({"file", "sharedfile", "gluster"})
 
 
 class Disks:

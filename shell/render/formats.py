@@ -16,8 +16,6 @@ import msgspec
 
 from shell.render import cells, table
 
-FORMATS = ("table", "json", "yaml", "csv")
-
 
 @dataclass(frozen=True, slots=True)
 class Head:

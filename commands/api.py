@@ -12,6 +12,10 @@ nodeagent/calls.py. Only light imports here: every command line loads this file.
     wait-job       operator gateway auditor  WaitJob -> JobNews                (long poll)
     job-order      operator gateway          JobOrder -> JobOrderReply
     digest         operator gateway auditor  Digest -> DigestReply
+    voters         all but ticket            empty -> VotersReply              (any voter)
+    voter-status   all but ticket            empty -> VoterStatus              (of the one asked)
+    confirm        all but ticket            empty -> Confirmed                (leads now?)
+    hand-over      operator                  HandOver -> HandedOver            (the leader)
     join           ticket                    calls.Join -> calls.Joined
     promise        node                      calls.Promised -> calls.PromiseReply
     task-result    node                      calls.TaskResult -> empty
@@ -29,6 +33,7 @@ from __future__ import annotations
 import msgspec
 
 from eventstore.packed import Packed
+from nodeagent.calls import Voter
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -220,3 +225,59 @@ class DigestReply(Message, frozen=True):
     seq: int
     fold: str  # version of the fold; only equal ones are comparable
     digests: dict[str, str]
+
+
+class VotersReply(Message, frozen=True):
+    """Where the voters are, and who leads ("": unknown to the one that was asked)."""
+
+    voters: tuple[Voter, ...]
+    leader: str = ""
+
+
+class PeerStatus(Message, frozen=True):
+    """What a leader knows of another voter, or of one that learns."""
+
+    name: str
+    match: int  # the last record that it surely holds
+    heard_ms: int  # since its last answer
+    disk: str  # ok, low, full
+    last_fsync_ms: float
+
+
+class VoterStatus(Message, frozen=True):
+    """How one voter is. `peers` only from the leader."""
+
+    name: str
+    role: str  # leader, follower, candidate, learner, joining, recovering
+    gen: int
+    term: int
+    leader: str
+    last_seq: int
+    durable: int
+    committed: int
+    disk: str
+    last_fsync_ms: float
+    worst_fsync_ms: float
+    voters: tuple[str, ...]
+    learners: tuple[str, ...] = ()
+    alarms: tuple[str, ...] = ()  # the last ones of this process
+    peers: tuple[PeerStatus, ...] = ()
+
+
+class Confirmed(Message, frozen=True):
+    """The one that was asked leads: a majority said so after it was asked."""
+
+    leader: str
+    seq: int  # up to here a read of now must reach
+
+
+class HandOver(Message, frozen=True):
+    """Let another voter lead; "": the one that is nearest."""
+
+    to: str = ""
+
+
+class HandedOver(Message, frozen=True):
+    """Who leads now."""
+
+    leader: str

@@ -6,7 +6,7 @@ ZeroMQ, msgspec, nothing else that is heavy.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from eventstore.async_client import PATIENCE_S, Answer, AsyncClient, Call
@@ -16,6 +16,9 @@ from eventstore.link import Voter
 from eventstore.reactor import Reactor
 
 __all__ = ["Answer", "AsyncClient", "Call", "Client", "Voter"]
+
+
+_BESIDE_S = 60.0
 
 
 class Client:
@@ -79,6 +82,16 @@ class Client:
         if errors:
             raise errors[0]
         return answers[0]
+
+    def ask_beside(self, kind: str, on_answer: Callable[[Answer], None]) -> None:
+        """Ask without waiting: the answer comes while this client waits for another, or never."""
+        self._client.call(
+            kind, timeout_s=_BESIDE_S, on_answer=on_answer, on_error=lambda error: None
+        )
+
+    def set_voters(self, voters: Sequence[Voter]) -> None:
+        """Speak to these voters from now on."""
+        self._client.set_voters(voters)
 
     def stream(self, kind: str, body: Any = None, *, timeout_s: float = 3600.0) -> Iterator[Answer]:
         """Ask and yield each part of the answer, the last one too. Raises as `call` does."""

@@ -48,7 +48,7 @@ class VoterSockets:
         found = self.streams.of_kinds(STREAM, _KEY_KINDS)
         self.keyring = Keyring(stored.record for stored in found)
         replica.on_committed(self.keyring.apply)
-        zap = ZapHandler(reactor)
+        self.zap = zap = ZapHandler(reactor)
         zap.serve(_SELF_TEST_DOMAIN, lambda key: self.keyring.get(key) is not None)
         zap.self_test(_SELF_TEST_DOMAIN)
         self.server = RequestServer(

@@ -36,6 +36,7 @@ from nodeagent.calls import (
     PromiseReply,
     TaskOrder,
     TaskResult,
+    Voter,
 )
 from nodeagent.core import Core, Effect, Reread, Send, SendPromise, Start, Stop
 from nodeagent.errors import NodeAgentError
@@ -47,6 +48,7 @@ from nodeagent.observer import Observer
 from nodeagent.outbox import Outbox
 from nodeagent.status import StatusReader
 from nodeagent.task_scope import Progress, TaskScope
+from nodeagent.voter_host import VoterHost
 from nodeagent.workers import Workers
 
 _GRACE_S = 10.0  # between telling a call to stop and giving it up
@@ -70,6 +72,7 @@ class Agent:
         journal: Journal,
         drivers: Drivers,
         config: AgentConfig,
+        voter: VoterHost,
         *,
         on_voters: Callable[[Identity], None],
         on_left: Callable[[], None],
@@ -87,11 +90,13 @@ class Agent:
         voters = addresses(identity.voters)
         self._outbox = Outbox(
             reactor, identity.node, voters, keys,
-            on_word=self._on_word, on_unwanted=self._on_unwanted,
+            on_word=self._on_word, on_unwanted=self._on_unwanted, on_voters=self._take_voters,
         )  # fmt: skip
         self._status = StatusReader(identity.node, drivers)
-        self._executor = Executor(drivers, self._status.read)
+        self._executor = Executor(drivers, self._status.read, voter)
         self._workers = Workers(config.workers)
+        self._voter = voter
+        voter.voters = identity.voters
         self._gate = FeedbackGate()
         self._scopes: dict[str, TaskScope] = {}
         self._timers: dict[str, Timer] = {}  # of the tasks that run
@@ -155,13 +160,19 @@ class Agent:
         self._passed("seen")
 
     def _on_promise_reply(self, reply: PromiseReply, epoch: Epoch) -> None:
-        if reply.voters and reply.voters != self._identity.voters:
-            self._identity = msgspec.structs.replace(self._identity, voters=reply.voters)
-            self._on_voters(self._identity)
-            self._outbox.set_voters(addresses(reply.voters))
+        self._take_voters(reply.voters)
         self._gather(self.core.on_promise_reply(epoch, reply.version))
         if self.core.seen < reply.version and self._subscription is not None:
             self._subscription.check()
+
+    def _take_voters(self, voters: tuple[Voter, ...]) -> None:
+        """The leader says where the voters are: remembered, and spoken to from now on."""
+        if voters and voters != self._identity.voters:
+            _log.info("the voters: %s", ", ".join(voter.name for voter in voters))
+            self._identity = msgspec.structs.replace(self._identity, voters=voters)
+            self._voter.voters = voters
+            self._on_voters(self._identity)
+            self._outbox.set_voters(addresses(voters))
 
     def _on_promise_lost(self, epoch: Epoch) -> None:
         self.core.on_promise_lost(epoch)

@@ -312,6 +312,29 @@ class LeaveCluster(Call, frozen=True, kw_only=True):
     NAME: ClassVar[str] = "leave-cluster"
 
 
+class EnsureVoter(Call, frozen=True, kw_only=True):
+    """A master daemon of this cluster runs on this node, with a storage and keys of its own.
+
+    Returns `VoterMade`. One that is there already is kept, with its storage; it is started if it
+    does not run. Where the other voters are the agent knows itself.
+    """
+
+    NAME: ClassVar[str] = "ensure-voter"
+
+    cluster_id: str
+    name: str  # of the voter: that of its node
+    address: str  # where it listens and is reached, unless the node is set up otherwise
+    settings: dict[str, Value] = {}  # of the daemon; those that it does not know are refused by it
+
+
+class RemoveVoter(Call, frozen=True, kw_only=True):
+    """No master daemon of this cluster is on this node, and none of its files."""
+
+    NAME: ClassVar[str] = "remove-voter"
+
+    cluster_id: str
+
+
 # --- results ----------------------------------------------------------------------------------
 
 
@@ -336,6 +359,17 @@ class MigrationTarget(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
 
     address: str
     port: int = 0
+
+
+class VoterMade(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A voter on this node: its public keys, its storage, and where it is reached."""
+
+    inc: str  # hex id of its storage
+    curve_key: str  # Z85
+    sign_key: str  # base64
+    requests: str  # endpoints
+    publications: str
+    replication: str
 
 
 class NodeCheck(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -513,6 +547,7 @@ class Voter(Message, frozen=True):
     requests: str  # endpoint
     publications: str  # endpoint
     curve_key: str  # Z85
+    replication: str = ""  # endpoint, for other voters
 
 
 class Ticket(Message, frozen=True):
@@ -548,6 +583,12 @@ class PromiseReply(Message, frozen=True):
     """The leader has heard it, and at which version the node's stream stands."""
 
     version: int
+    voters: tuple[Voter, ...] = ()
+
+
+class StatusReply(Message, frozen=True):
+    """The status was heard. `voters`: where they are now; only the leader says so."""
+
     voters: tuple[Voter, ...] = ()
 
 
@@ -600,6 +641,8 @@ CALLS: dict[str, type[Call]] = {
         Probe,
         RunAllocator,
         LeaveCluster,
+        EnsureVoter,
+        RemoveVoter,
     )
 }
 

@@ -15,6 +15,7 @@ then what starts is what that version covers, or what was delivered in that epoc
 
 - a delivery of a deposed leader starts nothing; its records are committed all the same, are kept,
   and start when the new leader covers them;
+- nor does one of a voter that only follows: the leader is asked to cover it, by another promise;
 - a task whose end is in the log is never run again, however much of the journal was lost or left
   unwritten, because its end is read before anything starts.
 
@@ -129,8 +130,9 @@ class Core:
         """A voter says that it leads in `epoch`."""
         if epoch < self.promised:
             return []
-        if epoch == self.promised and (self._answered or self._asking):
-            return []
+        if epoch == self.promised:
+            settled = self._answered and not self._unvouched
+            return [] if settled or self._asking else self._ask()
         effects: list[Effect] = []
         if epoch > self.promised:
             if epoch.gen > self.promised.gen > 0:
@@ -140,9 +142,17 @@ class Core:
                 effects.append(Reread())
             self.promised, self._answered, self._vouched = epoch, False, 0
             effects.append(PromisedEpoch(epoch))
+        return effects + self._ask()
+
+    def _ask(self) -> list[Effect]:
         self._asking = True
-        effects.append(SendPromise(self._promise()))
-        return effects
+        return [SendPromise(self._promise())]
+
+    @property
+    def _unvouched(self) -> bool:
+        """Whether something waits only because no leader has vouched for it."""
+        versions = (found.version for found in self._waiting.values())
+        return any(v > self._vouched for v in (*versions, *self._withdrawals.values()))
 
     def on_promise_lost(self, epoch: Epoch) -> None:
         """No answer came to the promise; the next word of a leader lets it be sent again."""
@@ -175,6 +185,8 @@ class Core:
         if leads and epoch == self.promised:
             self._vouched = max(self._vouched, record.version)
         effects += self._take(record)
+        if self._answered and self._unvouched and not self._asking:
+            effects += self._ask()  # it came from a voter that does not lead
         return effects + self._go_on()
 
     def on_finished(self, result: TaskResult) -> list[Effect]:

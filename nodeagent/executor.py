@@ -23,6 +23,7 @@ from nodeagent.os_interface import OsInterface
 from nodeagent.runner import run_command
 from nodeagent.storage.disks import Disks
 from nodeagent.task_scope import TaskScope
+from nodeagent.voter_host import VoterHost
 
 T = TypeVar("T")
 
@@ -76,8 +77,11 @@ def decode_call(packed: Packed) -> calls.Call:
 class Executor:
     """Makes calls true. `status` says what is seen of the node now."""
 
-    def __init__(self, drivers: Drivers, status: Callable[[], NodeStatus]) -> None:
+    def __init__(
+        self, drivers: Drivers, status: Callable[[], NodeStatus], voter: VoterHost
+    ) -> None:
         self._drivers = drivers
+        self._voter = voter
         self._disks = drivers.disks
         self._status = status
         self._hypervisor_of = {name: hv for hv in drivers.hypervisors for name in hv.names}
@@ -112,6 +116,10 @@ class Executor:
                 return self._check(call)
             case calls.RunAllocator():
                 return self._drivers.allocators.ask(call, scope)
+            case calls.EnsureVoter():
+                return self._voter.ensure(call, scope)
+            case calls.RemoveVoter():
+                self._voter.remove(call.cluster_id)
             case calls.LeaveCluster():
                 pass  # the agent itself forgets, once the leader has heard that this is done
             case _:

@@ -30,6 +30,7 @@ from nodeagent.runner import run_command
 from nodeagent.simulated.control import Answer, ControlSocket, Order, carry_out
 from nodeagent.simulated.lab import Lab
 from nodeagent.simulated.node import SimulatedMachine, simulated_machine
+from nodeagent.voter_host import VoterHost
 
 _REFUSED_AGAIN_S = 10.0
 _BUSY_AGAIN_S = 0.2
@@ -47,6 +48,12 @@ class Daemon:
         self._lab.claim()
         self._journal = Journal(directory.path / "journal.db", sync_delay_s=config.sync_delay_s)
         self._agent: Agent | None = None
+        self._voter = VoterHost(
+            directory.path / "master",
+            command=config.master_command,
+            address=config.master_address,
+            ports=config.master_ports,
+        )
         self._machine: SimulatedMachine | None = None
         self._retry: Timer | None = None  # runs while no voter admits the key
         ControlSocket(reactor, directory.path, self._on_order)
@@ -92,6 +99,7 @@ class Daemon:
             self._journal,
             self._machine.drivers,
             self._config,
+            self._voter,
             on_voters=self._directory.save_identity,
             on_left=self._left,
             on_refused=self._refused,
@@ -104,6 +112,7 @@ class Daemon:
         assert self._agent is not None
         self._agent.close()
         self._agent = None
+        self._voter.remove()
         self._journal.forget_all()
         self._directory.drop_identity()
         self._join()

@@ -93,7 +93,7 @@ def load() -> Found:
 
 def save(found: Found, config: ClientConfig) -> Found:
     """Write changed settings to the file they came from, whole or not at all."""
-    new = found.path.with_name(found.path.name + ".new")
+    new = found.path.with_name(f"{found.path.name}.new-{os.getpid()}")  # others may save as well
     new.write_bytes(msgspec.json.format(msgspec.json.encode(config), indent=2) + b"\n")
     new.replace(found.path)
     return Found(found.path, config)

@@ -6,16 +6,20 @@ import getpass
 import os
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TextIO, TypeVar
+
+import msgspec
 
 from shell import config
 from shell.failure import Failure, Status
 
 if TYPE_CHECKING:
-    from eventstore.client import Client, Voter
+    from eventstore.client import Answer, Client, Voter
+    from nodeagent.calls import Voter as PlacedVoter
 
 T = TypeVar("T")
 
@@ -69,13 +73,28 @@ class Session:
         from eventstore.keys import load_curve_keys
 
         voters, found = self.voters, self.config
-        return Client(voters, load_curve_keys(found.resolve(found.config.key_file)))
+        client = Client(voters, load_curve_keys(found.resolve(found.config.key_file)))
+        client.ask_beside("voters", self._take_voters)
+        return client
+
+    def _take_voters(self, answer: Answer) -> None:
+        """Some voter says where all of them are: speak to them, now and in later commands.
+
+        A client that was told of one voter finds the others so, and follows when they move. A
+        settings file that may not be written is left as it is.
+        """
+        from commands.api import VotersReply
+
+        told = answer.decode(VotersReply).voters
+        if told and told != self.config.config.voters:
+            wanted = msgspec.structs.replace(self.config.config, voters=told)
+            with suppress(OSError):
+                self.config = config.save(self.config, wanted)
+            self.client.set_voters(addresses(told))
 
     @property
     def voters(self) -> list[Voter]:
         """The voters of the cluster. Raises Failure (exit status 5) if none is known."""
-        from eventstore.client import Voter
-
         found = self.config
         if not found.config.voters:
             raise Failure(
@@ -83,15 +102,7 @@ class Session:
                 hint="gnt-cluster init NAME makes a cluster",
                 status=Status.NOT_CLUSTER,
             )
-        return [
-            Voter(
-                name=voter.name,
-                requests_endpoint=voter.requests,
-                publish_endpoint=voter.publications,
-                curve_key=voter.curve_key,
-            )
-            for voter in found.config.voters
-        ]
+        return addresses(found.config.voters)
 
     def ask(
         self,
@@ -109,3 +120,18 @@ class Session:
         """Disconnect, if there is a connection."""
         if "client" in self.__dict__:
             self.client.close()
+
+
+def addresses(voters: Iterable[PlacedVoter]) -> list[Voter]:
+    """Return voters as clients want them."""
+    from eventstore.client import Voter
+
+    return [
+        Voter(
+            name=voter.name,
+            requests_endpoint=voter.requests,
+            publish_endpoint=voter.publications,
+            curve_key=voter.curve_key,
+        )
+        for voter in voters
+    ]

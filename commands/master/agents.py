@@ -53,7 +53,7 @@ class AgentDesk:
         reign: Reign,
         telemetry: Telemetry,
         state: Callable[[], State],
-        voters: tuple[calls.Voter, ...],
+        voters: Callable[[], tuple[calls.Voter, ...]],
     ) -> None:
         self._replica = replica
         self._reign = reign
@@ -113,7 +113,7 @@ class AgentDesk:
         admitted = KeyAdmitted(name=request.actor, role="node", curve_key=curve_key)
         joined = NodeJoined(node=uuid, curve_key=curve_key)
         used = KeyRevoked(curve_key=request.curve_key, reason="ticket used")
-        answer = calls.Joined(node=uuid, cluster_id=self._replica.cluster_id, voters=self._voters)
+        answer = calls.Joined(node=uuid, cluster_id=self._replica.cluster_id, voters=self._voters())
         self._propose(
             Draft(stream=LOG_STREAM, event=admitted, actor=request.actor),
             Draft(stream=f"node/{uuid}", event=joined, actor=request.actor),
@@ -140,7 +140,7 @@ class AgentDesk:
             raise RemoteError(WRONG_STATE, told, hint=f"promise {epoch.gen}.{epoch.term}")
         self._telemetry.alive(node, Reactor.now())
         version = self._replica.version(f"node/{node}")
-        reply.done(calls.PromiseReply(version=version, voters=self._voters))
+        reply.done(calls.PromiseReply(version=version, voters=self._voters()))
         self._reign.carry_out(engine.on_promise(node))
 
     def _task_result(self, request: Request, reply: ReplyTo) -> None:
@@ -164,7 +164,7 @@ class AgentDesk:
         status = request.decode(calls.NodeStatus)
         node = self._node_of(request)
         self._telemetry.heard(msgspec.structs.replace(status, node=node), Reactor.now())
-        reply.done()
+        reply.done(calls.StatusReply(voters=self._voters() if self._reign.leads else ()))
         known = self._cluster.nodes.get(node)
         if known is not None and known.lost and self._reign.leads:
             returned = NodeReturned(node=node, boot_id=status.boot_id)

@@ -28,6 +28,10 @@ class MasterConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     voter: str  # the name of this voter: the name of its node
     requests: str  # endpoint of the ROUTER, tcp://address:port
     publications: str  # endpoint of the XPUB
+    replication: str = ""  # endpoint for other voters; "": any port where `requests` is
+    seeds: tuple[Voter, ...] = ()  # where others are, until the log here says so
+    timing: str = "default"  # of elections: default, or lan (eventstore/raft/state.py)
+    max_voters: int = 5  # candidates beyond follow the log and do not vote; 1: nobody else at all
     status_every_s: float = 5.0  # how often agents are expected to report
     lost_after_s: float = 30.0  # a node that is silent for so long is lost
     max_running_jobs: int = 20
@@ -56,6 +60,11 @@ def save(directory: Path, config: MasterConfig) -> None:
     path.write_bytes(msgspec.json.format(msgspec.json.encode(config), indent=2) + b"\n")
 
 
+def replication_endpoint(config: MasterConfig) -> str:
+    """Return where this voter hears others of its kind."""
+    return config.replication or f"{config.requests.rpartition(':')[0]}:*"
+
+
 def as_voter(config: MasterConfig, curve_key: str) -> Voter:
     """Return what clients and agents must know of this voter."""
     return Voter(
@@ -63,4 +72,5 @@ def as_voter(config: MasterConfig, curve_key: str) -> Voter:
         requests=config.requests,
         publications=config.publications,
         curve_key=curve_key,
+        replication=config.replication,
     )

@@ -23,22 +23,27 @@ from commands.engine.draws import RandomDraws, SeededDraws
 from commands.engine.engine import Engine
 from commands.master.agents import AgentDesk
 from commands.master.bootstrap import LOG_DIRECTORY, SIGN_KEY, VOTER_KEY
-from commands.master.config import MasterConfig, as_voter
+from commands.master.config import MasterConfig, replication_endpoint
+from commands.master.council import Council
 from commands.master.history import EndedJobs, History, Past
 from commands.master.jobs_desk import JobsDesk
 from commands.master.reads_desk import ReadsDesk
 from commands.master.reign import Reign
 from commands.master.telemetry import Telemetry
+from commands.master.voters_desk import VotersDesk, voters_of
 from commands.registry import Registry
+from eventstore.events import VoterPlaced
 from eventstore.index_reader import IndexReader
 from eventstore.keys import load_curve_keys, load_sign_keys
 from eventstore.layout import Layout
 from eventstore.log_view import LogView
+from eventstore.quorum import QuorumVoter, open_quorum
+from eventstore.raft.state import LAN, Timing
 from eventstore.reactor import Reactor
 from eventstore.record import Stored
 from eventstore.replica import Leadership
-from eventstore.single import SingleVoter, open_single
 from eventstore.snapshots import SnapshotStore
+from eventstore.voter_links import VoterLinks
 from eventstore.voter_sockets import VoterSockets
 from projections.past import resume, snapshot_due, snapshot_of
 from projections.state import FOLD, VERSION, State
@@ -100,12 +105,28 @@ class MasterDaemon:
             requests_endpoint=self._config.requests,
             publish_endpoint=self._config.publications,
         )
+        links = VoterLinks(
+            reactor,
+            replication_endpoint(self._config),
+            keys=keys,
+            zap=sockets.zap,
+            places=self._replica.places,
+            on_message=self._replica.receive,
+        )
+        own = VoterPlaced(
+            name=self._config.voter,
+            inc=self._replica.core.voter.me.inc.hex(),
+            curve_key=keys.public,
+            requests=self._config.requests,
+            publications=self._config.publications,
+            replication=links.endpoint,
+        )
         agents = AgentDesk(
             replica=self._replica,
             reign=self._reign,
             telemetry=self._telemetry,
             state=self._state,
-            voters=(as_voter(self._config, keys.public),),
+            voters=lambda: voters_of(self._replica, own),
         )
         reads = ReadsDesk(
             past,
@@ -114,8 +135,10 @@ class MasterDaemon:
             digest=self._projector.digest,
             seen=lambda: self._telemetry.seen,
         )
-        for desk in (agents, reads, self._jobs):
+        for desk in (agents, reads, self._jobs, VotersDesk(self._replica, own)):
             desk.register(sockets.server)
+        self._council = Council(self._replica, self._reign, self._config, own, state=self._state)
+        self._replica.start(links.send)
         return agents
 
     def _make_engine(self) -> Engine:
@@ -155,6 +178,7 @@ class MasterDaemon:
         self._replica.tick(Reactor.now())
         if self._reign.leads:
             self._agents.tick()
+            self._council.tick()
 
     def _close(self) -> None:
         self._stop_ticking()
@@ -162,13 +186,26 @@ class MasterDaemon:
         self._snapshots.close()
 
 
-def _open(reactor: Reactor, log: Path, directory: Path, config: MasterConfig) -> SingleVoter:
-    return open_single(
+def _open(reactor: Reactor, log: Path, directory: Path, config: MasterConfig) -> QuorumVoter:
+    return open_quorum(
         log,
         voter=config.voter,
         post=reactor.call_soon_threadsafe,
+        call_at=reactor.call_at,
         tables=INDEX_TABLES,
         sync_delay_s=config.sync_delay_s,
         ballast_bytes=config.ballast_mib << 20,
         sign_seed=load_sign_keys(directory / SIGN_KEY).seed,
+        timing=LAN if config.timing == "lan" else Timing(),
+        seeds=[
+            VoterPlaced(
+                name=seed.name,
+                inc="",
+                curve_key=seed.curve_key,
+                requests=seed.requests,
+                publications=seed.publications,
+                replication=seed.replication,
+            )
+            for seed in config.seeds
+        ],
     )

@@ -16,7 +16,7 @@ from commands.cluster_ops.first_facts import first_facts
 from commands.given import Given
 from commands.handler import Done, Handler, Outcomes, PlanOutcome
 from eventstore.record import Event, Record
-from nodeagent.calls import CALLS, Call, InstanceSeen, NodeCheck, NodeStatus
+from nodeagent.calls import CALLS, Call, InstanceSeen, NodeCheck, NodeStatus, VoterMade
 from projections import configuration, params
 from projections.cluster import Cluster
 from projections.events import configuration as facts
@@ -273,6 +273,16 @@ class Town:
                 self.fold(each.stream, event)
 
     def _answer(self, step: CallStep) -> msgspec.Raw:
+        if step.call.name == "ensure-voter":
+            made = VoterMade(
+                inc="22" * 16,
+                curve_key="k" * 40,
+                sign_key="",
+                requests="tcp://192.0.2.2:1811",
+                publications="tcp://192.0.2.2:1812",
+                replication="tcp://192.0.2.2:1813",
+            )
+            return msgspec.Raw(msgspec.msgpack.encode(made))
         if step.call.name != "probe":
             return msgspec.Raw(b"\xc0")
         if step.node not in self.cluster.nodes:

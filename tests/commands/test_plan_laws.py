@@ -38,6 +38,7 @@ from commands.instance_ops import (
     startup,
 )
 from commands.node_ops import add as node_add
+from commands.node_ops import ensure_voter, remove_voter
 from commands.node_ops import remove as node_remove
 from commands.node_ops import set_params as node_set_params
 from commands.registry import MODULES, Registry
@@ -99,6 +100,14 @@ def group_town() -> Town:
     """There is a second, empty group."""
     town = Town(4)
     town.carry_out(group_add.HANDLER, group_add.GroupAdd(group_name="rack2"))
+    return town
+
+
+def town_without_candidate() -> Town:
+    """node4 is no master candidate any more."""
+    town = Town(4)
+    order = node_set_params.NodeSetParams(node_name="node4", master_candidate=False, force=True)
+    town.carry_out(node_set_params.HANDLER, order)
     return town
 
 
@@ -247,6 +256,12 @@ PLAIN = {
     "remove": (remove.HANDLER, remove.InstanceRemove(instance_name=WEB), mirror_town),
     "remove, down": (remove.HANDLER, remove.InstanceRemove(instance_name=WEB), down(plain_town)),
     "node add": (node_add.HANDLER, node_add.NodeAdd(node_name="node9", ticket_key=KEY), Town),
+    "voter made": (ensure_voter.HANDLER, ensure_voter.NodeEnsureVoter(node_name="node2"), Town),
+    "voter removed": (
+        remove_voter.HANDLER,
+        remove_voter.NodeRemoveVoter(node_name="node4", voter_key=KEY),
+        town_without_candidate,
+    ),
     "node remove": (node_remove.HANDLER, node_remove.NodeRemove(node_name="node4"), mirror_town),
     "node drain": (
         node_set_params.HANDLER,

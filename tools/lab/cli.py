@@ -56,14 +56,23 @@ def in_lab(command: F) -> F:
 
 @lab.command()
 @click.option("--nodes", default=3, show_default=True, type=click.IntRange(1, 1000))
+@click.option(
+    "--voters",
+    default="1",
+    show_default=True,
+    type=click.Choice(["1", "3", "5"]),
+    help="nodes that replicate the log, one of which leads",
+)
 @click.option("--cluster", default="", help="also make a cluster of this name, with every node")
 @in_lab
-def up(layout: LabLayout, nodes: int, cluster: str) -> None:
+def up(layout: LabLayout, nodes: int, voters: str, cluster: str) -> None:
     """Start a lab: its agents wait to be invited into a cluster."""
     from tools.lab import running
 
     names = [f"node{number}" for number in range(1, nodes + 1)]
-    running.up(layout, names, settings={})
+    if int(voters) > nodes:
+        raise LabError(f"{voters} voters need as many nodes: --nodes {voters}")
+    running.up(layout, names, settings={}, voters=int(voters))
     click.echo(f"{nodes} nodes are up in {layout.directory}, with simulated drivers.")
     if cluster:
         from tools.lab.founding import found_cluster
@@ -98,7 +107,7 @@ def status(layout: LabLayout) -> None:
             told = "no cluster yet"
         else:
             told = f"pid {pid}" if pid is not None else "down"
-        click.echo(f"{daemon:<10} {told}")
+        click.echo(f"{daemon:<14} {told}")
 
 
 @lab.command()
@@ -106,7 +115,7 @@ def status(layout: LabLayout) -> None:
 @click.option("--signal", "name", default="KILL", show_default=True, help="KILL, TERM, STOP, ...")
 @in_lab
 def kill(layout: LabLayout, daemon: str, name: str) -> None:
-    """Send a signal to DAEMON: a node's name, or `master`."""
+    """Send a signal to DAEMON: a node's name, `master`, or `master@NODE`."""
     from tools.lab import running
 
     try:
@@ -121,7 +130,7 @@ def kill(layout: LabLayout, daemon: str, name: str) -> None:
 @click.argument("daemon")
 @in_lab
 def start(layout: LabLayout, daemon: str) -> None:
-    """Start DAEMON (a node's name, or `master`) again."""
+    """Start DAEMON (a node's name, `master`, or `master@NODE`) again."""
     from tools.lab import running
 
     click.echo(f"{daemon} runs, pid {running.start(layout, daemon)}")

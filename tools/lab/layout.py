@@ -3,8 +3,9 @@
 <dir>/lab.json            `Lab`: its nodes and ports
 <dir>/client.json         settings of the `gnt-*` commands; CAIRN_CONFIG names it
 <dir>/operator.key        the key of whoever uses the lab
-<dir>/master/             the master daemon's directory
+<dir>/master/             the directory of the first node's master daemon
 <dir>/agents/<node>/      each agent's directory, where its ticket is laid down
+<dir>/agents/<node>/master/   the directory of that node's master daemon, if it has one
 <dir>/nodes/              the simulated machines (nodeagent/simulated/lab.py)
 <dir>/allocators/         instance allocators, for `-I NAME`; empty at first
 <dir>/log/<daemon>.out    what a daemon printed
@@ -33,6 +34,8 @@ class Lab(msgspec.Struct, frozen=True, kw_only=True):
     nodes: tuple[str, ...]  # the first one is to be the master
     requests_port: int
     publications_port: int
+    replication_port: int = 0
+    voters: int = 1  # nodes that have a master daemon, once they are in the cluster
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,12 +89,19 @@ class LabLayout:
         return self.agents / node
 
     def home(self, daemon: str) -> Path:
-        """The directory of `master`, or of a node's agent."""
-        return self.master if daemon == MASTER else self.agent(daemon)
+        """The directory of `master`, of `master@NODE`, or of a node's agent."""
+        if daemon == MASTER:
+            return self.master
+        kind, _, node = daemon.rpartition("@")
+        return self.agent(node) / MASTER if kind == MASTER else self.agent(daemon)
+
+    def voter(self, node: str) -> str:
+        """The name of a node's master daemon: the first one's is `master`."""
+        return MASTER if node == self.load().nodes[0] else f"{MASTER}@{node}"
 
     def pid_file(self, daemon: str) -> Path:
         """Where a daemon writes its pid."""
-        return self.home(daemon) / ("master.pid" if daemon == MASTER else "agent.pid")
+        return self.home(daemon) / ("master.pid" if is_master(daemon) else "agent.pid")
 
     def output_of(self, daemon: str) -> Path:
         """What that daemon printed."""
@@ -118,6 +128,11 @@ class LabLayout:
         """Write a settings file."""
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         path.write_bytes(_pretty(settings))
+
+
+def is_master(daemon: str) -> bool:
+    """Say whether this is a master daemon and not an agent."""
+    return daemon.partition("@")[0] == MASTER
 
 
 def default_directory() -> Path:

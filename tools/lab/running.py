@@ -20,7 +20,7 @@ from shell.config import ClientConfig
 from shell.config import Master as MasterPlace
 from tools.lab import daemons
 from tools.lab.control import SOCKET
-from tools.lab.layout import MASTER, Lab, LabError, LabLayout
+from tools.lab.layout import MASTER, Lab, LabError, LabLayout, is_master
 
 OS_DEFINITIONS = Path(__file__).with_name("os")
 _READY_WITHIN_S = 60.0
@@ -28,7 +28,7 @@ _LOOK_S = 0.02
 MOST_NODES = 1000
 
 
-class Agent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Agent(msgspec.Struct, frozen=True, kw_only=True):
     """What the lab sets of an agent's settings file (nodeagent/identity.py has them all)."""
 
     name: str
@@ -38,9 +38,18 @@ class Agent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     status_s: float = 1.0
     look_s: float = 0.2
     settle_s: float = 0.2
+    master_command: tuple[str, ...] = ()
+    master_address: str = ""
+    master_ports: tuple[int, ...] = ()
 
 
-def up(layout: LabLayout, names: Sequence[str], *, settings: dict[str, float | int | str]) -> Lab:
+def up(
+    layout: LabLayout,
+    names: Sequence[str],
+    *,
+    settings: dict[str, float | int | str],
+    voters: int = 1,
+) -> Lab:
     """Make a lab and start its agents. They wait for their tickets; there is no cluster yet.
 
     `settings` are settings of the master daemon. Raises LabError if there is a lab already.
@@ -50,8 +59,14 @@ def up(layout: LabLayout, names: Sequence[str], *, settings: dict[str, float | i
         raise LabError(f"{told}: cairn lab down --dir {layout.directory} removes it")
     if layout.directory.exists() and any(layout.directory.iterdir()):
         raise LabError(f"{layout.directory} is not empty, and no lab: give an empty directory")
-    requests, publications = _free_ports(2)
-    lab = Lab(nodes=tuple(names), requests_port=requests, publications_port=publications)
+    requests, publications, replication = _free_ports(3)
+    lab = Lab(
+        nodes=tuple(names),
+        requests_port=requests,
+        publications_port=publications,
+        replication_port=replication,
+        voters=voters,
+    )
     layout.save(lab)
     layout.write(layout.client, _client_config(layout, lab, settings))
     for node in lab.nodes:
@@ -68,14 +83,15 @@ def start(layout: LabLayout, daemon: str) -> int:
     _check(layout, daemon)
     if (pid := daemons.running(layout.pid_file(daemon))) is not None:
         raise LabError(f"{daemon} runs already, pid {pid}")
-    if daemon != MASTER:
+    if not is_master(daemon):
         _spawn_agent(layout, daemon)
         return _wait_for_agent(layout, daemon)
-    if not (layout.master / "master.json").exists():
+    home = layout.home(daemon)
+    if not (home / "master.json").exists():
         raise LabError("there is no cluster yet: gnt-cluster init NAME")
-    command = [daemons.script("cairn-master"), "--dir", str(layout.master)]
-    pid = daemons.start(command, output=layout.output_of(MASTER))
-    return _wait_for(layout, MASTER, pid)
+    command = [daemons.script("cairn-master"), "--dir", str(home)]
+    pid = daemons.start(command, output=layout.output_of(daemon))
+    return _wait_for(layout, daemon, pid)
 
 
 def kill(layout: LabLayout, daemon: str, signum: int) -> int:
@@ -93,8 +109,15 @@ def kill(layout: LabLayout, daemon: str, signum: int) -> int:
 
 def pids(layout: LabLayout) -> dict[str, int | None]:
     """Return the pid of each daemon, None for one that does not run."""
-    lab = layout.load()
-    return {each: daemons.running(layout.pid_file(each)) for each in (MASTER, *lab.nodes)}
+    return {each: daemons.running(layout.pid_file(each)) for each in names(layout)}
+
+
+def names(layout: LabLayout) -> tuple[str, ...]:
+    """Return the names of all daemons: the master daemons that were made, and the agents."""
+    nodes = layout.load().nodes
+    voters = (f"{MASTER}@{node}" for node in nodes)
+    made = [voter for voter in voters if (layout.home(voter) / "master.json").exists()]
+    return (MASTER, *made, *nodes)
 
 
 def down(layout: LabLayout) -> None:
@@ -108,9 +131,9 @@ def down(layout: LabLayout) -> None:
 
 
 def _check(layout: LabLayout, daemon: str) -> None:
-    lab = layout.load()
-    if daemon not in (MASTER, *lab.nodes):
-        raise LabError(f"no {daemon} in this lab; there are {', '.join((MASTER, *lab.nodes))}")
+    known = names(layout)
+    if daemon not in known:
+        raise LabError(f"no {daemon} in this lab; there are {', '.join(known)}")
 
 
 def _client_config(
@@ -126,7 +149,14 @@ def _client_config(
             publications_port=lab.publications_port,
             command=(daemons.script("cairn-master"),),
             log_file=str(layout.output_of(MASTER)),
-            settings={"ballast_mib": 0, "lost_after_s": 5.0, "status_every_s": 1.0, **settings},
+            settings={
+                "ballast_mib": 0,
+                "lost_after_s": 5.0,
+                "status_every_s": 1.0,
+                "max_voters": lab.voters,
+                "replication": f"tcp://127.0.0.1:{lab.replication_port}",
+                **settings,
+            },
         ),
     )
 
@@ -137,6 +167,9 @@ def _agent(layout: LabLayout, node: str) -> Agent:
         lab=str(layout.machines),
         os_path=(str(OS_DEFINITIONS),),
         allocator_path=(str(layout.allocators),),
+        master_command=(daemons.script("cairn-master"),),
+        master_address="127.0.0.1",
+        master_ports=(0, 0, 0),  # any that are free
     )
 
 

@@ -31,7 +31,8 @@ def check_replay(directory: Path, *, seed: int = 0) -> Digest:
     """Return the digest of the log in `directory`, after folding it in every way to the same."""
     with LogView(directory) as log:
         expected = replay(log).digest()
-        check_records(log.records(1, log.head), expected, seed=seed)
+        # The log may grow meanwhile: a cluster has jobs of its own.
+        check_records(log.records(1, expected.seq), expected, seed=seed)
         if Layout(directory).snapshots.exists():
             _check_snapshots(directory, log, expected)
         return expected
@@ -81,10 +82,12 @@ def _check_snapshots(directory: Path, log: History, expected: Digest) -> None:
         for seq in store.seqs():
             snapshot = store.nearest(seq, lambda at: log.records(at, at)[0].hash)
             assert snapshot is not None
+            if snapshot.seq > expected.seq:
+                continue
             projector = Projector(load_state(snapshot.state))
-            projector.apply(log.iterate(snapshot.seq + 1))
+            projector.apply(log.records(snapshot.seq + 1, expected.seq))
             assert projector.digest() == expected, f"snapshot {seq} and tail differ"
-        assert digest_of(state_at(log, store, log.head)) == expected
+        assert digest_of(state_at(log, store, expected.seq)) == expected
         assert not damaged
     finally:
         store.close()

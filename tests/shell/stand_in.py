@@ -21,6 +21,7 @@ from projections.errors import NoSuchObject, ProjectionError
 from projections.query.evaluate import answer
 from projections.query.job_fields import JobRow
 from projections.query.table import World
+from projections.state import FOLD_VERSION
 from shell import config, main
 from shell.session import Session
 from tests.commands.building import Town
@@ -78,7 +79,7 @@ class Master:
                 self.orders.append(order)
                 return api.JobOrderReply(jobs=tuple((job, True, "") for job in order.jobs))
             case "digest":
-                return api.DigestReply(seq=0, fold="state-1", digests=self.digests)
+                return api.DigestReply(seq=0, fold=FOLD_VERSION, digests=self.digests)
         raise AssertionError(kind)
 
     def _query(self, query: api.Query) -> api.QueryReply:

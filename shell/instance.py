@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from commands import parse
-from shell import confirm, selection
+from shell import confirm, reading, selection
 from shell.failure import BadUsage, Status
 from shell.following import listed
 from shell.orders import opcode_of
@@ -131,6 +131,8 @@ def activate_disks(session: Session, words: Words) -> int:
 def _agreed(session: Session, words: Words, question: str) -> bool:
     if words.flag("force") or words.flag("dry_run"):
         return True
+    # Nobody is asked about an instance that there is not: this raises Failure.
+    reading.query(session, words, "instance", ("name",), names=words.args[:1])
     return confirm.ask(session, question)
 
 

@@ -23,6 +23,7 @@ def _an_instance(lab: LiveLab) -> None:
         ("gnt-instance list web2.example.net", "web1.example.net"),
         ("gnt-instance startup wbe1", "web1.example.net"),
         ("gnt-instance remove -f web", "web1.example.net"),
+        ("gnt-instance remove web", "web1.example.net"),
         ("gnt-node info noed1", "node1"),
         ("gnt-node modify --drained=yes node4", "node1"),
         ("gnt-group info defualt", "default"),

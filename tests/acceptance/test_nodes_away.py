@@ -141,3 +141,44 @@ def test_verify_finds_what_is_broken(lab: LiveLab) -> None:
     lab.ok("gnt-instance replace-disks --auto sick.example.net")
     lab.ok("gnt-cluster verify")
     lab.ok("gnt-instance remove -f sick.example.net")
+
+
+def test_a_secondary_that_dies_does_not_hold_up_the_primary(lab: LiveLab) -> None:
+    """shutdown, given just after the other node went down, ends once that one counts as lost."""
+    lab.ok(f"{DRBD} -n node1:node3 held.example.net")
+    lab.cut_power("node3")  # nobody has noticed yet
+    try:
+        ran = lab.run("gnt-instance shutdown held.example.net", within_s=50)
+        assert ran.status == 0, str(ran)
+        assert lab.rows("gnt-instance list -o status held.example.net") == [["ADMIN_down"]]
+    finally:
+        bring_back(lab, "node3")
+    lab.ok("gnt-instance startup held.example.net")
+    lab.ok("gnt-instance remove -f held.example.net")
+
+
+def test_a_call_that_is_given_up_and_acts_late_leaves_nothing(lab: LiveLab) -> None:
+    """The node stops in the middle of a call, is given up, and goes on later: all is undone.
+
+    By a cancel, because a lost node's call is given up by itself only after a minute.
+    """
+    before = lab.configuration()
+    begin = lab.head
+    lab.order("node2", "slow", seconds=1.0)
+    client = lab.command(*f"{ADD} -n node2 late.example.net".split())
+    job = lab.wait_for_kind("task.requested", after=begin).job
+    with lab.held("node2"):
+        lab.wait_for_kind("node.lost", after=begin)
+        lab.ok(f"gnt-job cancel {job}")
+        output, _ = client.communicate(timeout=60)
+        assert client.returncode == 1, output
+        assert "canceled" in output
+    lab.order("node2", "clear")
+    lab.wait_for_kind("node.duty-done", after=begin)
+    assert not lab.drivers()["node2/volumes.json"].get("volumes")
+    lab.ok("gnt-cluster verify")
+    after = lab.configuration()
+    assert after["duties"] == before["duties"] == {}
+    assert after.keys() == before.keys()
+    lab.ok(f"{ADD} -n node2 late.example.net")
+    lab.ok("gnt-instance remove -f late.example.net")

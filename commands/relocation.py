@@ -12,20 +12,23 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from commands import allocation
+from commands import allocation, allocator_call
 from commands.allocation import Choice
 from commands.capacity import memory_need_mib
 from commands.disks import MIRRORED, SHARED
 from commands.errors import WRONG_INPUT, WRONG_STATE, Refused
+from commands.handler import Outcomes
 from commands.instance_opcode import InstanceOpcode, instance_locks, locks, subject_or_none
 from commands.nodes import require_for_instances, require_reachable
+from commands.placement import request
+from commands.placement.from_cluster import figures
 from nodeagent.calls import NodeStatus
 from projections.cluster import Cluster
 from projections.errors import NoSuchObject
 from projections.events.configuration import InstancePrimaryChanged
 from projections.events.jobs import Lock
 from projections.objects import Instance, Node
-from projections.plans import Record, fact
+from projections.plans import Plan, Record, fact
 
 ANYWHERE = SHARED | {"diskless"}
 
@@ -79,6 +82,30 @@ def possible(op: RelocationOpcode, cluster: Cluster, instance: Instance) -> tupl
     )
 
 
+def ask(
+    op: RelocationOpcode,
+    cluster: Cluster,
+    instance: Instance,
+    seen: Mapping[str, NodeStatus],
+    so_far: Outcomes,
+) -> Plan | None:
+    """Return the plan that asks the operator's own allocator, None if there is nothing to ask.
+
+    Raises Refused where there is no choice that an allocator could make.
+    """
+    if not allocator_call.is_external(op.iallocator) or allocator_call.answer(so_far) is not None:
+        return None
+    assert op.iallocator is not None
+    if instance.template not in ANYWHERE or op.target_node or op.target_node_uuid:
+        raise Refused(
+            WRONG_INPUT,
+            f"there is no choice of nodes for {instance.name}",
+            hint="leave -I out: a mirror goes to its other side, a named node is taken",
+        )
+    question = request.relocate(cluster, instance)
+    return allocator_call.ask(cluster, op.iallocator, figures(cluster, seen), question)
+
+
 def target(
     op: RelocationOpcode,
     cluster: Cluster,
@@ -86,6 +113,7 @@ def target(
     seen: Mapping[str, NodeStatus],
     *,
     runs: bool,
+    so_far: Outcomes = (),
 ) -> tuple[Node, Choice]:
     """Return the node where it goes, and why. `runs`: it needs its memory there.
 
@@ -93,6 +121,11 @@ def target(
     """
     memory_mib = memory_need_mib(cluster, instance) if runs else 0
     named = op.target_node_uuid or op.target_node
+    choice = Choice((), ())
+    if (answer := allocator_call.answer(so_far)) is not None:
+        group = cluster.nodes[instance.primary].group
+        choice = allocator_call.chosen(cluster, answer, count=1, group=group)
+        named = choice.nodes[0]
     if instance.template in MIRRORED:
         node = _secondary(cluster, instance, named)
     elif instance.template not in ANYWHERE:
@@ -114,7 +147,7 @@ def target(
         allocation.require_room(
             cluster, seen, node, template=instance.template, memory_mib=memory_mib
         )
-    return node, Choice((node.uuid,), ())
+    return node, choice
 
 
 def _secondary(cluster: Cluster, instance: Instance, named: str | None) -> Node:

@@ -72,7 +72,9 @@ def decide(op: InstanceFailover, cluster: Cluster, given: Given, so_far: Outcome
         unseen = [n for n in possible if n.uuid not in seen and not why_unreachable(n)]
         if unseen:
             return look(unseen)
-    node, choice = target(op, cluster, instance, seen, runs=runs)
+    if (question := relocation.ask(op, cluster, instance, seen, so_far)) is not None:
+        return question
+    node, choice = target(op, cluster, instance, seen, runs=runs, so_far=so_far)
     if not op.ignore_consistency:
         check_consistent(instance, node, alone=primary.offline)
     plan = failover(cluster, instance, node, grace_s=op.shutdown_timeout)

@@ -100,9 +100,12 @@ def _first(
         if unseen:
             return look(unseen)
     runs = instance.admin_state == ADMIN_UP and seen_running(seen, instance)
-    node, choice = target(op, cluster, instance, seen, runs=runs)
+    if (question := relocation.ask(op, cluster, instance, seen, so_far)) is not None:
+        return question
+    node, choice = target(op, cluster, instance, seen, runs=runs, so_far=so_far)
     if not runs or params.of_instance(cluster, instance)["always_failover"]:
         if op.allow_failover:
+            check_consistent(instance, node, alone=cluster.nodes[instance.primary].offline)
             return allocation.with_reasons(failover(cluster, instance, node, grace_s=120), choice)
         raise Refused(
             WRONG_STATE,

@@ -23,7 +23,7 @@ from typing import Annotated, ClassVar
 import msgspec
 from msgspec import Meta
 
-from commands import allocation, looking
+from commands import allocation, allocator_call, looking
 from commands.allocation import Choice
 from commands.capacity import disk_need_mib
 from commands.disks import (
@@ -177,6 +177,12 @@ def _target(
             WRONG_INPUT, "all disks of an instance are on the same nodes", hint="leave --disk out"
         )
     if not named:
+        if allocator_call.is_external(op.iallocator):
+            raise Refused(
+                WRONG_INPUT,
+                f"allocator {op.iallocator} cannot be asked for disks that are made anew",
+                hint="-I hail, or name the nodes with -n",
+            )
         group = cluster.groups[cluster.nodes[instance.primary].group]
         wish = allocation.wish_for(cluster, instance)
         chosen = allocation.choose(cluster, seen, wish, group)

@@ -12,8 +12,10 @@ import pytest
 from commands import allocator_call
 from commands.errors import Refused
 from commands.handler import PlanOutcome
-from commands.instance_ops import create, replace_disks
+from commands.instance_ops import create, failover, migrate, replace_disks
 from commands.instance_ops.create import InstanceCreate
+from commands.instance_ops.failover import InstanceFailover
+from commands.instance_ops.migrate import InstanceMigrate
 from commands.instance_ops.replace_disks import InstanceReplaceDisks
 from nodeagent.calls import AllocatorAnswer, RunAllocator
 from projections.plans import Plan
@@ -111,6 +113,27 @@ def test_an_answer_must_have_room_and_be_in_the_group() -> None:
     town.disk_mib[node_uuid(2)] = 100
     with pytest.raises(Refused, match="node2 has too little disk space"):
         town.decide(create.HANDLER, ORDER, so_far=outcomes)
+
+
+def test_a_shared_instance_can_be_sent_where_it_says() -> None:
+    """failover and migrate ask to relocate; for a mirror there is no choice."""
+    town = Town(3)
+    town.add_instance(1, nodes=(1,), template="sharedfile")
+    town.add_instance(2, nodes=(1, 2), template="drbd")
+    for handler, opcode in (
+        (failover.HANDLER, InstanceFailover),
+        (migrate.HANDLER, InstanceMigrate),
+    ):
+        op = opcode(instance_name="web1", iallocator="mine")
+        plan = town.decide(handler, op)
+        assert isinstance(plan, Plan)
+        assert ids(plan) == [allocator_call.STEP]
+        moved = town.decide(handler, op, so_far=answered(plan, good(["node3"])))
+        assert isinstance(moved, Plan)
+        assert moved.reserves.nodes[0].node == node_uuid(3)
+        assert moved.explanation == ("the allocator's choice: fine",)
+        with pytest.raises(Refused, match="no choice of nodes"):
+            town.decide(handler, opcode(instance_name="web2", iallocator="mine"))
 
 
 def test_a_new_secondary_can_be_asked_for() -> None:

@@ -208,6 +208,14 @@ def test_what_does_not_run_is_failed_over_if_that_is_allowed() -> None:
     assert town.instance().primary == node_uuid(1)
 
 
+def test_a_migration_that_fails_over_takes_no_side_that_is_not_whole() -> None:
+    """What does not run is not thrown onto old data: jobs of hbal and evacuations allow it."""
+    town = mirror_town(admin_state=ADMIN_DOWN)
+    report(town, 1, "syncing")
+    with pytest.raises(Refused, match="is syncing on node1"):
+        town.decide(MIGRATE, migrate(allow_failover=True))
+
+
 def test_always_failover_is_heeded() -> None:
     """The backend parameter says that the guest cannot be migrated."""
     town = mirror_town(beparams={"maxmem": 512, "minmem": 512, "always_failover": True})

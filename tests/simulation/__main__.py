@@ -63,20 +63,18 @@ def flaw_of(run: Run) -> str:
 
 def find_mutants(names: Iterable[str], seeds: range, *, write: bool) -> int:
     """Look for a seed that finds each mutant; print it, or that there is none among `seeds`."""
-    found: dict[str, int] = {}
     missed = 0
     for name in names:
         with planted(name):
             for seed in seeds:
                 if flaw := flaw_of(Run(seed)):
                     print(f"{name}: seed {seed}: {flaw}", flush=True)
-                    found[name] = seed
+                    if write:
+                        keep({name: seed})
                     break
             else:
                 missed += 1
                 print(f"{name}: NOT FOUND in {len(seeds)} seeds", flush=True)
-    if write:
-        keep(found)
     return 1 if missed else 0
 
 

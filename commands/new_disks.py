@@ -249,9 +249,15 @@ def drbd_volumes(
 
 
 def reservations(
-    disks: Iterable[Disk], *, nodes: Iterable[str], primary: str, memory_mib: int, numbers: Numbers
+    disks: Iterable[Disk],
+    *,
+    nodes: Iterable[str],
+    primary: str,
+    memory_mib: int,
+    vcpus: int,
+    numbers: Numbers,
 ) -> tuple[Reservation, ...]:
-    """Return what new disks on `nodes`, and memory on `primary`, take from each node."""
+    """Return what new disks on `nodes`, memory and CPUs on `primary`, take from each node."""
     laid = tuple(disks)
     return tuple(
         Reservation(
@@ -259,6 +265,7 @@ def reservations(
             memory_mib=memory_mib if node == primary else 0,
             disk_mib=sum(disk_need_mib(disk.template, (disk.size_mib,)) for disk in laid),
             minors=tuple(numbers.minors_taken.get(node, ())),
+            vcpus=vcpus if node == primary else 0,
         )
         for node in nodes
     )

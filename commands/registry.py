@@ -39,6 +39,7 @@ MODULES: Mapping[str, str] = {
     "OP_INSTANCE_FAILOVER": "commands.instance_ops.failover",
     "OP_INSTANCE_GROW_DISK": "commands.instance_ops.grow_disk",
     "OP_INSTANCE_MIGRATE": "commands.instance_ops.migrate",
+    "OP_INSTANCE_MULTI_ALLOC": "commands.instance_ops.multi_alloc",
     "OP_INSTANCE_REBOOT": "commands.instance_ops.reboot",
     "OP_INSTANCE_RECREATE_DISKS": "commands.instance_ops.recreate_disks",
     "OP_INSTANCE_REMOVE": "commands.instance_ops.remove",

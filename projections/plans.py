@@ -108,6 +108,7 @@ class Reservation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     memory_mib: int = 0
     disk_mib: int = 0
     minors: tuple[int, ...] = ()
+    vcpus: int = 0  # of a new instance, on its primary node
 
 
 class Reservations(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -195,7 +195,7 @@ def lock(op: InstanceCreate, cluster: Cluster) -> tuple[Lock, ...]:
 
 def looks_at(op: InstanceCreate, cluster: Cluster) -> Iterable[str]:
     """The nodes that were named; all of them if there is a choice, for the score is of them all."""
-    if _is_named(op):
+    if is_named(op):
         return tuple(node.uuid for node in _possible(op, cluster))
     return tuple(cluster.nodes)
 
@@ -211,7 +211,7 @@ def decide(op: InstanceCreate, cluster: Cluster, given: Given, so_far: Outcomes)
         if unseen:
             return look(require_for_instances(node) for node in unseen)
     answer = allocator_call.answer(so_far)
-    if answer is None and allocator_call.is_external(op.iallocator) and not _is_named(op):
+    if answer is None and allocator_call.is_external(op.iallocator) and not is_named(op):
         return _ask(op, cluster, given, seen, order)
     chosen = _nodes(op, cluster, seen, order, answer)
     nodes = chosen.nodes
@@ -225,6 +225,7 @@ def decide(op: InstanceCreate, cluster: Cluster, given: Given, so_far: Outcomes)
                 nodes=nodes,
                 primary=instance.primary,
                 memory_mib=order.wish.memory if op.start else 0,
+                vcpus=order.wish.vcpus,
                 numbers=numbers,
             ),
             names=(f"instance/{order.name}",),
@@ -299,7 +300,18 @@ def _possible(op: InstanceCreate, cluster: Cluster) -> tuple[Node, ...]:
     return allocation.candidates(cluster, group)
 
 
-def _is_named(op: InstanceCreate) -> bool:
+def choose_nodes(
+    op: InstanceCreate, cluster: Cluster, seen: Mapping[str, NodeStatus]
+) -> tuple[Choice, Wish]:
+    """Return the nodes that the engine would choose, and what was asked of it. Raises Refused."""
+    order = _checked(op, cluster)
+    group = cluster.group(op.group_name) if op.group_name else None
+    choice = allocation.choose(cluster, seen, order.wish, group, ignore_policy=op.ignore_ipolicy)
+    return choice, order.wish
+
+
+def is_named(op: InstanceCreate) -> bool:
+    """Whether the order names any node."""
     return any((op.pnode_uuid, op.pnode, op.snode_uuid, op.snode))
 
 

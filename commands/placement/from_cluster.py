@@ -125,9 +125,37 @@ def model_of(cluster: wanted.Cluster, seen: Iterable[NodeFigures]) -> Cluster:
             _node(cluster, node, group_numbers[node.group], figures_of.get(node.uuid))
             for node in nodes
         ),
-        instances=tuple(_instance(cluster, instance, node_numbers) for instance in instances),
+        instances=(
+            *(_instance(cluster, instance, node_numbers) for instance in instances),
+            *_coming(cluster, node_numbers),
+        ),
         tags=cluster.settings.tags,
     )
+
+
+def _coming(cluster: wanted.Cluster, numbers: Mapping[str, int]) -> Iterable[Instance]:
+    """Return the instances that open plans are about to make.
+
+    Their room is not free already (`figures`); that they are there must count as well, or many
+    that are created at once would all be put where it is emptiest now.
+    """
+    for _, reserved in sorted(cluster.reserved.items()):
+        made = [name for name in reserved.names if not cluster.names.get(name)]
+        names = [name.partition("/")[2] for name in made if name.startswith("instance/")]
+        if len(names) != 1 or not 1 <= len(reserved.nodes) <= 2:
+            continue
+        first, *others = reserved.nodes
+        yield Instance(
+            name=names[0],
+            memory=first.memory_mib,
+            disk=first.disk_mib,
+            vcpus=max(1, first.vcpus),
+            status="running" if first.memory_mib else "ADMIN_down",
+            template="drbd" if others else "plain",
+            primary=numbers[first.node],
+            secondary=numbers[others[0].node] if others else NO_NODE,
+            disks=(Disk(first.disk_mib),),
+        )
 
 
 def _group(group: objects.Group) -> Group:

@@ -168,3 +168,23 @@ def test_a_recorded_choice_can_be_made_again() -> None:
         assert was == again
         names = tuple(town.cluster.nodes[uuid].name for uuid in choice.nodes)
         assert was.chosen == names
+
+
+def test_instances_that_are_being_created_count_like_those_that_are_there() -> None:
+    """Many that are added at once spread out, although none of them exists yet."""
+    town = Town(4)
+    homes = []
+    for number in range(4):
+        found = chosen(town, wish())
+        homes.append(found.nodes[0])
+        held = Reservations(
+            nodes=tuple(
+                Reservation(node=node, memory_mib=0 if at else 512, disk_mib=1152, vcpus=1)
+                for at, node in enumerate(found.nodes)
+            ),
+            names=(f"instance/web{number}.example.net",),
+        )
+        town.cluster = town.cluster.reserve((number, 0), held)
+        was, again = replay(town.cluster.release((number, 0)), found.basis)
+        assert was == again
+    assert len(set(homes)) == 4

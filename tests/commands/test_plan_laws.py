@@ -17,17 +17,20 @@ from commands.cluster_ops import set_params as cluster_set_params
 from commands.cluster_ops import verify
 from commands.errors import Refused
 from commands.group_ops import add as group_add
+from commands.group_ops import evacuate as group_evacuate
 from commands.group_ops import remove as group_remove
 from commands.group_ops import rename as group_rename
 from commands.group_ops import set_params as group_set_params
 from commands.handler import Handler
 from commands.instance_ops import (
     activate_disks,
+    change_group,
     create,
     deactivate_disks,
     failover,
     grow_disk,
     migrate,
+    multi_alloc,
     reboot,
     recreate_disks,
     remove,
@@ -39,6 +42,7 @@ from commands.instance_ops import (
 )
 from commands.node_ops import add as node_add
 from commands.node_ops import ensure_voter, remove_voter
+from commands.node_ops import evacuate as node_evacuate
 from commands.node_ops import remove as node_remove
 from commands.node_ops import set_params as node_set_params
 from commands.registry import MODULES, Registry
@@ -100,6 +104,15 @@ def group_town() -> Town:
     """There is a second, empty group."""
     town = Town(4)
     town.carry_out(group_add.HANDLER, group_add.GroupAdd(group_name="rack2"))
+    return town
+
+
+def rack_town() -> Town:
+    """web1 is in the first group; the second one has two nodes."""
+    town = mirror_town()
+    town.carry_out(group_add.HANDLER, group_add.GroupAdd(group_name="rack2"))
+    for number in (5, 6):
+        town.add_node(number, group=town.cluster.group("rack2").uuid)
     return town
 
 
@@ -307,6 +320,43 @@ PLAIN = {
         lambda: Town(1),
     ),
     "verify": (verify.HANDLER, verify.ClusterVerify(), mirror_town),
+    "evacuate node": (
+        node_evacuate.HANDLER,
+        node_evacuate.NodeEvacuate(node_name="node3", mode="all"),
+        mirror_town,
+    ),
+    "evacuate node to another": (
+        node_evacuate.HANDLER,
+        node_evacuate.NodeEvacuate(node_name="node1", mode="secondary-only", remote_node="node2"),
+        mirror_town,
+    ),
+    "evacuate group": (
+        group_evacuate.HANDLER,
+        group_evacuate.GroupEvacuate(group_name="default"),
+        rack_town,
+    ),
+    "change group": (
+        change_group.HANDLER,
+        change_group.InstanceChangeGroup(instance_name=WEB),
+        rack_town,
+    ),
+    "add many": (
+        multi_alloc.HANDLER,
+        multi_alloc.InstanceMultiAlloc(
+            instances=(
+                {"instance_name": "a", "disk_template": "diskless", "no_install": True},
+                {"instance_name": "b", "disk_template": "diskless", "no_install": True},
+            )
+        ),
+        Town,
+    ),
+}
+# They decide, and submit jobs that take the locks.
+DELEGATE = {
+    "OP_NODE_EVACUATE",
+    "OP_GROUP_EVACUATE",
+    "OP_INSTANCE_CHANGE_GROUP",
+    "OP_INSTANCE_MULTI_ALLOC",
 }
 CASES = [
     Case(name, handler, op, town)  # type: ignore[arg-type]
@@ -395,8 +445,8 @@ def test_a_dry_run_has_no_effect(case: Case) -> None:
 @every_case
 def test_calls_go_to_nodes_that_are_locked(case: Case) -> None:
     """No node that a plan uses can be removed meanwhile; what is modified is held alone."""
-    if case.op.NAME in ("OP_NODE_ADD", "OP_CLUSTER_VERIFY"):
-        return  # a node that nobody else knows yet; and one that only looks
+    if case.op.NAME in {"OP_NODE_ADD", "OP_CLUSTER_VERIFY"} | DELEGATE:
+        return  # a node that nobody else knows yet; one that only looks; those that do nothing
     town = case.town()
     held = {lock.name: lock.shared for lock in case.handler.locks(case.op, town.cluster)}
     assert held, "an opcode that changes something holds a lock"

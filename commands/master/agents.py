@@ -29,6 +29,7 @@ from eventstore.replica import Committed, Outcome, Replica
 from eventstore.server import ReplyTo, Request, RequestServer
 from eventstore.wire.faults import RemoteError
 from nodeagent import calls
+from projections.changes import changes_of
 from projections.cluster import Cluster
 from projections.events.configuration import (
     DiskStateSeen,
@@ -73,6 +74,8 @@ class AgentDesk:
     def tick(self) -> None:
         """Say which nodes are lost. Call it about each second, on the leader."""
         now = Reactor.now()
+        for gone in [node for node in self._telemetry.seen if node not in self._cluster.nodes]:
+            self._telemetry.forget(gone)
         for node, silent in list(self._telemetry.overdue(self._cluster, now)):
             lost = NodeLost(node=node, silent_s=round(silent, 1))
             self._telemetry.alive(node, now)  # do not say it again before it is committed
@@ -106,12 +109,12 @@ class AgentDesk:
         if node.joined and node.curve_key != wanted.curve_key:
             hint = "invite it again"
             raise RemoteError(WRONG_STATE, f"{node.name} has joined already", hint=hint)
-        self._admit(node.uuid, request, wanted.curve_key, reply)
+        self._admit(node.uuid, request, wanted, reply)
 
-    def _admit(self, uuid: str, request: Request, curve_key: str, reply: ReplyTo) -> None:
+    def _admit(self, uuid: str, request: Request, wanted: calls.Join, reply: ReplyTo) -> None:
         """Admit the agent's own key. Asked again with the same one, it records it again."""
-        admitted = KeyAdmitted(name=request.actor, role="node", curve_key=curve_key)
-        joined = NodeJoined(node=uuid, curve_key=curve_key)
+        admitted = KeyAdmitted(name=request.actor, role="node", curve_key=wanted.curve_key)
+        joined = NodeJoined(node=uuid, curve_key=wanted.curve_key, address=wanted.address)
         used = KeyRevoked(curve_key=request.curve_key, reason="ticket used")
         answer = calls.Joined(node=uuid, cluster_id=self._replica.cluster_id, voters=self._voters())
         self._propose(
@@ -168,7 +171,8 @@ class AgentDesk:
         known = self._cluster.nodes.get(node)
         if known is not None and known.lost and self._reign.leads:
             returned = NodeReturned(node=node, boot_id=status.boot_id)
-            key = f"returned/{node}/{known.serial}"
+            # Once for each loss: its serial does not rise when a node is lost and returns.
+            key = f"returned/{node}/{changes_of(self._cluster, 'node', node)['lost']}"
             draft = Draft(stream=f"node/{node}", event=returned, actor=request.actor, key=key)
             self._propose(draft)
 
@@ -210,5 +214,13 @@ class AgentDesk:
         """Return the uuid of the node that asks. Raises RemoteError if it is no member."""
         node = request.actor.removeprefix(NODE_PREFIX)
         if node not in self._cluster.nodes:
+            self._turn_out(request)
             raise RemoteError(ACCESS_DENIED, f"node {node} is no member", hint="invite it again")
         return node
+
+    def _turn_out(self, request: Request) -> None:
+        """Revoke the key of a node that is no member: it joined while it was taken back."""
+        if self._reign.leads:
+            revoked = KeyRevoked(curve_key=request.curve_key, reason="its node is no member")
+            key = f"no-member/{request.actor}/{request.curve_key}"
+            self._propose(Draft(stream=LOG_STREAM, event=revoked, actor=ACTOR, key=key))

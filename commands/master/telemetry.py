@@ -41,7 +41,7 @@ class Telemetry:
         self._heard_s[node] = now_s
 
     def forget(self, node: str) -> None:
-        """Drop what was heard of a node that left or is lost."""
+        """Drop what was heard of a node that left."""
         self._heard_s.pop(node, None)
         self._last.pop(node, None)
 

@@ -1,0 +1,118 @@
+"""What the leader records of what agents tell."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any, cast
+
+import msgspec
+import pytest
+
+from commands.master.agents import AgentDesk
+from commands.master.telemetry import Telemetry
+from eventstore.events import KeyRevoked
+from eventstore.reactor import Reactor
+from eventstore.record import Batch, Draft
+from eventstore.replica import Committed, Outcome, Replica
+from eventstore.server import Handler, ReplyTo, Request, RequestServer
+from eventstore.wire.faults import RemoteError
+from nodeagent.calls import Join
+from projections.events import configuration as facts
+from projections.objects import Node
+from tests.commands.building import KEY, Town, node_uuid
+
+
+@dataclass
+class Desk:
+    """The desk of a leader over a town; what it proposes is committed at once."""
+
+    town: Town = field(default_factory=Town)
+    handlers: dict[str, Handler] = field(default_factory=dict)
+    keys: set[str] = field(default_factory=set)
+    drafts: list[Draft] = field(default_factory=list)
+    cluster_id: str = "cluster"
+
+    def __post_init__(self) -> None:
+        self.telemetry = Telemetry(lost_after_s=5.0, now_s=Reactor.now())
+        self.desk = AgentDesk(
+            replica=cast(Replica, self),
+            reign=cast(Any, SimpleNamespace(leads=True)),
+            telemetry=self.telemetry,
+            state=lambda: cast(Any, SimpleNamespace(cluster=self.town.cluster)),
+            voters=lambda: (),
+        )
+        self.desk.register(cast(RequestServer, self))
+
+    def register(self, kind: str, roles: tuple[str, ...], handler: Handler) -> None:
+        """Be the server."""
+        self.handlers[kind] = handler
+
+    def propose(self, batch: Batch, done: Callable[[Outcome], None]) -> None:
+        """Be the replica: a key that was used is not appended again."""
+        repeated = any(draft.key in self.keys for draft in batch.drafts if draft.key)
+        self.keys.update(draft.key for draft in batch.drafts if draft.key)
+        if not repeated:
+            self.drafts += batch.drafts
+            for draft in batch.drafts:
+                if not draft.event.KIND.startswith("log."):
+                    self.town.fold(draft.stream, draft.event)
+        done(Committed((), repeated=repeated))
+
+    def ask(self, kind: str, body: object, actor: str) -> None:
+        raw = msgspec.Raw(msgspec.msgpack.encode(body))
+        request = Request(kind, actor, "node", KEY, None, 9e9, raw)
+        reply = SimpleNamespace(done=lambda body=None: None, closed=False)
+        self.handlers[kind](request, cast(ReplyTo, reply))
+
+    def kinds(self) -> list[str]:
+        return [draft.event.KIND for draft in self.drafts]
+
+
+@pytest.fixture
+def desk() -> Desk:
+    return Desk()
+
+
+def test_a_node_that_is_lost_twice_returns_twice(desk: Desk) -> None:
+    """Each return is recorded, once, however often the node reports meanwhile."""
+    node = node_uuid(2)
+    for times in (1, 2):
+        desk.town.fold(f"node/{node}", facts.NodeLost(node=node, silent_s=9.0))
+        desk.ask("status", desk.town.status(node), f"node:{node}")
+        desk.ask("status", desk.town.status(node), f"node:{node}")
+        assert desk.kinds() == ["node.returned"] * times
+        assert not desk.town.cluster.nodes[node].lost
+
+
+def test_a_node_joins_with_the_address_by_which_it_reaches_the_voters(desk: Desk) -> None:
+    """It is recorded with its key, and becomes its primary address."""
+    group = desk.town.group.uuid
+    node = Node(uuid=node_uuid(9), name="node9", group=group, primary_ip="")
+    desk.town.fold(f"node/{node.uuid}", facts.NodeInvited(node=node, ticket_key=KEY))
+    join = Join(name="node9", curve_key=KEY, address="192.0.2.9")
+    desk.ask("join", join, f"node:{node.uuid}")
+    assert desk.kinds() == ["log.key-admitted", "node.joined", "log.key-revoked"]
+    assert desk.town.cluster.node("node9").primary_ip == "192.0.2.9"
+
+
+def test_the_key_of_a_node_that_is_no_member_is_revoked(desk: Desk) -> None:
+    """Its agent had joined while the invitation was taken back: refused, and turned out, once."""
+    stranger = f"node:{node_uuid(9)}"
+    status = msgspec.structs.replace(desk.town.status(node_uuid(2)), node=node_uuid(9))
+    for _ in range(2):
+        with pytest.raises(RemoteError, match="no member"):
+            desk.ask("status", status, stranger)
+    (draft,) = desk.drafts
+    assert draft.event == KeyRevoked(curve_key=KEY, reason="its node is no member")
+
+
+def test_what_a_node_said_that_left_is_forgotten(desk: Desk) -> None:
+    """Memory does not grow with nodes that come and go."""
+    node = node_uuid(3)
+    desk.ask("status", desk.town.status(node), f"node:{node}")
+    assert list(desk.telemetry.seen) == [node]
+    desk.town.fold(f"node/{node}", facts.NodeRemoved(node=node))
+    desk.desk.tick()
+    assert not desk.telemetry.seen

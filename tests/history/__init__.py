@@ -1,0 +1,1 @@
+"""Checks what clients were told against what the voters' logs hold."""

@@ -244,13 +244,16 @@ def _why(
     lines.append(f"score {found.score_before:.8f} without it, {after:.8f} with it; lower is better")
     if found.kind == basis.PLACE:
         lines.append(found.info)
-    others = {name: why for name, why in refused.items() if name not in found.chosen}
-    scores = {
-        one.node: f"score {one.score:.8f} at best"
+    ranked = sorted(
+        (one.score, one.node)
         for one in found.verdicts
         if one.score is not None and one.node not in found.chosen
-    }
-    return (*lines, *(f"not {each}" for each in _by_reason(scores | others, "{names}: {why}")))
+    )
+    if ranked:
+        listed = ", ".join(f"{name} {score:.8f}" for score, name in ranked[:MOST_NAMES])
+        lines.append(f"next best, by the score with it: {listed}")
+    others = {name: why for name, why in refused.items() if name not in found.chosen}
+    return (*lines, *_by_reason(others, "not {names}: {why}"))
 
 
 def _free(room: Room) -> str:

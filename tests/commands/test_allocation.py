@@ -48,7 +48,7 @@ def test_the_score_is_told_with_and_without() -> None:
     """A person sees what the placement costs, and what every other node would have."""
     choice = chosen(Town(3), wish(template="plain"))
     assert any("without it" in line and "with it" in line for line in choice.explanation)
-    assert any(line.startswith("not node1") and "score" in line for line in choice.explanation)
+    assert any(line.startswith("next best") and "node1 " in line for line in choice.explanation)
 
 
 def test_what_plans_have_reserved_is_not_free() -> None:

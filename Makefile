@@ -24,7 +24,7 @@ lint: $(STAMP)
 
 test: lint
 	@tools/dev/system-packages
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n 2 --dist loadfile
 
 quick: $(STAMP)
 	@$(BIN)/python -m pytest -m "not acceptance"
@@ -34,6 +34,8 @@ bench: $(STAMP)
 
 docs: $(STAMP)
 	@$(BIN)/python -m tools.dev.catalogue
+	@$(BIN)/python -m shell.manual_writer
+	@$(BIN)/python -m tests.commands.opcodes_page
 
 clean:
 	rm -rf $(VENV) build *.egg-info

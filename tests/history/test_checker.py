@@ -96,7 +96,7 @@ def runs(draw: st.DrawFn) -> Run:
                 seq = waiting.pop(key)
                 unknown = draw(st.integers(0, 3)) == 0
                 note("unknown" if unknown else "acked" if seq else "refused", key, seq or 0)
-            case "read" if reads and draw(st.integers(0, 1)):
+            case "read" if draw(st.booleans()) and reads:
                 key, _ = reads.popitem()
                 note("read", key, len(cells))
             case "read":

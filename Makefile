@@ -23,7 +23,7 @@ lint: $(STAMP)
 	@$(BIN)/mypy
 
 test: lint
-	@tools/dev/system-packages
+	@tools/dev/system-packages sqlite3 gcc libc6-dev libzmq3-dev spin
 	@$(BIN)/python -m pytest -n 2 --dist loadfile
 
 quick: $(STAMP)

@@ -279,11 +279,14 @@ class Faults:
         if settings.short_reigns and rng.random() < settings.short_reigns:
             self._kernel.after(rng.randrange(60), self._briefly_down, node)
 
-    def on_vote(self, node: Node) -> None:
+    def on_vote(self, node: Node, candidate: str) -> None:
         """A vote for somebody else goes to the disk: perhaps end the voter's life soon."""
         settings, rng = self._run.settings, self._rng
         if settings.short_votes and rng.random() < settings.short_votes:
             self._kernel.after(5 + rng.randrange(20), self._briefly_down, node)
+            if rng.random() < 0.7:  # a rival in the same term does not hear who won
+                others = [name for name in self._nodes if name not in (node.name, candidate)]
+                self._cut([pair for b in others for pair in ((candidate, b), (b, candidate))])
 
     def _briefly_down(self, node: Node) -> None:
         if self._kernel.now_ms < HEAL_MS:
@@ -319,7 +322,8 @@ class Faults:
     def _pause(self) -> None:
         node = self._leader() if self._rng.random() < 0.5 else self._one()
         if node and node.core:
-            node.pause(self._rng.randrange(300, 9000))
+            for_ms = self._rng.randrange(300, 9000)
+            node.pause(min(for_ms, HEAL_MS - self._kernel.now_ms))
 
     def _split(self) -> None:
         sides = {name: self._rng.random() < 0.5 for name in self._nodes}

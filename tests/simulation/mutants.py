@@ -2,8 +2,8 @@
 
 A mutant replaces one function or method of the real code; nothing in the production code knows of
 them. Each must be found by some seed, or the simulator is too weak; `killing_seeds.json` keeps one
-for each that was found, and the tests replay it. To add one: a function that returns what to put in place of what,
-and `python -m tests.simulation --mutants NAME --write`.
+for each that was found, and the tests replay it. To add one: a function that returns what to put in
+place of what, and `python -m tests.simulation --mutants NAME --write`.
 """
 
 from __future__ import annotations

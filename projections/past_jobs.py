@@ -39,8 +39,9 @@ _OP_STATUS = {
 }
 
 # The jobs with their status, as their opcodes give it: the first that failed or was canceled
-# decides, as in `Job.status`; NULL while the job is open.
-LIST_ENDED = """
+# decides, as in `Job.status`; NULL while the job is open. Which jobs is decided before anything is
+# counted: the table only ever grows, and one job of a million must not cost a look at all of them.
+_LIST = """
 SELECT job.*, min(op.started_ms) AS started_ms, max(op.ended_ms) AS ended_ms,
   CASE
     WHEN sum(op.status IN ('success', 'error', 'canceled')) < job.ops THEN NULL
@@ -50,9 +51,22 @@ SELECT job.*, min(op.started_ms) AS started_ms, max(op.ended_ms) AS ended_ms,
        ORDER BY bad.number LIMIT 1),
       'success')
   END AS status
-FROM job JOIN op ON op.job = job.id
+FROM (SELECT * FROM job WHERE {which}) AS job JOIN op ON op.job = job.id
 GROUP BY job.id
 """
+_OPS = "SELECT * FROM op WHERE job IN (SELECT id FROM job WHERE {which}) ORDER BY job, number"
+ALL, NOT_ARCHIVED = "TRUE", "archived_ms IS NULL"
+NAMED = "id IN (SELECT value FROM json_each(?))"  # the parameter: their ids, as JSON
+
+
+def list_jobs(which: str) -> str:
+    """Return the SQL that lists jobs, with their status: ALL, NOT_ARCHIVED or NAMED."""
+    return _LIST.format(which=which)
+
+
+def list_ops(which: str) -> str:
+    """Return the SQL that lists the opcodes of the same jobs, in order."""
+    return _OPS.format(which=which)
 
 
 def job_rows(record: Record) -> Iterator[TableRow]:
@@ -148,7 +162,7 @@ JOBS = IndexTable(
     },
     key="id",
     rows=job_rows,
-    indexes=(("received_ms",),),
+    indexes=(("received_ms",), ("archived_ms",)),
 )  # fmt: skip
 
 OPS = IndexTable(

@@ -6,7 +6,7 @@ A voter's file may hold records that are not committed (yet). Nothing here shows
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 
 import msgspec
@@ -19,7 +19,7 @@ from eventstore.replica import Replica
 from eventstore.snapshots import SnapshotStore
 from projections.job_state import NIL, Job, OpState, Problem
 from projections.past import state_at, state_at_time
-from projections.past_jobs import LIST_ENDED, ended_job
+from projections.past_jobs import ALL, NAMED, NOT_ARCHIVED, ended_job, list_jobs, list_ops
 from projections.query.job_fields import JobRow
 from projections.state import State
 
@@ -64,16 +64,24 @@ class History:
         head = self.head
         return (stored for stored in self._view.job(job) if stored.record.seq <= head)
 
-    def ended_rows(self) -> Iterable[Mapping[str, object]]:
-        """Return what the index has of the jobs that have ended, with their opcodes' rows."""
+    def ended_rows(
+        self, jobs: Collection[int], *, archived: bool
+    ) -> Iterable[Mapping[str, object]]:
+        """Return what the index has of jobs that have ended, with their opcodes' rows.
+
+        Of these `jobs`; if there are none, of all that are not archived, or with them.
+        """
         index = self._view.index
         if index is None:
             return []
+        which, values = (ALL if archived else NOT_ARCHIVED), []
+        if jobs:
+            which, values = NAMED, [msgspec.json.encode(list(jobs)).decode()]
         ops: dict[int, list[dict[str, object]]] = {}
-        for op in index.db.query("SELECT * FROM op ORDER BY job, number"):
+        for op in index.db.query(list_ops(which), values):
             ops.setdefault(op["job"], []).append(op)
-        jobs = index.db.query(f"SELECT * FROM ({LIST_ENDED}) WHERE status IS NOT NULL")
-        return ({**job, "opcodes": ops[job["id"]]} for job in jobs)
+        listed = index.db.query(list_jobs(which), values)
+        return ({**job, "opcodes": ops[job["id"]]} for job in listed if job["status"] is not None)
 
     def archived(self, job: int) -> bool:
         """Say whether an ended job has been archived."""
@@ -117,13 +125,11 @@ class EndedJobs:
         deep = not LISTED.issuperset(fields)
         wanted = {int(name) for name in names if name.isdecimal()}
         rows = {}
-        for row in self._history.ended_rows():
+        for row in self._history.ended_rows(wanted, archived=archived):
             number = _number(row["id"])
-            gone = row["archived_ms"] is not None
-            if (wanted and number in wanted) or (not wanted and (archived or not gone)):
-                job = self.get(number) if deep else _listed(row)
-                if job is not None:
-                    rows[number] = JobRow(job, gone)
+            job = self.get(number) if deep else _listed(row)
+            if job is not None:
+                rows[number] = JobRow(job, row["archived_ms"] is not None)
         for number in set(self._recent) - set(rows):  # the index may lag a moment behind
             if (not wanted or number in wanted) and not self._history.archived(number):
                 rows[number] = JobRow(self._recent[number])

@@ -9,7 +9,7 @@ import pytest
 
 from eventstore.log_view import LogView
 from projections.job_state import Job
-from projections.past_jobs import LIST_ENDED, ended_job
+from projections.past_jobs import ALL, NAMED, NOT_ARCHIVED, ended_job, list_jobs, list_ops
 from projections.state import Projector
 from tests.projections.golden import every_kind
 from tests.projections.log_on_disk import write_log
@@ -39,7 +39,7 @@ def test_the_list_shows_each_ended_job_with_its_status(told: Told) -> None:
     """Status, times, priority and archived flag are those of the job; an open one has none."""
     log, ended = told
     assert log.index is not None
-    listed = {row["id"]: row for row in log.index.db.query(LIST_ENDED)}
+    listed = {row["id"]: row for row in log.index.db.query(list_jobs(ALL))}
     assert listed.keys() == ended.keys()
     for number, job in ended.items():
         row = listed[number]
@@ -55,6 +55,26 @@ def test_the_list_shows_each_ended_job_with_its_status(told: Told) -> None:
     ]
 
 
+def test_only_the_jobs_that_are_asked_for_are_looked_at(told: Told) -> None:
+    """By id, or those that are not archived; SQLite searches for them and scans no table."""
+    log, ended = told
+    assert log.index is not None
+    db = log.index.db
+    first, second, third = sorted(ended)
+    wanted: list[tuple[str, list[str], list[int]]] = [
+        (NAMED, [f"[{third},{second},99]"], [second, third]),
+        (NOT_ARCHIVED, [], [first, third]),
+    ]
+    for which, values, expected in wanted:
+        assert [row["id"] for row in db.query(list_jobs(which), values)] == expected
+        assert [row["job"] for row in db.query(list_ops(which), values) if row["number"] == 0] == (
+            expected
+        )
+        for sql in (list_jobs(which), list_ops(which)):
+            plan = [row["detail"] for row in db.query(f"EXPLAIN QUERY PLAN {sql}", values)]
+            assert not [step for step in plan if step in ("SCAN job", "SCAN op")], plan
+
+
 def test_a_job_that_is_open_has_no_status_yet(tmp_path: Path) -> None:
     """The index does not call a job ended while one of its opcodes is not."""
     maker = every_kind()
@@ -64,5 +84,5 @@ def test_a_job_that_is_open_has_no_status_yet(tmp_path: Path) -> None:
     write_log(tmp_path, maker.records[: first_end + 1])  # the second opcode is still queued
     with LogView(tmp_path) as log:
         assert log.index is not None
-        status = {row["id"]: row["status"] for row in log.index.db.query(LIST_ENDED)}
+        status = {row["id"]: row["status"] for row in log.index.db.query(list_jobs(ALL))}
     assert status == {1: "success", 2: None}

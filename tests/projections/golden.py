@@ -182,9 +182,18 @@ def _job_that_parks(story: Story) -> None:
     acts = Call(id="act", node=node, call=call, undo=Undo(call=call))
     task = task_id(CLUSTER_ID, job, 0, 0, "act", undo=False, attempt=1)
     undo = task_id(CLUSTER_ID, job, 0, 0, "act", undo=True, attempt=1)
-    more = {"call": call, "resource": stream, "timeout_s": 300.0}
-    owed = c.DutyRecorded(node=node, duty=undo, job=job, what="stop x", **more)
-    again = c.DutyRequested(node=node, duty=undo, task="again", attempt=2, **more)
+    owed = c.DutyRecorded(
+        node=node, duty=undo, job=job, what="stop x", call=call, resource=stream, timeout_s=300.0
+    )
+    again = c.DutyRequested(
+        node=node,
+        duty=undo,
+        task="again",
+        attempt=2,
+        call=call,
+        resource=stream,
+        timeout_s=300.0,
+    )
     for fact in (
         (stream, j.OpStarted(op=0, handler=1, locks=(j.Lock("cluster"),))),
         (stream, j.OpPlanned(op=0, number=0, plan=Plan(steps=(acts,)), given=GIVEN)),

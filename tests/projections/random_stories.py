@@ -90,13 +90,21 @@ def _lost(draw: Draw, story: Story) -> None:
 
 def _duty(draw: Draw, story: Story) -> None:
     node, duty = draw(st.sampled_from(story.nodes)), draw(st.sampled_from("xyz"))
-    more = {"call": packed("probe"), "resource": "job/1", "timeout_s": 5.0}
+    call = packed("probe")
     event = draw(
         st.sampled_from(
             (
-                c.DutyRecorded(node=node, duty=duty, job=1, what="undo", **more),
+                c.DutyRecorded(node=node, duty=duty, job=1, what="undo", call=call),
                 c.DutyFailed(node=node, duty=duty, message="no"),
-                c.DutyRequested(node=node, duty=duty, task=f"{duty}2", attempt=2, **more),
+                c.DutyRequested(
+                    node=node,
+                    duty=duty,
+                    task=f"{duty}2",
+                    attempt=2,
+                    call=call,
+                    resource="job/1",
+                    timeout_s=5.0,
+                ),
                 c.DutyDone(node=node, duty=duty),
             )
         )

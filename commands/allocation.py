@@ -32,7 +32,6 @@ from projections.objects import Group, Instance, Node
 from projections.plans import Plan
 
 MOST_LINES, MOST_NAMES = 10, 5  # of an explanation or a refusal
-BUILT_IN = frozenset({"hail", "."})
 NOTHING = b"\xc0"  # the basis of what was named, not chosen
 
 
@@ -94,6 +93,7 @@ def choose(
         group="" if group is None else group.uuid,
         restrict_to=roomy,
         ignore_policy=ignore_policy,
+        options=hail_options(cluster),
     )
     return _answer(cluster, seen, asked, group)
 
@@ -110,9 +110,19 @@ def choose_other(
         instance=wish_for(cluster, instance),
         figures=figures(cluster, seen),
         ignore_policy=ignore_policy,
+        options=hail_options(cluster),
     )
     group = cluster.groups[cluster.nodes[instance.primary].group]
     return _answer(cluster, seen, asked, group, not_on=instance.nodes)
+
+
+def hail_options(cluster: Cluster) -> tuple[str, ...]:
+    """Return the options that the cluster gives to hail (`--default-iallocator-params`)."""
+    settings = cluster.settings
+    if settings.default_iallocator:
+        return ()  # they are another program's
+    given = settings.default_iallocator_params
+    return tuple(sorted(key for key, value in given.items() if value is not False))
 
 
 def with_reasons(plan: Plan, choice: Choice) -> Plan:
@@ -315,7 +325,8 @@ def _no_place(
             INSUFFICIENT_RESOURCES,
             f"{wanted} would fit, but then the cluster could not lose a node: what runs on it "
             "would have no room elsewhere (N+1)",
-            hint=f"add a node, or name nodes with -n to do it all the same; {free}",
+            hint="add a node; name nodes with -n, or let hail not look at it: gnt-cluster modify "
+            f"--default-iallocator-params=no-capacity-checks=yes; {free}",
             basis=recorded,
         )
     held = any(room.reserved for room in rooms)

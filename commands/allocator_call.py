@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from commands.allocation import BUILT_IN, Choice
+from commands.allocation import Choice
 from commands.disks import call
 from commands.errors import ENVIRONMENT_ERROR, INSUFFICIENT_RESOURCES, Refused
 from commands.handler import Outcomes
@@ -28,9 +28,11 @@ from eventstore.packed import Packed
 from nodeagent.calls import AllocatorAnswer, RunAllocator
 from projections.cluster import Cluster
 from projections.errors import NoSuchObject
-from projections.objects import Node
+from projections.objects import Node, Value
 from projections.plans import Plan
 
+BUILT_IN = frozenset({"", "hail"})
+DEFAULT = "."
 STEP = f"{ASK}allocator"
 THINK_S = 300.0
 MOST_BYTES = 300 << 10  # of a compressed request; a record of the log may have 512 KiB
@@ -53,9 +55,14 @@ class Departed(msgspec.Struct, frozen=True, array_like=True):
     jobs: tuple[tuple[dict[str, Any], ...], ...]
 
 
-def is_external(name: str | None) -> bool:
-    """Whether an allocator that was named is a program of the operator's own."""
-    return name is not None and name not in BUILT_IN
+def external(cluster: Cluster, wanted: str | None) -> str | None:
+    """Return the program that is to decide, None for the built-in rule.
+
+    `wanted` is what `-I` said; nothing, or `.`, means the cluster's default.
+    """
+    default = cluster.settings.default_iallocator
+    name = default if wanted in (None, DEFAULT) else wanted
+    return None if name in BUILT_IN else name
 
 
 def ask(
@@ -74,12 +81,19 @@ def ask(
             f"the request to allocator {name} has {len(packed)} bytes, compressed",
             hint=f"at most {MOST_BYTES}: for so large a cluster, -I hail",
         )
+    always = cluster.settings.default_iallocator_params
+    options = (*(_option(key, value) for key, value in always.items()), *options)
     order = RunAllocator(allocator=name, request=packed, options=options, time_s=THINK_S)
     step = call(STEP, node.uuid, order, resource=f"allocator/{name}", timeout_s=THINK_S + 30.0)
     return Plan(
         steps=(step,),
         explanation=(f"allocator {name} on {node.name} is asked to {question['type']}",),
     )
+
+
+def _option(key: str, value: Value) -> str:
+    """Return a parameter as Ganeti hands it on: `--key`, or `--key=value`."""
+    return f"--{key}" if value in (None, True, "") else f"--{key}={value}"
 
 
 def answer(so_far: Outcomes) -> Answer | None:

@@ -69,6 +69,7 @@ def decide(question: Question, cluster: Cluster, given: Given, so_far: Outcomes)
         ]
         if unseen:
             return look(sorted(unseen, key=lambda node: node.name))
+    options = allocation.hail_options(cluster)
     asked = Departure(
         kind=question.kind,
         names=question.names,
@@ -76,10 +77,11 @@ def decide(question: Question, cluster: Cluster, given: Given, so_far: Outcomes)
         mode=question.mode,
         node=question.node,
         groups=question.groups,
-        ignore_soft_errors=question.ignore_soft_errors,
+        ignore_soft_errors=question.ignore_soft_errors or "ignore-soft-errors" in options,
     )
-    if question.allocator is not None and allocator_call.is_external(question.allocator):
-        return _external(question, question.allocator, cluster, given, so_far, asked)
+    allocator = allocator_call.external(cluster, question.allocator)
+    if allocator is not None:
+        return _external(question, allocator, cluster, given, so_far, asked)
     bases = [outcome.plan.basis for outcome in so_far if outcome.plan.basis != NIL]
     if not bases:
         found = departures.decide(cluster, asked)

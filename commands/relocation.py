@@ -93,17 +93,19 @@ def ask(
 
     Raises Refused where there is no choice that an allocator could make.
     """
-    if not allocator_call.is_external(op.iallocator) or allocator_call.answer(so_far) is not None:
+    allocator = allocator_call.external(cluster, op.iallocator)
+    if allocator is None or allocator_call.answer(so_far) is not None:
         return None
-    assert op.iallocator is not None
     if instance.template not in ANYWHERE or op.target_node or op.target_node_uuid:
+        if op.iallocator is None:
+            return None
         raise Refused(
             WRONG_INPUT,
             f"there is no choice of nodes for {instance.name}",
             hint="leave -I out: a mirror goes to its other side, a named node is taken",
         )
     question = request.relocate(cluster, instance)
-    return allocator_call.ask(cluster, op.iallocator, figures(cluster, seen), question)
+    return allocator_call.ask(cluster, allocator, figures(cluster, seen), question)
 
 
 def target(

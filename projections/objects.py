@@ -154,6 +154,8 @@ class ClusterInfo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True,
     diskparams: dict[str, Params] = {}
     candidate_pool_size: int = 10
     drbd_port_first: int = 11000
+    default_iallocator: str = ""  # the one that decides where none is named; "" is the built-in
+    default_iallocator_params: Params = {}
     tags: tuple[str, ...] = ()
     ctime_ms: int = 0
     mtime_ms: int = 0

@@ -46,8 +46,6 @@ NOT_YET = dict.fromkeys(
         "prealloc_wipe_disks",
         "ipolicy",
         "drbd_helper",
-        "default_iallocator",
-        "default_iallocator_params",
         "master_netdev",
         "master_netmask",
         "reserved_lvs",
@@ -66,6 +64,7 @@ NOT_YET = dict.fromkeys(
     ),
     NO_SUCH,
 )
+HAIL_OPTIONS = ("no-capacity-checks", "ignore-soft-errors")
 _PREFIX = re.compile(r"[0-9a-f][02468ace](:[0-9a-f]{2}){2}")
 # Any: the type of a setting that is refused whatever it is
 Unsupported = Any
@@ -103,6 +102,12 @@ class ClusterSetParams(Opcode, frozen=True, kw_only=True):
     shared_file_storage_dir: Annotated[
         str | None, Meta(description="Directory of sharedfile disks")
     ] = None
+    default_iallocator: Annotated[
+        str | None, Meta(description="What chooses nodes; hail, or a program of the nodes")
+    ] = None
+    default_iallocator_params: Annotated[
+        dict[str, Value] | None, Meta(description="Options that it gets")
+    ] = None
     force: bool = False
     hv_state: Unsupported = None
     disk_state: Unsupported = None
@@ -116,8 +121,6 @@ class ClusterSetParams(Opcode, frozen=True, kw_only=True):
     prealloc_wipe_disks: Unsupported = None
     ipolicy: Unsupported = None
     drbd_helper: Unsupported = None
-    default_iallocator: Unsupported = None
-    default_iallocator_params: Unsupported = None
     master_netdev: Unsupported = None
     master_netmask: Unsupported = None
     reserved_lvs: Unsupported = None
@@ -190,10 +193,29 @@ def _changed(op: ClusterSetParams, now: ClusterInfo) -> ClusterInfo:
         changes["enabled_disk_templates"] = templates
     if op.mac_prefix is not None:
         changes["mac_prefix"] = _mac_prefix(op.mac_prefix)
+    if op.default_iallocator is not None:
+        changes["default_iallocator"] = _allocator(op.default_iallocator)
+    if op.default_iallocator_params is not None:
+        changes["default_iallocator_params"] = op.default_iallocator_params
     for field in ("file_storage_dir", "shared_file_storage_dir"):
         if getattr(op, field) is not None:
             changes[field] = _directory(getattr(op, field), field)
-    return msgspec.structs.replace(now, **changes)
+    new = msgspec.structs.replace(now, **changes)
+    if not new.default_iallocator:
+        for option in new.default_iallocator_params:
+            parse.choice(option, HAIL_OPTIONS, "option of hail")
+    return new
+
+
+def _allocator(name: str) -> str:
+    """Return the name as it is kept: nothing for the built-in one."""
+    if "/" in name or name.startswith((".", "-")):
+        raise Refused(
+            WRONG_INPUT,
+            f"{name!r} cannot be the name of an allocator",
+            hint="hail, or the name of a program on the agents' allocator_path",
+        )
+    return "" if name == "hail" else name
 
 
 def _hvparams(own: dict[str, Params], changes: PerName) -> dict[str, Params]:

@@ -211,8 +211,9 @@ def decide(op: InstanceCreate, cluster: Cluster, given: Given, so_far: Outcomes)
         if unseen:
             return look(require_for_instances(node) for node in unseen)
     answer = allocator_call.answer(so_far)
-    if answer is None and allocator_call.is_external(op.iallocator) and not is_named(op):
-        return _ask(op, cluster, given, seen, order)
+    allocator = None if is_named(op) else allocator_call.external(cluster, op.iallocator)
+    if answer is None and allocator is not None:
+        return _ask(op, cluster, given, seen, order, allocator)
     chosen = _nodes(op, cluster, seen, order, answer)
     nodes = chosen.nodes
     numbers = Numbers(cluster, nodes)
@@ -321,9 +322,9 @@ def _ask(
     given: Given,
     seen: Mapping[str, NodeStatus],
     order: Order,
+    allocator: str,
 ) -> Plan:
     """Return the plan that asks the operator's own allocator."""
-    assert op.iallocator is not None
     question = request.allocate(
         cluster,
         order.wish,
@@ -332,7 +333,7 @@ def _ask(
         hypervisor=order.hypervisor,
         group=cluster.group(op.group_name).name if op.group_name else "",
     )
-    return allocator_call.ask(cluster, op.iallocator, figures(cluster, seen), question)
+    return allocator_call.ask(cluster, allocator, figures(cluster, seen), question)
 
 
 def _nodes(

@@ -64,7 +64,7 @@ def looks_at(op: InstanceMultiAlloc, cluster: Cluster) -> Iterable[str]:
 
 def decide(op: InstanceMultiAlloc, cluster: Cluster, given: Given, so_far: Outcomes) -> Plan | Done:
     """Decide where each instance goes; then submit the creations."""
-    creations = _creations(op)
+    creations = _creations(op, cluster)
     seen = looking.seen(given, so_far)
     if not so_far:
         unseen = [
@@ -92,11 +92,11 @@ def decide(op: InstanceMultiAlloc, cluster: Cluster, given: Given, so_far: Outco
     )
 
 
-def _creations(op: InstanceMultiAlloc) -> tuple[InstanceCreate, ...]:
-    if allocator_call.is_external(op.iallocator):
+def _creations(op: InstanceMultiAlloc, cluster: Cluster) -> tuple[InstanceCreate, ...]:
+    if (allocator := allocator_call.external(cluster, op.iallocator)) is not None:
         raise Refused(
             WRONG_INPUT,
-            f"allocator {op.iallocator} is asked for one instance at a time",
+            f"allocator {allocator} is asked for one instance at a time",
             hint="-I hail; or add the instances one by one with -I",
         )
     if not 0 < len(op.instances) <= MOST:

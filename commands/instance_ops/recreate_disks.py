@@ -177,10 +177,10 @@ def _target(
             WRONG_INPUT, "all disks of an instance are on the same nodes", hint="leave --disk out"
         )
     if not named:
-        if allocator_call.is_external(op.iallocator):
+        if (allocator := allocator_call.external(cluster, op.iallocator)) is not None:
             raise Refused(
                 WRONG_INPUT,
-                f"allocator {op.iallocator} cannot be asked for disks that are made anew",
+                f"allocator {allocator} cannot be asked for disks that are made anew",
                 hint="-I hail, or name the nodes with -n",
             )
         group = cluster.groups[cluster.nodes[instance.primary].group]

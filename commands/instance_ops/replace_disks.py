@@ -133,9 +133,10 @@ def decide(
         if ask:
             return look(ask)
     answer = allocator_call.answer(so_far)
-    if answer is None and op.iallocator is not None and allocator_call.is_external(op.iallocator):
+    allocator = _allocator(op, cluster)
+    if answer is None and allocator is not None:
         question = request.relocate(cluster, instance)
-        return allocator_call.ask(cluster, op.iallocator, figures(cluster, seen), question)
+        return allocator_call.ask(cluster, allocator, figures(cluster, seen), question)
     move = _move(op, cluster, seen, instance, answer)
     if move is None:
         return Done({"replaced": [], "left": []})
@@ -170,6 +171,13 @@ def _check(op: InstanceReplaceDisks, instance: Instance) -> None:
                 f"{instance.name} has no disk {index}",
                 hint=f"0 to {len(instance.disks) - 1}",
             )
+
+
+def _allocator(op: InstanceReplaceDisks, cluster: Cluster) -> str | None:
+    """Return the program that is to choose the new secondary, None if none is."""
+    if op.mode != NEW_SECONDARY or op.remote_node or op.remote_node_uuid:
+        return None
+    return allocator_call.external(cluster, op.iallocator)
 
 
 def _move(

@@ -46,6 +46,7 @@ class Basis(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     group: str = ""  # uuid, if one was named
     restrict_to: tuple[str, ...] | None = None  # names of nodes
     ignore_policy: bool = False
+    options: tuple[str, ...] = ()  # of hail: no-capacity-checks, ignore-soft-errors
     chosen: tuple[str, ...] = ()  # names of nodes; none: there was no place
     info: str = ""
     unsafe: int = 0
@@ -83,7 +84,7 @@ def decide(cluster: wanted.Cluster, asked: Basis) -> Basis:
     if asked.ignore_policy:
         model = choosing.unbounded(model)
     restrict = None if asked.restrict_to is None else frozenset(asked.restrict_to)
-    options = choosing.options_for(model, restrict_to=restrict)
+    options = choosing.options_for(model, asked.options, restrict_to=restrict)
     if asked.kind == REPLACE:
         return answered(asked, choosing.replace(model, asked.instance.name, options))
     model = _without(model, asked.instance.name)

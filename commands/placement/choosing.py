@@ -64,10 +64,16 @@ def settle(cluster: Cluster, *, extra: Sequence[Instance] = ()) -> Placement:
     return Placement(build_frame(cluster, settings, extra=extra))
 
 
-def options_for(cluster: Cluster, *, restrict_to: frozenset[str] | None = None) -> Options:
+def options_for(
+    cluster: Cluster, given: Sequence[str] = (), *, restrict_to: frozenset[str] | None = None
+) -> Options:
     """Return hail's options. Where one node is all there is, nothing could be lost safely."""
     online = sum(not node.offline for node in cluster.nodes)
-    return Options(capacity_checks=online > 1, restrict_to=restrict_to)
+    return Options(
+        capacity_checks=online > 1 and "no-capacity-checks" not in given,
+        ignore_soft_errors="ignore-soft-errors" in given,
+        restrict_to=restrict_to,
+    )
 
 
 def unbounded(cluster: Cluster) -> Cluster:

@@ -75,6 +75,10 @@ def _settings() -> Iterator[FieldDef]:
                 lambda c: list(c.enabled_disk_templates))  # fmt: skip
     yield value("candidate_pool_size", "CandidatePoolSize", NUMBER, "Wanted master candidates",
                 lambda c: c.candidate_pool_size)  # fmt: skip
+    yield value("default_iallocator", "DefaultIAllocator", TEXT, "What chooses nodes",
+                lambda c: c.default_iallocator or "hail")  # fmt: skip
+    yield value("default_iallocator_params", "DefaultIAllocatorParams", OTHER,
+                "Options that it gets", lambda c: c.default_iallocator_params)  # fmt: skip
     yield value("file_storage_dir", "FileStorageDir", TEXT, "Where disks in files lie",
                 lambda c: c.file_storage_dir)  # fmt: skip
     yield value("shared_file_storage_dir", "SharedFileStorageDir", TEXT,

@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from commands import allocator_call
+from commands.cluster_ops import set_params as cluster_set_params
 from commands.errors import Refused
 from commands.handler import PlanOutcome
 from commands.instance_ops import create, failover, migrate, replace_disks
@@ -151,3 +152,46 @@ def test_a_new_secondary_can_be_asked_for() -> None:
     assert (question["type"], question["relocate_from"]) == ("relocate", ["node2"])
     done = town.decide(replace_disks.HANDLER, op, so_far=answered(plan, good(["node4"])))
     assert "mirror/node4/0" in ids(done)
+
+
+def configured(town: Town, **settings: Any) -> None:
+    """Change settings of the cluster."""
+    town.carry_out(cluster_set_params.HANDLER, cluster_set_params.ClusterSetParams(**settings))
+
+
+def test_the_clusters_default_is_asked_where_none_is_named() -> None:
+    """With its options; `-I hail` still takes the built-in rule, and mirrors go where they can."""
+    town = Town(3)
+    town.add_instance(1, nodes=(1, 2), template="drbd")
+    configured(
+        town,
+        default_iallocator="mine",
+        default_iallocator_params={"fast": True, "colour": "red"},
+    )
+    for wanted in (None, "."):
+        plan = asked(town, msgspec.structs.replace(ORDER, iallocator=wanted))
+        call = unpacked(call_steps(plan)[allocator_call.STEP])
+        assert isinstance(call, RunAllocator)
+        assert (call.allocator, call.options) == ("mine", ("--fast", "--colour=red"))
+    plan = town.decide(create.HANDLER, msgspec.structs.replace(ORDER, iallocator="hail"))
+    assert "start" in ids(plan)
+    plan = town.decide(failover.HANDLER, InstanceFailover(instance_name="web1"))
+    assert allocator_call.STEP not in ids(plan)
+
+
+def test_hail_takes_the_clusters_options() -> None:
+    """`no-capacity-checks` lets it do what could not survive the loss of a node."""
+    town = Town(2)
+    town.add_instance(1, nodes=(1,), beparams={"maxmem": 6000})
+    op = msgspec.structs.replace(
+        ORDER, iallocator=None, disk_template="plain", beparams={"memory": 6000}
+    )
+    with pytest.raises(Refused, match="could not lose a node") as refusal:
+        town.decide(create.HANDLER, op)
+    assert "no-capacity-checks" in refusal.value.hint
+    configured(town, default_iallocator_params={"no-capacity-checks": "yes"})
+    assert "start" in ids(town.decide(create.HANDLER, op))
+    with pytest.raises(Refused, match="no option of hail"):
+        configured(town, default_iallocator_params={"fast": True})
+    with pytest.raises(Refused, match="cannot be the name"):
+        configured(town, default_iallocator="../hail")

@@ -127,14 +127,14 @@ def model_of(cluster: wanted.Cluster, seen: Iterable[NodeFigures]) -> Cluster:
         ),
         instances=(
             *(_instance(cluster, instance, node_numbers) for instance in instances),
-            *_coming(cluster, node_numbers),
+            *coming(cluster, node_numbers),
         ),
         tags=cluster.settings.tags,
     )
 
 
-def _coming(cluster: wanted.Cluster, numbers: Mapping[str, int]) -> Iterable[Instance]:
-    """Return the instances that open plans are about to make.
+def coming(cluster: wanted.Cluster, numbers: Mapping[str, int]) -> Iterable[Instance]:
+    """Return the instances that open plans are about to make; `numbers` are positions of nodes.
 
     Their room is not free already (`figures`); that they are there must count as well, or many
     that are created at once would all be put where it is emptiest now.

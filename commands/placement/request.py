@@ -13,9 +13,9 @@ from typing import Any
 import msgspec
 
 from commands.nodes import why_unreachable
-from commands.placement.from_cluster import NodeFigures, policy_of
+from commands.placement.from_cluster import NodeFigures, coming, policy_of
+from commands.placement.model import NO_NODE, Policy, Spec, required_nodes
 from commands.placement.model import Instance as Wish
-from commands.placement.model import Policy, Spec, required_nodes
 from commands.specs import DRBD_META_MIB, whole
 from projections import params
 from projections.cluster import Cluster
@@ -40,7 +40,10 @@ def request(cluster: Cluster, figures: Iterable[NodeFigures], question: Json) ->
         "ipolicy": _policy(policy_of(Group(uuid="", name=""))),
         "nodegroups": {group.uuid: _group(group) for group in groups},
         "nodes": {node.name: _node(cluster, node, known.get(node.uuid)) for node in nodes},
-        "instances": {one.name: _instance(cluster, one) for one in instances},
+        "instances": {
+            **{one.name: _instance(cluster, one) for one in instances},
+            **_coming(cluster, nodes),
+        },
         "request": question,
     }
     return msgspec.json.encode(body)
@@ -182,6 +185,33 @@ def _instance(cluster: Cluster, instance: Instance) -> Json:
         "hypervisor": instance.hypervisor,
         "disk_space_total": _space(instance),
     }
+
+
+def _coming(cluster: Cluster, nodes: list[Node]) -> dict[str, Json]:
+    """What open plans are about to make: of it only what takes room is known."""
+    numbers = {node.uuid: number for number, node in enumerate(nodes)}
+    found = {}
+    for one in coming(cluster, numbers):
+        homes = [one.primary] if one.secondary == NO_NODE else [one.primary, one.secondary]
+        found[one.name] = {
+            "tags": [],
+            "admin_state": "up" if one.uses_memory else "down",
+            "vcpus": one.vcpus,
+            "memory": one.memory,
+            "spindle_use": one.spindle_use,
+            "os": "",
+            "nodes": [nodes[number].name for number in homes],
+            "nics": [],
+            "disks": [
+                {"dev_type": one.template, "size": disk.size_mib, "mode": "rw", "spindles": None}
+                for disk in one.disks
+            ],
+            "disk_template": one.template,
+            "disks_active": one.uses_memory,
+            "hypervisor": cluster.settings.enabled_hypervisors[0],
+            "disk_space_total": one.disk,
+        }
+    return found
 
 
 def _backend(cluster: Cluster, instance: Instance, name: str) -> int:

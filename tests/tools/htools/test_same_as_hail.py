@@ -18,7 +18,8 @@ from commands.placement.basis import Basis
 from commands.placement.departures import Departure
 from commands.placement.from_cluster import figures, new_instance
 from projections import params
-from tests.commands.building import Town
+from projections.plans import Reservation, Reservations
+from tests.commands.building import Town, node_uuid
 from tools.htools.main import run
 
 INSTANCES = st.lists(
@@ -35,9 +36,19 @@ MODES = st.sampled_from(departures.MODES)
 
 
 def built(them: Any) -> Town:
-    """Return a town with these instances."""
+    """Return a town with these instances; the last two of six and more are only planned yet."""
     town = Town(5)
     for number, (template, nodes, state, memory, disk) in enumerate(them, start=1):
+        if number > 5 and number > len(them) - 2:
+            homes = [node_uuid(node) for node in nodes[: 2 if template == "drbd" else 1]]
+            held = [
+                Reservation(node=home, memory_mib=0 if at else memory, disk_mib=disk, vcpus=2)
+                for at, home in enumerate(homes)
+            ]
+            name = f"instance/new{number}.example.net"
+            wanted = Reservations(nodes=tuple(held), names=(name,))
+            town.cluster = town.cluster.reserve((number, 0), wanted)
+            continue
         town.add_instance(
             number,
             nodes=nodes[: 2 if template == "drbd" else 1],

@@ -63,10 +63,17 @@ class LiveLab:
     def __init__(self, directory: Path) -> None:
         self.layout = LabLayout(directory)
 
-    def up(self, *, nodes: int = 3, cluster: str = CLUSTER, **settings: float | int | str) -> None:
+    def up(
+        self,
+        *,
+        nodes: int = 3,
+        voters: int = 1,
+        cluster: str = CLUSTER,
+        **settings: float | int | str,
+    ) -> None:
         """Start agents, and make a cluster of them unless its name is empty."""
         names = [f"node{number}" for number in range(1, nodes + 1)]
-        running.up(self.layout, names, settings=settings)
+        running.up(self.layout, names, settings=settings, voters=voters)
         if cluster:
             found_cluster(self.layout, cluster)
 
@@ -127,11 +134,18 @@ class LiveLab:
             os.close(handle)
 
     def stop(self) -> None:
-        """End every daemon; the files stay."""
-        if self.layout.settings.exists():
-            for pid in running.pids(self.layout).values():
-                if pid is not None:
-                    daemons.end(pid)
+        """End every daemon at one moment; the files stay.
+
+        At one moment, because a node that sees another one go down does something about it: the
+        primary side of a mirror goes on alone, which its files would show.
+        """
+        if not self.layout.settings.exists():
+            return
+        pids = {name: pid for name, pid in running.pids(self.layout).items() if pid is not None}
+        for pid in pids.values():
+            daemons.send(pid, signal.SIGSTOP)
+        for name, pid in pids.items():
+            daemons.end(pid, signal.SIGTERM if name == MASTER else signal.SIGKILL)
 
     def order(self, node: str, do: str, **details: str | int | float) -> control.Reply:
         """Give a simulated node an order (nodeagent/simulated/control.py)."""

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from tests.acceptance.live_lab import LiveLab
 from tools.lab import running
+from tools.lab.control import SOCKET
 from tools.lab.founding import gnt
 
 SEED = "the same draws in every run"
@@ -31,7 +32,8 @@ class PreparedLab(LiveLab):
         for command in commands:
             gnt(self.layout, *command)
         self.stop()
-        shutil.copytree(self.layout.directory, self._copy, symlinks=True)
+        of_processes = shutil.ignore_patterns(SOCKET, "*.pid")
+        shutil.copytree(self.layout.directory, self._copy, symlinks=True, ignore=of_processes)
 
     def restart(self, *, fault: str = "") -> None:
         """Begin anew from the copy: agents and master run, the master with this CAIRN_FAULT."""

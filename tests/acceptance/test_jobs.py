@@ -13,6 +13,7 @@ from commands.opcode import pack
 from commands.tag_ops.set_tags import TagsSet
 from eventstore.record import Record
 from tests.acceptance.live_lab import LiveLab
+from tests.replaycheck import check_replay
 
 pytestmark = pytest.mark.acceptance
 
@@ -27,6 +28,8 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveLab]:
         lab.up(lost_after_s=300.0)
         lab.ok(f"{ADD} -n node1 web1.example.net")
         yield lab
+        lab.stop()
+        check_replay(lab.log)
     finally:
         lab.down()
 

@@ -45,6 +45,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveLab]:
         lab.up()
         lab.ok("gnt-instance add -t drbd -o debian -B memory=512 -s 1G -n node2:node3 web1")
         yield lab
+        lab.stop()
         check_replay(lab.log)
     finally:
         lab.down()

@@ -330,6 +330,10 @@ def _no_place(
             basis=recorded,
         )
     held = any(room.reserved for room in rooms)
+    if any(
+        one.reason and lack[0].startswith("policy") for one in found.verdicts for lack in one.lacks
+    ):
+        free += "; --ignore-ipolicy takes no notice of a group's policy"
     return Refused(
         TEMPORARILY_INSUFFICIENT if held else INSUFFICIENT_RESOURCES,
         f"no {'pair of nodes has' if wish.mirrored else 'node has'} room for {wanted}: "

@@ -105,8 +105,9 @@ def test_a_policy_that_forbids_it_is_named_and_can_be_ignored() -> None:
     """Sizes beyond the group's bounds are refused unless the operator insists."""
     town = Town(2)
     small = wish(memory_mib=64, template="plain")
-    with pytest.raises(Refused, match="policy of the group"):
+    with pytest.raises(Refused, match="policy of the group") as refusal:
         chosen(town, small)
+    assert "--ignore-ipolicy" in refusal.value.hint
     assert choose(town.cluster, town.given().seen, small, None, ignore_policy=True).nodes
 
 

@@ -25,8 +25,9 @@ from commands.master.agents import AgentDesk
 from commands.master.bootstrap import LOG_DIRECTORY, SIGN_KEY, VOTER_KEY
 from commands.master.config import MasterConfig, replication_endpoint
 from commands.master.council import Council
-from commands.master.history import EndedJobs, History, Past
+from commands.master.history import EndedJobs, History
 from commands.master.jobs_desk import JobsDesk
+from commands.master.past import Past
 from commands.master.reads_desk import ReadsDesk
 from commands.master.reign import Reign
 from commands.master.telemetry import Telemetry
@@ -84,7 +85,9 @@ class MasterDaemon:
         self._jobs = JobsDesk(reactor, self._reign, self._ended, state=self._state)
         self._replica.on_committed(self._on_committed)
         self._replica.on_leadership(self._on_leadership)
-        self._agents = self._serve(reactor, directory, Past(history, self._snapshots, self._state))
+        past = Past(reactor, log, self._replica, self._snapshots, self._state)
+        reactor.on_close(past.close)
+        self._agents = self._serve(reactor, directory, past)
         self._stop_ticking = reactor.call_every(_TICK_S, self._tick)
         reactor.on_close(self._close)
         reactor.on_close(view.close)

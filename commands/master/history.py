@@ -6,22 +6,17 @@ A voter's file may hold records that are not committed (yet). Nothing here shows
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from itertools import islice
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 import msgspec
 
-from commands.api import Moment
 from eventstore.log_view import LogView
 from eventstore.packed import Packed
 from eventstore.record import Stored
 from eventstore.replica import Replica
-from eventstore.snapshots import SnapshotStore
 from projections.job_state import NIL, Job, OpState, Problem
-from projections.past import state_at, state_at_time
 from projections.past_jobs import ALL, NAMED, NOT_ARCHIVED, ended_job, list_jobs, list_ops
 from projections.query.job_fields import JobRow
-from projections.state import State
 
 _RECENT = 512  # ended jobs that are remembered for those who wait for them
 
@@ -134,35 +129,6 @@ class EndedJobs:
             if (not wanted or number in wanted) and not self._history.archived(number):
                 rows[number] = JobRow(self._recent[number])
         return list(rows.values())
-
-
-class Past:
-    """States of earlier moments; the last few that were asked for are kept."""
-
-    def __init__(self, history: History, snapshots: SnapshotStore, present: Callable[[], State]):
-        self._history = history
-        self._snapshots = snapshots
-        self._present = present
-        self._kept: dict[int, State] = {}
-
-    def at(self, moment: Moment | None) -> State:
-        """Return the state at a moment, None: now. A moment in the future is now, too."""
-        if moment is None:
-            return self._present()
-        if moment.seq is not None:
-            return self._at_seq(moment.seq)
-        if moment.time_ms is None:
-            return self._present()
-        return state_at_time(self._history, self._snapshots, moment.time_ms)
-
-    def _at_seq(self, seq: int) -> State:
-        present = self._present()
-        if seq >= present.seq:
-            return present
-        if seq not in self._kept:
-            self._kept = dict(islice(self._kept.items(), max(0, len(self._kept) - 3), None))
-            self._kept[seq] = state_at(self._history, self._snapshots, seq)
-        return self._kept[seq]
 
 
 def _listed(row: Mapping[str, object]) -> Job:

@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping
 from commands import api
 from commands.errors import WRONG_INPUT
 from commands.master.answers import guarded
-from commands.master.history import EndedJobs, Past
+from commands.master.history import EndedJobs
+from commands.master.past import Past
 from eventstore.server import ReplyTo, Request, RequestServer
 from eventstore.wire.faults import RemoteError
 from nodeagent.calls import NodeStatus
@@ -48,7 +49,11 @@ class ReadsDesk:
 
     def _query(self, request: Request, reply: ReplyTo) -> None:
         query = request.decode(api.Query)
-        state = self._past.at(query.at)
+        self._past.at(
+            query.at, reply, lambda state: state, lambda state: self._answer(query, state, reply)
+        )
+
+    def _answer(self, query: api.Query, state: State, reply: ReplyTo) -> None:
         now = state is self._state()
         world = World(state.cluster, self._seen() if now else None)
         jobs: list[JobRow] = []
@@ -97,9 +102,12 @@ class ReadsDesk:
     def _digests(self, request: Request, reply: ReplyTo) -> None:
         seq = request.decode(api.Digest).seq
         if seq is None or seq >= self._state().seq:
-            digest = self._digest()
+            self._tell_digest(self._digest(), reply)
         else:
-            digest = digest_of(self._past.at(api.Moment(seq=seq)))
+            moment = api.Moment(seq=seq)
+            self._past.at(moment, reply, digest_of, lambda digest: self._tell_digest(digest, reply))
+
+    def _tell_digest(self, digest: Digest, reply: ReplyTo) -> None:
         reply.done(
             api.DigestReply(
                 seq=digest.seq,

@@ -68,6 +68,25 @@ def test_instances_without_nodes_spread_out(lab: LiveLab) -> None:
     assert all(len(set(nodes)) == 2 for nodes in placed.values())
 
 
+def test_instances_that_are_added_at_once_spread_out(lab: LiveLab, tmp_path: Path) -> None:
+    """Each decision counts what the ones before it are about to make."""
+    wanted = [
+        {
+            "instance_name": f"web{number}.example.net",
+            "disk_template": "drbd",
+            "disks": [{"size": 1024}],
+            "nics": [{}],
+            "os_type": "debian",
+            "beparams": {"memory": 512},
+        }
+        for number in range(1, NODES + 1)
+    ]
+    path = tmp_path / "batch.json"
+    path.write_text(json.dumps(wanted))
+    lab.ok(f"gnt-instance batch-create {path}")
+    assert len({nodes[0] for nodes in where(lab).values()}) == NODES
+
+
 def test_a_dry_run_says_why_and_does_what_is_done(lab: LiveLab) -> None:
     """The nodes it names are those that the instance gets."""
     told = lab.ok(f"{ADD} -t drbd --dry-run web1.example.net")

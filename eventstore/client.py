@@ -89,6 +89,11 @@ class Client:
             kind, timeout_s=_BESIDE_S, on_answer=on_answer, on_error=lambda error: None
         )
 
+    @property
+    def voters(self) -> tuple[Voter, ...]:
+        """The voters that it knows."""
+        return self._client.voters
+
     def set_voters(self, voters: Sequence[Voter]) -> None:
         """Speak to these voters from now on."""
         self._client.set_voters(voters)

@@ -19,7 +19,7 @@ from eventstore.index_table import IndexTable, Value
 from eventstore.layout import Layout
 from eventstore.log_reader import LogReader
 from eventstore.merkle import consistency_proof, inclusion_proof
-from eventstore.record import Record, Stored
+from eventstore.record import Epoch, Record, Stored
 from eventstore.subtrees import Subtrees
 
 
@@ -44,6 +44,11 @@ class LogView:
     def cluster_id(self) -> str:
         """The id that the hash chain starts from."""
         return self._log.meta.cluster_id
+
+    @property
+    def epoch(self) -> Epoch:
+        """The epoch that this voter's file is in, as of when it was opened."""
+        return self._log.meta.epoch
 
     @property
     def origin(self) -> str:

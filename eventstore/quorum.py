@@ -28,7 +28,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -79,6 +79,8 @@ Done = Callable[[Outcome], None]
 SWITCH_INTERVAL_S = 0.001
 EXIT_STORAGE = 74  # EX_IOERR of sysexits.h
 _CONFIG_KINDS = (VotersChanged.KIND, TakeoverForced.KIND)
+# Whoever is far behind gets entries like everybody else: segments are not carried yet.
+_NO_SEGMENTS = 1 << 62
 _ALARMS = 20  # kept for whoever asks
 _log = logging.getLogger(__name__)
 
@@ -179,7 +181,7 @@ class QuorumVoter:
             self._entries,
             rng=random.Random(os.urandom(16)),
             now_ms=self._boot_ms(),
-            timing=timing,
+            timing=replace(timing, segment_lag=_NO_SEGMENTS),
             trusts=trusts,
         )
         self._leadership = Leadership(self.core.voter.epoch, None, here=False, ready=False)

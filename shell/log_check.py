@@ -1,4 +1,4 @@
-"""`gnt-log verify`, `replay`, `status`, `accept-loss`: is the log sound and complete? (edge)
+"""`gnt-log verify`, `replay`, `accept-loss`: is the log sound and complete? (edge)
 
 verify     a directory: every hash, stream version, the ack mark, every checkpoint and signature;
            through the cluster: the chain, and that it ends in the hash that the voter names
@@ -157,30 +157,6 @@ def _master_digests(session: Session, seq: int, fold: str) -> dict[str, str]:
 def _here_or_there(session: Session, words: Words) -> Source:
     directory = log_source.directory_of(session, words)
     return RemoteLog(session) if directory is None else log_source.local_log(directory)
-
-
-def status(session: Session, words: Words) -> int:
-    """Carry out status."""
-    facts: dict[str, Leaf]
-    if words.get("dir"):
-        source = log_source.open_source(session, words)
-        facts = {"Cluster": source.cluster_id, "Head": source.head}
-    else:
-        about = RemoteLog(session).about
-        facts = {
-            "Cluster": about.cluster_id,
-            "Head": about.seq,
-            "Hash": about.hash.hex(),
-            "Leader": about.leader,
-            "Voter": about.voter,
-        }
-    style = reading.style_of(session, words)
-    if style.format == "table":
-        session.out.write(text(facts))
-    else:
-        heads = [Head(name.lower(), name, "text") for name in facts]
-        session.out.write(rendered(heads, [[(0, value) for value in facts.values()]], style))
-    return Status.SUCCESS
 
 
 def accept_loss(session: Session, words: Words) -> int:

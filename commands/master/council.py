@@ -24,7 +24,7 @@ from commands.nodes import why_unreachable
 from commands.opcode import Opcode, pack
 from eventstore.events import STREAM, KeyRevoked, VoterPlaced
 from eventstore.quorum import QuorumVoter
-from eventstore.raft.membership import event_of
+from eventstore.raft.membership import Config, event_of
 from eventstore.reactor import Reactor
 from eventstore.record import Batch, Draft, Event
 from eventstore.replica import Committed, Outcome
@@ -51,7 +51,7 @@ class Council:
         self._replica, self._reign, self._config = replica, reign, config
         self._place, self._state = place, state
         self._busy = False  # a proposal of ours is under way
-        self._tried_s: dict[str, float] = {}  # when a job about this node was submitted last
+        self._tried_s: dict[str, float] = {}  # when such a job was submitted last
 
     def tick(self) -> None:
         """Take the next step, if there is one. Call it on the leader."""
@@ -82,10 +82,20 @@ class Council:
             places=self._replica.places.all,
             cluster=self._state().cluster,
             most=self._config.max_voters,
-            level=lambda change: self._replica.core.refuses_change(change) is None,
+            level=self._level,
         )
         for step in membership.steps(seen):
             self._take(step)
+
+    def _level(self, change: Config) -> bool:
+        """Say whether those who would vote hold the record that made them learners: one that was
+        never heard of is not level, however short the log is."""
+        core = self._replica.core
+        if core.leading is None or core.refuses_change(change) is not None:
+            return False
+        new = change.voters.keys() - core.voter.config.voters.keys()
+        held = (core.leading.progress[name].match for name in new)
+        return all(match >= core.voter.config.seq for match in held)
 
     def _take(self, step: Step) -> None:
         match step:
@@ -95,10 +105,10 @@ class Council:
                 self._propose(STREAM, event)
             case Make(node=node):
                 settings = self._settings()
-                self._order(node.name, NodeEnsureVoter(node_name=node.name, settings=settings))
+                self._order(NodeEnsureVoter(node_name=node.name, settings=settings))
             case Unmake(place=place, node=node) if node is not None and not why_unreachable(node):
                 key = place.curve_key
-                self._order(node.name, NodeRemoveVoter(node_name=node.name, voter_key=key))
+                self._order(NodeRemoveVoter(node_name=node.name, voter_key=key))
             case Unmake(place=place):
                 reason = "it holds the log no more"
                 self._propose(STREAM, KeyRevoked(curve_key=place.curve_key, reason=reason))
@@ -128,12 +138,12 @@ class Council:
         self._busy = True
         self._replica.propose(Batch(drafts=(Draft(stream=stream, event=event, actor=ACTOR),)), done)
 
-    def _order(self, node: str, op: Opcode) -> None:
+    def _order(self, op: Opcode) -> None:
         """Submit a job about a node's voter, unless one is open or was tried a moment ago."""
-        now_s = Reactor.now()
-        if now_s - self._tried_s.get(node, -_AGAIN_S) < _AGAIN_S or self._open(op.summary()):
+        now_s, summary = Reactor.now(), op.summary()
+        if now_s - self._tried_s.get(summary, -_AGAIN_S) < _AGAIN_S or self._open(summary):
             return
-        self._tried_s[node] = now_s
+        self._tried_s[summary] = now_s
         submit = api.Submit(jobs=(api.JobSpec(ops=(pack(op),)),))
         ticket = self._reign.ticket(lambda outcome, body: None)
         try:
@@ -142,7 +152,7 @@ class Council:
             )
         except OpRefused as refused:
             self._reign.forget(ticket)
-            _log.warning("%s: %s", op.summary(), refused)
+            _log.warning("%s: %s", summary, refused)
         else:
             self._reign.carry_out(effects)
 

@@ -35,15 +35,18 @@ from commands.master.voters_desk import VotersDesk, voters_of
 from commands.registry import Registry
 from eventstore.events import VoterPlaced
 from eventstore.index_reader import IndexReader
+from eventstore.keyring import Keyring
 from eventstore.keys import load_curve_keys, load_sign_keys
 from eventstore.layout import Layout
 from eventstore.log_view import LogView
 from eventstore.quorum import QuorumVoter, open_quorum
+from eventstore.raft.generations import TrustTakeover
 from eventstore.raft.state import LAN, Timing
 from eventstore.reactor import Reactor
-from eventstore.record import Stored
+from eventstore.record import Record, Stored
 from eventstore.replica import Leadership
 from eventstore.snapshots import SnapshotStore
+from eventstore.takeover import trusted
 from eventstore.voter_links import VoterLinks
 from eventstore.voter_sockets import VoterSockets
 from projections.past import resume, snapshot_due, snapshot_of
@@ -51,6 +54,7 @@ from projections.state import FOLD, VERSION, State
 from projections.tables import INDEX_TABLES
 
 _TICK_S = 0.5
+_LEAD_S = 10.0
 _log = logging.getLogger(__name__)
 
 
@@ -65,7 +69,8 @@ class MasterDaemon:
         """
         log = directory / LOG_DIRECTORY
         self._config = config
-        self._replica = _open(reactor, log, directory, config)
+        self._keyring = Keyring()  # that of the sockets, once they are open
+        self._replica = _open(reactor, log, directory, config, self._trusts)
         view = LogView(log)
         self._index = IndexReader(Layout(log).index)
         history = History(view, self._replica)
@@ -92,9 +97,14 @@ class MasterDaemon:
         reactor.on_close(self._close)
         reactor.on_close(view.close)
         reactor.on_close(self._index.close)
+        if self._replica.config.alone(self._config.voter):  # it leads before it is said to serve
+            reactor.run_until(lambda: self._replica.leadership.ready, timeout_s=_LEAD_S)
 
     def _state(self) -> State:
         return self._projector.state
+
+    def _trusts(self, takeover: Record) -> bool:
+        return trusted(takeover, self._replica.cluster_id, self._keyring)
 
     def _serve(self, reactor: Reactor, directory: Path, past: Past) -> AgentDesk:
         """Open the sockets. This turns the reactor: what hears of commits is registered already."""
@@ -108,6 +118,7 @@ class MasterDaemon:
             requests_endpoint=self._config.requests,
             publish_endpoint=self._config.publications,
         )
+        self._keyring = sockets.keyring
         links = VoterLinks(
             reactor,
             replication_endpoint(self._config),
@@ -189,7 +200,9 @@ class MasterDaemon:
         self._snapshots.close()
 
 
-def _open(reactor: Reactor, log: Path, directory: Path, config: MasterConfig) -> QuorumVoter:
+def _open(
+    reactor: Reactor, log: Path, directory: Path, config: MasterConfig, trusts: TrustTakeover
+) -> QuorumVoter:
     return open_quorum(
         log,
         voter=config.voter,
@@ -211,4 +224,5 @@ def _open(reactor: Reactor, log: Path, directory: Path, config: MasterConfig) ->
             )
             for seed in config.seeds
         ],
+        trusts=trusts,
     )

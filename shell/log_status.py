@@ -1,0 +1,101 @@
+"""`gnt-log status`: where the log stands, and how each voter is (edge).
+
+Every voter is asked for itself, side by side as far as one that hangs allows; what the leader knows
+of one that does not answer stands in for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from commands.api import PeerStatus, VoterStatus
+from eventstore.errors import EventStoreError
+from shell import log_source, reading
+from shell.failure import Status
+from shell.log_source import RemoteLog
+from shell.parsing import Words
+from shell.render.formats import Head, rendered
+from shell.render.tree import Leaf, text
+from shell.session import Session
+
+_EACH_S = 2.0
+_HEADS = (
+    Head("voter", "Voter", "text"),
+    Head("role", "Role", "text"),
+    Head("epoch", "Epoch", "text"),
+    Head("last", "Last", "number"),
+    Head("committed", "Committed", "number"),
+    Head("lag", "Lag", "number"),
+    Head("disk", "Disk", "text"),
+    Head("fsync_ms", "Fsync/ms", "number"),
+    Head("worst_fsync_ms", "Worst/ms", "number"),
+)
+
+
+def run(session: Session, words: Words) -> int:
+    """Carry out status."""
+    style = reading.style_of(session, words)
+    if words.get("dir"):
+        source = log_source.open_source(session, words)
+        facts: dict[str, Leaf] = {"Cluster": source.cluster_id, "Head": source.head}
+        if style.format == "table":
+            session.out.write(text(facts))
+        else:
+            heads = [Head(name.lower(), name, "text") for name in facts]
+            session.out.write(rendered(heads, [[(0, value) for value in facts.values()]], style))
+        return Status.SUCCESS
+    about = RemoteLog(session).about
+    rows = _rows(session, about.seq)
+    if style.format == "table":
+        session.out.write(
+            text(
+                {
+                    "Cluster": about.cluster_id,
+                    "Head": about.seq,
+                    "Hash": about.hash.hex(),
+                    "Leader": about.leader or "nobody",
+                    "Voter": about.voter,
+                }
+            )
+        )
+        session.say()
+    session.out.write(rendered(_HEADS, rows, style))
+    return Status.SUCCESS
+
+
+def _rows(session: Session, head: int) -> list[list[tuple[int, object]]]:
+    found = {voter.name: _status(session, voter.name) for voter in session.client.voters}
+    peers = {peer.name: peer for status in found.values() if status for peer in status.peers}
+    head = max([head, *(status.committed for status in found.values() if status)])
+    return [_row(name, status, peers, head) for name, status in found.items()]
+
+
+def _status(session: Session, name: str) -> VoterStatus | None:
+    try:
+        answer = session.client.call("voter-status", timeout_s=_EACH_S, voter=name)
+    except EventStoreError:
+        return None
+    return answer.decode(VoterStatus)
+
+
+def _row(
+    name: str, status: VoterStatus | None, peers: Mapping[str, PeerStatus], head: int
+) -> list[tuple[int, object]]:
+    """Return the cells of a voter; where it does not answer, what its leader knows."""
+    if status is not None:
+        return [
+            (0, name),
+            (0, status.role),
+            (0, f"{status.gen}.{status.term}"),
+            (0, status.last_seq),
+            (0, status.committed),
+            (0, max(0, head - status.committed)),
+            (0, status.disk),
+            (0, round(status.last_fsync_ms, 1)),
+            (0, round(status.worst_fsync_ms, 1)),
+        ]
+    peer = peers.get(name)
+    known: list[tuple[int, object]] = [(2, None)] * 4
+    if peer is not None:
+        known = [(0, peer.match), (2, None), (0, max(0, head - peer.match)), (0, peer.disk)]
+    return [(0, name), (0, "no answer"), (2, None), *known, (2, None), (2, None)]

@@ -1,0 +1,259 @@
+"""Three voters on one machine, real processes: the leader dies, stands still, is asked to go."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from commands.api import Query, QueryReply, VotersReply, VoterStatus
+from eventstore.errors import EventStoreError
+from eventstore.log_view import LogView
+from nodeagent.calls import TASK_ENDS, TASK_REQUESTED, TaskNamed
+from shell.config import ClientConfig
+from tests.acceptance.live_lab import LiveLab
+from tests.replaycheck import check_replay
+from tools.lab import running
+from tools.lab.founding import wait_for_voters
+
+WITHIN_S = 60.0
+_LOOK_S = 0.05
+WEB = "web1.example.net"
+REPLACE = f"gnt-instance replace-disks -s {WEB}"
+SLOW_S = 1.0
+
+pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(600)]
+
+
+class Voters:
+    """The master daemons of a lab, by the names of their nodes."""
+
+    def __init__(self, lab: LiveLab) -> None:
+        self.lab = lab
+        self.nodes = lab.layout.load().nodes
+
+    def daemon(self, node: str) -> str:
+        """The name of a node's master daemon."""
+        return self.lab.layout.voter(node)
+
+    def log(self, node: str) -> Path:
+        """The directory of its log."""
+        return self.lab.layout.home(self.daemon(node)) / "log"
+
+    def status(self, node: str) -> VoterStatus | None:
+        """How a voter is, as it says itself; None if it does not answer."""
+        session = self.lab.session()
+        try:
+            if node not in {voter.name for voter in session.voters}:
+                session.ask("voters", None, VotersReply)  # the settings are brought up to date
+                return None
+            return session.client.call("voter-status", timeout_s=2.0, voter=node).decode(
+                VoterStatus
+            )
+        except EventStoreError:
+            return None
+        finally:
+            session.close()
+
+    def leader(self) -> str:
+        """Wait until one voter leads; return its node."""
+        found: list[str] = []
+
+        def look() -> bool:
+            known = {node: self.status(node) for node in self.nodes}
+            led = {n: (s.gen, s.term) for n, s in known.items() if s and s.role == "leader"}
+            found[:] = [max(led, key=lambda node: led[node])] if led else []
+            return bool(found)
+
+        until(look)
+        return found[0]
+
+    def followers(self) -> list[str]:
+        """The nodes whose voters do not lead."""
+        leader = self.leader()
+        return [node for node in self.nodes if node != leader]
+
+    def restore(self) -> None:
+        """Start what is down and wait until all hold the same."""
+        for daemon, pid in running.pids(self.lab.layout).items():
+            if pid is None:
+                self.lab.start(daemon)
+        self.level()
+
+    def level(self) -> None:
+        """Wait until all voters have committed the same."""
+
+        def equal() -> bool:
+            known = [self.status(node) for node in self.nodes]
+            return len({status.committed if status else -1 for status in known}) == 1
+
+        until(equal)
+
+    def compare(self) -> int:
+        """Assert that all logs are equal up to what the shortest holds; return how far that is."""
+        chains = []
+        for node in self.nodes:
+            with LogView(self.log(node)) as view:
+                chains.append([stored.hash for stored in view.iterate()])
+        shared = min(map(len, chains))
+        assert len({tuple(chain[:shared]) for chain in chains}) == 1, "histories differ"
+        return shared
+
+
+def until(holds: Callable[[], bool], *, within_s: float = WITHIN_S) -> None:
+    """Look until it holds."""
+    deadline = time.monotonic() + within_s
+    while not holds():
+        assert time.monotonic() < deadline, f"not within {within_s} s"
+        time.sleep(_LOOK_S)
+
+
+@pytest.fixture(scope="module", name="lab")
+def three_voters(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveLab]:
+    """A cluster of three nodes that all vote, with one mirrored instance."""
+    lab = LiveLab(Path(tmp_path_factory.mktemp("voters")) / "lab")
+    try:
+        lab.up(voters=3)
+        lab.ok(f"gnt-instance add -n node2:node3 -t drbd -B memory=512 -s 1G -o debian {WEB}")
+        yield lab
+    finally:
+        lab.down()
+
+
+@pytest.fixture
+def voters(lab: LiveLab) -> Iterator[Voters]:
+    """The voters; after each test all of them are up, level, and hold the same history."""
+    voters = Voters(lab)
+    yield voters
+    voters.restore()
+    shared = voters.compare()
+    assert shared >= max(s.committed for node in voters.nodes if (s := voters.status(node)))
+    for node in voters.nodes:
+        check_replay(voters.log(node))
+
+
+def running_task(lab: LiveLab, after: int) -> None:
+    """Wait until a task is under way on some node."""
+    lab.wait_for_kind(TASK_REQUESTED, after=after)
+
+
+def task_counts(log: Path) -> set[tuple[int, int]]:
+    """Return how often tasks were asked for, and ended: (times, times)."""
+    asked: dict[str, list[int]] = {}
+    with LogView(log) as view:
+        for stored in view.iterate():
+            record = stored.record
+            if record.kind.startswith("task."):
+                task = msgspec.msgpack.decode(record.data, type=TaskNamed).task
+                counts = asked.setdefault(task, [0, 0])
+                counts[0] += record.kind == TASK_REQUESTED
+                counts[1] += record.kind in TASK_ENDS
+    return {(times, ends) for times, ends in asked.values()}
+
+
+def test_a_running_job_survives_its_master(lab: LiveLab, voters: Voters) -> None:
+    """SIGKILL of the leader: another leads, the job goes on, the command that waits succeeds."""
+    for node in voters.nodes:
+        lab.order(node, "slow", seconds=SLOW_S)
+    old = voters.leader()
+    head = voters.status(old)
+    assert head is not None
+    client = lab.command(*REPLACE.split())
+    running_task(lab, head.committed)
+    lab.kill(voters.daemon(old))
+    new = voters.leader()
+    assert new != old
+    for node in voters.nodes:
+        lab.order(node, "slow", seconds=0)
+    output, _ = client.communicate(timeout=WITHIN_S)
+    assert client.returncode == 0, output
+    assert task_counts(voters.log(new)) == {(1, 1)}, "a task was asked for or ended twice"
+    lab.start(voters.daemon(old))
+    until(lambda: (s := voters.status(old)) is not None and s.role == "follower")
+
+
+def test_a_leader_that_stood_still_changes_nothing(lab: LiveLab, voters: Voters) -> None:
+    """SIGSTOP: another leads and takes orders; after SIGCONT the old one follows it."""
+    old = voters.leader()
+    lab.kill(voters.daemon(old), signal.SIGSTOP)
+    try:
+        others = [node for node in voters.nodes if node != old]
+        until(lambda: any((s := voters.status(n)) and s.role == "leader" for n in others))
+        lab.ok("gnt-cluster modify --candidate-pool-size=3 --mac-prefix=aa:00:22")
+    finally:
+        lab.kill(voters.daemon(old), signal.SIGCONT)
+    until(lambda: (s := voters.status(old)) is not None and s.role == "follower")
+    lab.ok("gnt-cluster modify --mac-prefix=aa:00:33")
+
+
+def test_a_planned_failover_loses_no_request(lab: LiveLab, voters: Voters) -> None:
+    """master-failover: the named voter leads, and what is asked meanwhile is done."""
+    target = voters.followers()[0]
+    client = lab.command(*REPLACE.split())
+    assert f"{target} leads now" in lab.ok(f"gnt-cluster master-failover {target}")
+    output, _ = client.communicate(timeout=WITHIN_S)
+    assert client.returncode == 0, output
+    assert voters.leader() == target
+    until(lambda: lab.ok("gnt-cluster getmaster").strip() == target)
+    assert target in lab.ok("gnt-cluster master-ping")
+
+
+def test_a_minority_takes_no_orders_and_answers_reads(lab: LiveLab, voters: Voters) -> None:
+    """With one voter of three nothing is written, and lists are shown as they were."""
+    left, *others = voters.nodes
+    before = lab.ok("gnt-node list -o name")
+    for node in others:
+        lab.kill(voters.daemon(node))
+    until(lambda: (s := voters.status(left)) is not None and s.role != "leader")
+    assert lab.run("gnt-cluster master-ping").status == 11
+    assert lab.ok("gnt-node list -o name") == before
+    client = lab.command("gnt-cluster", "modify", "--mac-prefix=aa:00:44")
+    status = voters.status(left)
+    assert status is not None
+    for node in others:
+        lab.start(voters.daemon(node))
+    output, _ = client.communicate(timeout=WITHIN_S)
+    assert client.returncode == 0, f"what was asked meanwhile is done afterwards: {output}"
+
+
+def test_every_voter_answers_reads(lab: LiveLab, voters: Voters) -> None:
+    """The same list from each of them, as of the same record."""
+    voters.level()
+    query = Query(what="instance", fields=("name", "pnode"))
+    session = lab.session()
+    try:
+        answers = [session.client.call("query", query, timeout_s=5, voter=n) for n in voters.nodes]
+    finally:
+        session.close()
+    assert sum(answer.leads for answer in answers) == 1
+    assert len({answer.decode(QueryReply).rows for answer in answers}) == 1
+
+
+def test_a_client_told_of_one_voter_finds_the_others(lab: LiveLab, voters: Voters) -> None:
+    """After one command its settings name all voters, so it survives the loss of that one."""
+    known = msgspec.json.decode(lab.layout.client.read_bytes(), type=ClientConfig)
+    leader = voters.leader()
+    only = tuple(voter for voter in known.voters if voter.name == leader)
+    poor = msgspec.structs.replace(known, voters=only)
+    lab.layout.client.write_bytes(msgspec.json.encode(poor))
+    lab.ok("gnt-node list")
+    lab.kill(voters.daemon(leader))
+    lab.ok("gnt-cluster modify --mac-prefix=aa:00:55")
+
+
+def test_a_candidate_that_is_given_up_leaves_the_log(lab: LiveLab, voters: Voters) -> None:
+    """--master-candidate=no: no voter, no daemon, no files; yes brings a new one."""
+    node = next(n for n in voters.followers() if n != voters.nodes[0])
+    home = lab.layout.home(voters.daemon(node))
+    lab.ok(f"gnt-node modify --master-candidate=no --force {node}")
+    until(lambda: not home.exists())
+    status = voters.status(voters.leader())
+    assert status is not None
+    assert node not in (*status.voters, *status.learners)
+    lab.ok(f"gnt-node modify --master-candidate=yes {node}")
+    wait_for_voters(lab.layout)
+    until(lambda: (s := voters.status(node)) is not None and s.role == "follower")

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from commands.api import Query, QueryReply
+from commands.cluster_ops.set_params import allocator_name, with_checked_allocator
 from commands.errors import Refused
 from commands.master import bootstrap
 from commands.master.config import MasterConfig
@@ -42,7 +43,8 @@ _PLAIN = {
     "candidate_pool_size": "candidate_pool_size",
 }
 _PARAMETERS = ("beparams", "nicparams", "ndparams", "hvparams", "diskparams")
-_HONOURED = {*_LISTS, *_PLAIN, *_PARAMETERS, "secondary_ip", *CLIENT}
+_ALLOCATOR = ("default_iallocator", "default_iallocator_params")
+_HONOURED = {*_LISTS, *_PLAIN, *_PARAMETERS, *_ALLOCATOR, "secondary_ip", *CLIENT}
 # Ganeti's options about what Cairn does not have or do: they ask for nothing.
 _MOOT = {"modify_etc_hosts", "modify_ssh_setup"}
 
@@ -96,7 +98,11 @@ def info_of(words: Words) -> ClusterInfo:
             values[name] = {
                 ident: _checked(ident, given, by_kind) for ident, given in words.given[name]
             }
-    return ClusterInfo(**values)
+    if "default_iallocator" in words.given:
+        values["default_iallocator"] = allocator_name(words.given["default_iallocator"])
+    if "default_iallocator_params" in words.given:
+        values["default_iallocator_params"] = words.given["default_iallocator_params"]
+    return with_checked_allocator(ClusterInfo(**values))
 
 
 def _checked(ident: str, given: Any, tables: dict[str, params.Table]) -> Params:

@@ -194,21 +194,25 @@ def _changed(op: ClusterSetParams, now: ClusterInfo) -> ClusterInfo:
     if op.mac_prefix is not None:
         changes["mac_prefix"] = _mac_prefix(op.mac_prefix)
     if op.default_iallocator is not None:
-        changes["default_iallocator"] = _allocator(op.default_iallocator)
+        changes["default_iallocator"] = allocator_name(op.default_iallocator)
     if op.default_iallocator_params is not None:
         changes["default_iallocator_params"] = op.default_iallocator_params
     for field in ("file_storage_dir", "shared_file_storage_dir"):
         if getattr(op, field) is not None:
             changes[field] = _directory(getattr(op, field), field)
-    new = msgspec.structs.replace(now, **changes)
-    if not new.default_iallocator:
-        for option in new.default_iallocator_params:
+    return with_checked_allocator(msgspec.structs.replace(now, **changes))
+
+
+def with_checked_allocator(info: ClusterInfo) -> ClusterInfo:
+    """Return the settings. Raises Refused if the built-in allocator has not one of its options."""
+    if not info.default_iallocator:
+        for option in info.default_iallocator_params:
             parse.choice(option, HAIL_OPTIONS, "option of hail")
-    return new
+    return info
 
 
-def _allocator(name: str) -> str:
-    """Return the name as it is kept: nothing for the built-in one."""
+def allocator_name(name: str) -> str:
+    """Return the name as it is kept: nothing for the built-in one. Raises Refused."""
     if "/" in name or name.startswith((".", "-")):
         raise Refused(
             WRONG_INPUT,

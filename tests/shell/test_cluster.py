@@ -10,8 +10,10 @@ import pytest
 import zmq
 
 from commands import api
+from commands.errors import Refused
 from eventstore.wire.faults import RemoteError
 from nodeagent.calls import Ticket, Voter
+from projections.objects import ClusterInfo
 from shell import config
 from shell.cluster_init import info_of
 from shell.failure import Failure, Status
@@ -98,6 +100,20 @@ def test_settings_of_a_new_cluster() -> None:
     assert info.beparams == {"maxmem": 1024, "minmem": 1024, "vcpus": 2}
     assert info.hvparams == {"kvm": {"acpi": False}}
     assert info.mac_prefix == "aa:00:11"
+
+
+def test_init_takes_the_allocator() -> None:
+    """hail is the built-in one, and has options of its own; another one may have any."""
+    tool = load("gnt-cluster")
+
+    def made(*typed: str) -> ClusterInfo:
+        return info_of(parse(tool, "init", tool.commands["init"], [*typed, "c.example.net"]))
+
+    assert made("-I", "hail").default_iallocator == ""
+    info = made("-I", "mine", "--default-iallocator-params=fast=yes")
+    assert (info.default_iallocator, info.default_iallocator_params) == ("mine", {"fast": "yes"})
+    with pytest.raises(Refused, match="no option of hail"):
+        made("--default-iallocator-params=fast=yes")
 
 
 def test_init_refuses_what_it_cannot_do(tmp_path: Path) -> None:

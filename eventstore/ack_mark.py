@@ -99,7 +99,8 @@ class AckMark:
             os.pwrite(self._fd, slot.ljust(SLOT_BYTES, b"\0"), (counter % 2) * SLOT_BYTES)
             os.fdatasync(self._fd)
         except OSError as error:
-            raise StorageFailed(f"the ack mark cannot be written: {error}") from error
+            hint = "free room or repair the disk, then start the daemon again"
+            raise StorageFailed(f"the ack mark cannot be written: {error}", hint=hint) from error
         self._counter, self.mark = counter, mark
 
     def close(self) -> None:

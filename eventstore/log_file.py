@@ -43,9 +43,9 @@ CREATE TABLE orphans(
 
 
 _INSERT = "INSERT INTO log VALUES(?,?,?,?,?)"
-_ROWS = 100  # of one statement
 _KEEP_ORPHANS = "INSERT INTO orphans SELECT seq, gen, term, hash, bytes FROM log WHERE seq >= ?"
-_INSERT_MANY = _INSERT + ",(?,?,?,?,?)" * (_ROWS - 1)
+# Statements by the rows that they insert, for batches as they come; APSW caches none over 16 KiB.
+_INSERTS = {rows: _INSERT + ",(?,?,?,?,?)" * (rows - 1) for rows in (1000, 100, 10, 1)}
 
 
 class Row(NamedTuple):
@@ -171,12 +171,14 @@ class LogFile:
         self._db.close()
 
     def _insert(self, rows: Sequence[RowValues]) -> None:
-        """Insert many rows by one statement: APSW gives up the interpreter's lock at each
-        statement, and a busy thread gives it back only after milliseconds."""
-        whole = len(rows) - len(rows) % _ROWS
-        for first in range(0, whole, _ROWS):
-            self._db.execute(_INSERT_MANY, [*chain.from_iterable(rows[first : first + _ROWS])])
-        self._db.executemany(_INSERT, rows[whole:])
+        """Insert rows by as few statements as will do: APSW gives up the interpreter's lock at
+        each of them, and a busy thread gives it back only after a millisecond."""
+        first = 0
+        for size, statement in _INSERTS.items():
+            while len(rows) - first >= size:
+                values = [*chain.from_iterable(rows[first : first + size])]
+                self._db.execute(statement, values)
+                first += size
 
     def _on_commit(self, _db: apsw.Connection, _name: str, pages: int) -> int:
         self.wal_pages = pages
@@ -220,7 +222,10 @@ def _meta(found: Mapping[str, MetaValue], path: Path) -> Meta:
 def _open(path: Path, flags: int, vfs: str) -> apsw.Connection:
     """Open a connection as it comes. Refuses a SQLite that is not safe."""
     if sqlite_version() < OLDEST_SQLITE:
-        raise StorageFailed(f"SQLite {apsw.sqlitelibversion()} can lose commits; 3.51.3 is safe")
+        raise StorageFailed(
+            f"SQLite {apsw.sqlitelibversion()} can lose commits; 3.51.3 is safe",
+            hint="install the apsw of requirements.lock, which brings its own",
+        )
     db = apsw.Connection(str(path), flags=flags, vfs=vfs or None)
     db.set_busy_timeout(5000)  # only a reader that recovers the WAL can be in the way
     # The writer checkpoints, and not after an error: closing must not write.
@@ -232,10 +237,16 @@ def _settle(db: apsw.Connection, path: Path) -> None:
     """Make the settings above; refuse to go on with others."""
     db.execute(f"PRAGMA page_size={PAGE_BYTES}")
     if db.pragma("journal_mode", "wal") != "wal":
-        raise StorageFailed(f"{path}: this file system does not allow SQLite's WAL")
+        raise StorageFailed(
+            f"{path}: this file system does not allow SQLite's WAL",
+            hint="keep the log on a local file system, not on one of the network",
+        )
     db.execute("PRAGMA synchronous=FULL")
     if db.pragma("synchronous") != 2:
-        raise StorageFailed(f"{path}: commits would not be durable (synchronous is not FULL)")
+        raise StorageFailed(
+            f"{path}: commits would not be durable (synchronous is not FULL)",
+            hint="this SQLite was built to ignore it; install the apsw of requirements.lock",
+        )
     db.wal_autocheckpoint(0)
     # Without this the last connection deletes the WAL, and a reader without the right to write in
     # the directory could then not open the file.

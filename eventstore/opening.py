@@ -77,7 +77,10 @@ def open_checked(
         log = LogFile.open(layout.log, vfs=vfs)
         closing.append(log.close)
         if cluster_id not in (None, log.meta.cluster_id):
-            raise NotOurLog(f"{layout.log} is the log of cluster {log.meta.cluster_id}")
+            raise NotOurLog(
+                f"{layout.log} is the log of cluster {log.meta.cluster_id}",
+                hint=f"this is cluster {cluster_id}: give its directory, or move the file away",
+            )
         mark = AckMark.open(layout.mark)
         closing.append(mark.close)
         reader = LogReader(layout.log, vfs=vfs)

@@ -176,7 +176,7 @@ class Executor:
                 if not any(seen.uuid == instance.uuid for seen in hypervisor.seen()):
                     self._interfaces_down(instance.uuid)
             case _:
-                raise BadCall(f"this agent does not perform {call.NAME}")
+                raise BadCall(f"this agent does not perform {call.NAME}", hint="upgrade it")
         return None
 
     def _run(self, instance: InstanceSpec, *, paused: bool, scope: TaskScope) -> msgspec.Struct:

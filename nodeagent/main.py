@@ -174,7 +174,7 @@ class Daemon:
 
     def _on_order(self, order: Order) -> Answer:
         if self._machine is None:
-            raise NodeAgentError("the node has not joined a cluster yet")
+            raise NodeAgentError("the node has not joined a cluster yet", hint="gnt-node add it")
         hit = carry_out(self._machine, order)
         promised = (0, 0)
         if self._agent is not None:

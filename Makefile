@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.cairn-installed
 
-.PHONY: venv demo test quick lint bench docs clean
+.PHONY: venv demo test quick lint bench model docs clean
 
 venv: $(STAMP)
 
@@ -31,6 +31,10 @@ quick: $(STAMP)
 
 bench: $(STAMP)
 	@$(BIN)/python -m tests.bench
+
+model: $(STAMP)
+	@tools/dev/system-packages gcc libc6-dev spin
+	@$(BIN)/python -m tests.model
 
 docs: $(STAMP)
 	@$(BIN)/python -m tools.dev.catalogue

@@ -1,0 +1,1 @@
+"""Runs spin on the model in docs/model."""

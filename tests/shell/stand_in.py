@@ -80,6 +80,11 @@ class Master:
                 return api.JobOrderReply(jobs=tuple((job, True, "") for job in order.jobs))
             case "digest":
                 return api.DigestReply(seq=0, fold=FOLD_VERSION, digests=self.digests)
+            case "hand-over":
+                to = msgspec.msgpack.decode(raw, type=api.HandOver).to
+                return api.HandedOver(leader=to or "node2")
+            case "confirm":
+                return api.Confirmed(leader="node1", seq=7)
         raise AssertionError(kind)
 
     def _query(self, query: api.Query) -> api.QueryReply:

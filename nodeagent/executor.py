@@ -190,14 +190,17 @@ class Executor:
 
     def _check(self, probe: calls.Probe) -> NodeCheck:
         status = msgspec.structs.replace(self._status(), disks=())
+        check = NodeCheck(status=status, missing=self._drivers.needs())
         if not probe.inventory:
-            return NodeCheck(status=status, missing=self._drivers.needs())
-        return NodeCheck(
-            status=status,
-            missing=self._drivers.needs(),
-            holds=inventory(self._disks.volumes(), self._disks.minors(), probe.buckets),
-            os=self._drivers.os.definitions(),
+            return check
+        check = msgspec.structs.replace(check, os=self._drivers.os.definitions())
+        holds = inventory(
+            self._disks.volumes(),
+            self._disks.minors(),
+            probe.buckets,
+            beside_bytes=len(msgspec.msgpack.encode(check)),
         )
+        return msgspec.structs.replace(check, holds=holds)
 
     def _devices(self, instance: InstanceSpec) -> tuple[Device, ...]:
         return tuple(self._disks.device(disk) for disk in instance.disks)

@@ -13,7 +13,7 @@ from commands.cluster_ops.verify import HANDLER, ClusterVerify
 from commands.errors import Refused
 from commands.handler import PlanOutcome
 from nodeagent.calls import InstanceSeen, NodeCheck, NodeStatus, OsStatus, OwnedVolume, Probe
-from nodeagent.inventory import MAX_BYTES, inventory
+from nodeagent.inventory import inventory
 from projections.events.configuration import DiskStateSeen, DutyFailed, DutyRecorded
 from projections.objects import ADMIN_DOWN
 from projections.plans import Call, Plan
@@ -32,8 +32,10 @@ class Held(msgspec.Struct, frozen=True, kw_only=True):
 
     def answer(self, probe: Probe) -> NodeCheck:
         """Return what its agent answers."""
-        holds = inventory(self.volumes, self.minors, probe.buckets)
-        return NodeCheck(status=self.status, missing=self.missing, holds=holds, os=self.os)
+        check = NodeCheck(status=self.status, missing=self.missing, os=self.os)
+        beside = len(msgspec.msgpack.encode(check))
+        holds = inventory(self.volumes, self.minors, probe.buckets, beside_bytes=beside)
+        return msgspec.structs.replace(check, holds=holds)
 
 
 Checks = dict[int, Held]
@@ -265,7 +267,10 @@ def test_a_node_is_asked_for_names_only_where_something_differs() -> None:
 
 
 def test_what_one_answer_cannot_tell_is_a_finding() -> None:
-    """A node full of volumes of nobody: the answer fits, names some of them, and says so."""
+    """A node full of volumes of nobody: the answer fits, names some of them, and says so.
+
+    A long list of instances takes its room from the volumes.
+    """
     town = town_of_two()
     checks = sound(town)
     strange = tuple(
@@ -274,7 +279,12 @@ def test_what_one_answer_cannot_tell_is_a_finding() -> None:
     )
     change(checks, 3, volumes=(*checks[3].volumes, *strange))
     answer = checks[3].answer(Probe(inventory=True, buckets=tuple(range(64))))
-    assert len(msgspec.msgpack.encode(answer)) < 2 * MAX_BYTES
+    assert len(msgspec.msgpack.encode(answer)) < 60_000
+    guest = InstanceSeen(UUID.format(8), "web.example.net", "running", 1, 1, 1)
+    busy = msgspec.structs.replace(checks[3].status, instances=(guest,) * 500)
+    crowded = msgspec.structs.replace(checks[3], status=busy)
+    answer = crowded.answer(Probe(inventory=True, buckets=tuple(range(64))))
+    assert 40_000 < len(msgspec.msgpack.encode(answer)) < 60_000
     findings = verified(town, checks)
     assert {code for _, code, *_ in findings} == {"ENODEORPHANLV"}
     assert "parts of it were not compared" in findings[-1][3]

@@ -14,9 +14,9 @@ from commands.errors import Refused as OpRefused
 from commands.master.answers import answer_outcome, guarded
 from commands.master.history import EndedJobs
 from commands.master.reign import Reign
-from eventstore.reactor import Reactor
+from eventstore.reactor import Reactor, Timer
 from eventstore.record import Record
-from eventstore.server import ReplyTo, Request, RequestServer
+from eventstore.server import LONGEST_WAIT_S, ReplyTo, Request, RequestServer
 from eventstore.wire.faults import RemoteError
 from projections.job_state import ENDED, STEP_DONE, STEP_SENT, Job, OpState
 from projections.state import State
@@ -35,7 +35,7 @@ class JobsDesk:
         self._reign = reign
         self._ended = ended
         self._state = state
-        self._waiting: dict[int, list[tuple[api.WaitJob, ReplyTo]]] = {}
+        self._waiting: dict[int, dict[ReplyTo, tuple[api.WaitJob, Timer]]] = {}
 
     def register(self, server: RequestServer) -> None:
         """Serve the kinds about jobs."""
@@ -94,9 +94,10 @@ class JobsDesk:
         if job.serial > wanted.since or job.current is None or wanted.timeout_s <= 0:
             reply.done(news_of(job, wanted.since, self._waits_for(job)))
             return
-        self._waiting.setdefault(wanted.job, []).append((wanted, reply))
-        timer = self._reactor.call_later(wanted.timeout_s, lambda: self._time_over(wanted, reply))
-        reply.on_closed = timer.cancel
+        timeout_s = min(wanted.timeout_s, LONGEST_WAIT_S)
+        timer = self._reactor.call_later(timeout_s, lambda: self._time_over(wanted.job, reply))
+        self._waiting.setdefault(wanted.job, {})[reply] = (wanted, timer)
+        reply.on_closed = lambda: self._forget(wanted.job, reply)
 
     def _find(self, number: int) -> Job:
         job = self._state().jobs.open.get(number) or self._ended.get(number)
@@ -109,17 +110,24 @@ class JobsDesk:
     def _tell(self, number: int) -> None:
         job = self._find(number)
         waits_for = self._waits_for(job)
-        for wanted, reply in self._waiting.pop(number):
+        for reply, (wanted, timer) in self._waiting.pop(number).items():
+            timer.cancel()
             reply.done(news_of(job, wanted.since, waits_for))
 
-    def _time_over(self, wanted: api.WaitJob, reply: ReplyTo) -> None:
-        waiting = self._waiting.get(wanted.job, [])
-        self._waiting[wanted.job] = [each for each in waiting if each[1] is not reply]
-        if not self._waiting[wanted.job]:
-            del self._waiting[wanted.job]
-        if not reply.closed:
-            job = self._find(wanted.job)
-            reply.done(news_of(job, wanted.since, self._waits_for(job)))
+    def _time_over(self, number: int, reply: ReplyTo) -> None:
+        wanted, _ = self._waiting[number][reply]
+        self._forget(number, reply)
+        job = self._find(number)
+        reply.done(news_of(job, wanted.since, self._waits_for(job)))
+
+    def _forget(self, number: int, reply: ReplyTo) -> None:
+        """Whoever waits has gone, or has waited long enough."""
+        waiting = self._waiting.get(number, {})
+        if reply in waiting:
+            _, timer = waiting.pop(reply)
+            timer.cancel()
+            if not waiting:
+                del self._waiting[number]
 
     def _waits_for(self, job: Job) -> tuple[str, ...]:
         """Say in words what an open job waits for."""

@@ -1,0 +1,116 @@
+"""Waiting for a job: answered with news, with none when the time is over, forgotten when gone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any, cast
+
+import msgspec
+import pytest
+
+from commands.api import JobNews, WaitJob
+from commands.master.jobs_desk import JobsDesk
+from eventstore.reactor import Reactor, Timer
+from eventstore.server import Handler, ReplyTo, Request, RequestServer
+from projections.events import jobs as j
+from projections.state import Projector
+from tests.projections.stories import Story
+
+
+class Reply:
+    """The way back to one who waits."""
+
+    def __init__(self) -> None:
+        self.closed = False
+        self.on_closed: Callable[[], object] | None = None
+        self.news: list[JobNews] = []
+
+    def done(self, body: JobNews) -> None:
+        self.news.append(body)
+        self.closed = True
+
+    def close(self) -> None:
+        self.closed = True
+        assert self.on_closed is not None
+        self.on_closed()
+
+
+@dataclass
+class Desk:
+    """The desk over a log with one job that waits for its turn."""
+
+    story: Story = field(default_factory=Story)
+    projector: Projector = field(default_factory=Projector)
+    timers: list[Timer] = field(default_factory=list)
+    handlers: dict[str, Handler] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.story.found(1)
+        self.job = self.story.submit("ONE")
+        self.projector.apply(self.story.log.records)
+        self.desk = JobsDesk(
+            cast(Reactor, self),
+            cast(Any, None),
+            cast(Any, SimpleNamespace(get=lambda job: None)),
+            state=lambda: self.projector.state,
+        )
+        self.desk.register(cast(RequestServer, self))
+
+    def register(self, kind: str, roles: tuple[str, ...], handler: Handler) -> None:
+        self.handlers[kind] = handler
+
+    def call_later(self, delay_s: float, callback: Callable[[], object]) -> Timer:
+        self.timers.append(Timer(delay_s, callback))
+        return self.timers[-1]
+
+    def wait(self, *, timeout_s: float = 20.0) -> Reply:
+        wanted = WaitJob(job=self.job, since=10_000, timeout_s=timeout_s)
+        raw = msgspec.Raw(msgspec.msgpack.encode(wanted))
+        reply = Reply()
+        request = Request("wait-job", "operator:alice", "operator", "key", None, 9e9, raw)
+        self.handlers["wait-job"](request, cast(ReplyTo, reply))
+        return reply
+
+    def tell(self) -> None:
+        added = self.story.log.add((f"job/{self.job}", j.OpStarted(op=0, handler=1)), job=self.job)
+        self.projector.apply(added)
+        self.desk.on_committed([stored.record for stored in added])
+
+    @property
+    def at_rest(self) -> bool:
+        """Whether it remembers nobody and no timer is left to fire."""
+        return not self.desk._waiting and all(timer.callback is None for timer in self.timers)
+
+
+@pytest.fixture
+def desk() -> Desk:
+    return Desk()
+
+
+def test_news_goes_to_all_who_wait_and_nothing_is_left(desk: Desk) -> None:
+    """Each is answered once; no timer fires for it later."""
+    replies = [desk.wait(), desk.wait()]
+    assert not replies[0].news
+    desk.tell()
+    assert [reply.news[0].status for reply in replies] == ["running", "running"]
+    assert desk.at_rest
+
+
+def test_without_news_it_is_answered_when_the_time_is_over(desk: Desk) -> None:
+    """With how the job stands; a time without bounds has one."""
+    reply, other = desk.wait(timeout_s=1e12), desk.wait()
+    assert desk.timers[0].due == 3600.0
+    callback = desk.timers[0].callback
+    assert callback is not None
+    callback()
+    assert [news.status for news in reply.news] == ["queued"]
+    assert not other.news
+
+
+def test_who_has_gone_is_forgotten(desk: Desk) -> None:
+    """A job that stands still for months gathers nobody."""
+    desk.wait().close()
+    assert desk.at_rest
+    desk.tell()

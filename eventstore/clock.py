@@ -17,11 +17,13 @@ class HybridClock:
         """`last` is the time of the last record in the log, 0 if it is empty."""
         self._last = last
 
-    def tick(self, now_ms: int) -> int:
-        """Return the time of the next record; `now_ms` is the wall clock, ms since 1970 UTC.
+    def ticks(self, now_ms: int, count: int) -> range:
+        """Return the times of the next `count` records. `now_ms`: wall clock, ms since 1970 UTC.
 
         If the counter is full it runs over into the milliseconds: the time is then ahead of the
         wall clock, which is allowed, and still later than the one before, which is required.
         """
-        self._last = max(self._last + 1, now_ms << COUNTER_BITS)
-        return self._last
+        first = max(self._last + 1, now_ms << COUNTER_BITS)
+        times = range(first, first + count)
+        self._last = times[-1]
+        return times

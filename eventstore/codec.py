@@ -12,6 +12,7 @@ ordinary record does (they are counted by one `bytes.translate`).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TypeVar
 
 import msgspec
@@ -31,9 +32,9 @@ _CONTAINERS = bytes([*range(0x80, 0xA0), *range(0xDC, 0xE0)])
 _OTHERS = bytes(sorted(set(range(256)) - set(_CONTAINERS)))
 
 
-def encode_record(record: Record) -> bytes:
-    """Return the bytes that are stored, hashed and forwarded. Called by the leader, once."""
-    return _encoder.encode(record)
+# From a record to the bytes that are stored, hashed and forwarded. Called by the leader, once; the
+# method itself, since a function around it would cost a quarter of what it does.
+encode_record: Callable[[Record], bytes] = _encoder.encode
 
 
 def encode_event(event: Event) -> msgspec.Raw:

@@ -105,7 +105,7 @@ def sustained(cluster: Cluster, jobs: int) -> float:
     """Return how many jobs one client ends in a second with IN_FLIGHT of them under way."""
     reactor = Reactor()
     client = cluster.async_client(reactor)
-    flight = _Flight(client, jobs)
+    flight = Flight(client, jobs)
     begun = time.perf_counter()
     flight.start(IN_FLIGHT)
     reactor.run_until(lambda: flight.ended == jobs)
@@ -115,7 +115,7 @@ def sustained(cluster: Cluster, jobs: int) -> float:
     return jobs / taken
 
 
-class _Flight:
+class Flight:
     """Jobs under way: as one ends, the next is submitted, until all are through."""
 
     def __init__(self, client: AsyncClient, jobs: int) -> None:

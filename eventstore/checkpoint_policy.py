@@ -5,7 +5,7 @@ Checkpoints are no news themselves, so an idle cluster logs nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from eventstore.events import CheckpointSigned
@@ -23,11 +23,12 @@ class CheckpointPolicy:
     news: int = 0  # seq of the last committed record that is no checkpoint
     since: float | None = None  # when there was first news that no checkpoint covers
 
-    def on_committed(self, records: Iterable[Stored]) -> None:
+    def on_committed(self, records: Sequence[Stored]) -> None:
         """Note what became committed."""
-        for stored in records:
+        for stored in reversed(records):
             if stored.record.kind != CheckpointSigned.KIND:
                 self.news = stored.record.seq
+                return
 
     def due(self, now_s: float) -> bool:
         """Say whether a checkpoint should be made now."""

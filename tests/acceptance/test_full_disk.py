@@ -55,6 +55,16 @@ def fill(directory: Path) -> Path:
             return filler
 
 
+def works_within(lab: LiveLab, line: str, *, tries: int = 20) -> None:
+    """Give an order until it is taken: a voter looks at a full disk again about each second."""
+    ran = lab.run(line)
+    while ran.status and tries:
+        assert "no room" in ran.err, str(ran)
+        tries -= 1
+        ran = lab.run(line)
+    assert ran.status == 0, str(ran)
+
+
 def reads_go_on(lab: LiveLab) -> None:
     """Assert that the state, a job and the log itself can still be read."""
     assert "web1.example.net" in lab.ok("gnt-instance list")
@@ -86,7 +96,7 @@ def test_a_disk_without_room_refuses_orders_until_there_is_some(
         assert lab.head == head, "what was refused stands in the log"
         assert lab.pid("master") == pid, "the daemon went down"
         filler.unlink()
-        lab.ok("gnt-instance add-tags web1 room-again")
+        works_within(lab, "gnt-instance add-tags web1 room-again")
         assert "room-again" in lab.ok("gnt-instance list-tags web1").split()
         assert "too-much" not in lab.ok("gnt-instance list-tags web1").split()
         assert lab.pid("master") == pid

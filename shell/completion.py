@@ -86,7 +86,7 @@ def candidates(words: Sequence[str]) -> list[str]:
 
 
 def _plugins() -> list[str]:
-    from shell.main import plugin_names
+    from shell.plugins import plugin_names
 
     return plugin_names()
 

@@ -1,7 +1,6 @@
 """The programs: find the tool and the command, run it, turn what goes wrong into words (edge).
 
-`cairn instance list` is `gnt-instance list`; `cairn lab` and others come from plugins, packages
-that name a click command in the entry point group `cairn.commands`.
+`cairn instance list` is `gnt-instance list`; `cairn lab` and others come from plugins.py.
 """
 
 from __future__ import annotations
@@ -9,20 +8,18 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from shell.failure import BadUsage, Failure, Status, text_of
+from shell.plugins import plugin, plugin_names
 from shell.render.cells import printable
 
 if TYPE_CHECKING:
-    import click
-
     from shell.grammar import Tool
     from shell.session import Session
 
 VERSION = "0.1.0"
-PLUGINS = "cairn.commands"
 KINDS = ("cluster", "group", "instance", "job", "log", "node")
 
 
@@ -97,9 +94,9 @@ def run_cairn(typed: Sequence[str], session: Session | None = None) -> int:
         print(f"cairn {VERSION}")
         return Status.SUCCESS
     if word and not word.startswith("-"):
-        plugin = _plugin(word)
-        if plugin is not None:
-            return plugin(typed[1:])
+        call = plugin(word)
+        if call is not None:
+            return call(typed[1:])
         return _report(_unknown("cairn", word, [*KINDS, *plugin_names(), "completion"]), session)
     print(_cairn_usage())
     return Status.SUCCESS if word in ("-h", "--help") else Status.USAGE
@@ -180,25 +177,3 @@ def _cairn_usage() -> str:
         + "  completion  print a script for bash: source <(cairn completion bash)\n"
         + plugins
     ).rstrip()
-
-
-def plugin_names() -> list[str]:
-    """Return the commands that other packages add to `cairn`; none of them is loaded."""
-    from importlib.metadata import entry_points
-
-    return sorted(entry.name for entry in entry_points(group=PLUGINS))
-
-
-def _plugin(name: str) -> Callable[[Sequence[str]], int] | None:
-    from importlib.metadata import entry_points
-
-    found = [entry.load() for entry in entry_points(group=PLUGINS, name=name)]
-    if not found:
-        return None
-    command: click.Command = found[0]
-
-    def call(args: Sequence[str]) -> int:
-        status = command.main(args=list(args), prog_name=f"cairn {name}", standalone_mode=False)
-        return status if isinstance(status, int) else Status.SUCCESS
-
-    return call

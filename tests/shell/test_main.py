@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shell import grammar, main
+from shell import grammar, main, plugins
 from tests.commands.building import Town
 from tests.shell.stand_in import Master, run
 
@@ -79,11 +79,11 @@ def test_plugins(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[
     from importlib import metadata
 
     def found(*, group: str, name: str = "lab") -> list[Any]:
-        assert group == main.PLUGINS
+        assert group == plugins.GROUP
         return [Plugin] if name == "lab" else []
 
     monkeypatch.setattr(metadata, "entry_points", found)
-    assert main.plugin_names() == ["lab"]
+    assert plugins.plugin_names() == ["lab"]
     assert main.run_cairn(["lab", "--status", "3"]) == 3
     assert capsys.readouterr().out == "the lab speaks\n"
     assert main.run_cairn(["--help"]) == 0

@@ -35,7 +35,6 @@ class MasterConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     status_every_s: float = 5.0  # how often agents are expected to report
     lost_after_s: float = 30.0  # a node that is silent for so long is lost
     max_running_jobs: int = 20
-    snapshot_every: int = 10_000  # records
     ballast_mib: int = 64
     # For reproducible runs (the lab, tests): chance is drawn from this and the place of use.
     draw_seed: str = ""

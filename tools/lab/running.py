@@ -25,7 +25,6 @@ from tools.lab.layout import MASTER, Lab, LabError, LabLayout, is_master
 OS_DEFINITIONS = Path(__file__).with_name("os")
 _READY_WITHIN_S = 60.0
 _LOOK_S = 0.02
-MOST_NODES = 1000
 
 
 class Agent(msgspec.Struct, frozen=True, kw_only=True):

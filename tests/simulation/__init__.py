@@ -10,6 +10,8 @@ disk.py        a voter's storage: what a crash leaves of it
 node.py        a voter: the real core, and a runner as thin as can be
 client.py      proposes, reads, and remembers what it was told
 invariants.py  what must hold after each step
-scenario.py    a seed's cluster, settings and misfortunes
+scenario.py    a seed's cluster and settings, and one run of it
+faults.py      what goes wrong by chance
+plots.py       chains of misfortunes that chance hardly ever brings
 mutants.py     bugs to plant, by name
 """

@@ -11,6 +11,8 @@ import random
 from collections.abc import Callable
 from typing import Any
 
+HEAL_MS, LAST_WRITE_MS, END_MS = 45_000, 50_000, 60_000  # of a run
+
 
 class Violation(AssertionError):
     """An invariant does not hold."""

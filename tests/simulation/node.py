@@ -71,7 +71,7 @@ class Node:
         self.paused_until_ms = 0
         self.delivered = 0
         self.on_begin: Callable[[Node], None] = lambda node: None  # it has won an epoch
-        self.on_vote: Callable[[Node, str], None] = lambda node, candidate: None
+        self.on_vote: Callable[[Node, str], None] = lambda node, candidate: None  # for another
         self._voted: HardState | None = None
         self.heard_ms: dict[str, int] = {}  # when each peer was heard last
         self._kernel, self._network, self._checker = kernel, network, checker
@@ -271,9 +271,11 @@ class Node:
 
     def _persist(self, persist: Persist, life: int) -> None:
         self._checker.on_append(self, persist.entries)
-        if persist.hard != self._voted and persist.hard.vote.name not in ("", self.name):
-            self._voted = persist.hard
-            self.on_vote(self, persist.hard.vote.name)
+        assert self.core is not None
+        hard = self.core.voter.hard  # what it believes; a planted bug may write something else
+        if hard != self._voted and hard.vote.name not in ("", self.name):
+            self._voted = hard
+            self.on_vote(self, hard.vote.name)
         self.disk.submit(
             persist,
             lambda ticket, took: self._durable(life, ticket, took),

@@ -21,13 +21,14 @@ from eventstore.raft.state import NOBODY, HardState, Timing
 from eventstore.record import Batch, Draft, Epoch, genesis_hash
 from tests.simulation.client import Client
 from tests.simulation.disk import DiskWeather
+from tests.simulation.faults import Faults
 from tests.simulation.invariants import Checker
-from tests.simulation.kernel import Kernel, Violation
+from tests.simulation.kernel import END_MS, HEAL_MS, LAST_WRITE_MS, Kernel, Violation
 from tests.simulation.network import Network, Weather
 from tests.simulation.node import START_MS, Node
+from tests.simulation.plots import PLOTS
 
 CLUSTER = "11111111-2222-3333-4444-555555555555"
-HEAL_MS, LAST_WRITE_MS, END_MS = 45_000, 50_000, 60_000
 WRITES = 100
 FIRST = Epoch(1, 1)
 
@@ -48,7 +49,7 @@ class Settings:
     stall: float = 0.0
     fast: bool = False  # short timers: many more elections
     short_reigns: float = 0.0  # share of elected leaders that crash within moments
-    short_votes: float = 0.0  # share of voters that crash within moments of voting
+    plot: str = ""  # a chain of misfortunes that comes again and again (plots.py)
     hasty: float = 0.0  # share of elected leaders that are asked at once to change the voters
     message_bytes: int = 1 << 20
     segment_lag: int = 100_000
@@ -76,6 +77,8 @@ class Settings:
         )
         if rng.random() < 0.25:
             drawn = drawn._restless(rng)
+        elif rng.random() < 0.2:
+            drawn = drawn._plotted(rng)
         if rng.random() < 0.3:
             drawn = replace(drawn, kept_bytes=2000)
         if rng.random() < 0.2:
@@ -90,9 +93,21 @@ class Settings:
             witness=False,
             fast=True,
             short_reigns=rng.choice((0.0, 0.5, 0.8)),
-            short_votes=rng.choice((0.0, 0.3)),
             hasty=rng.choice((0.0, 0.5, 0.9)),
             message_bytes=rng.choice((1, 1 << 20)),
+        )
+
+    def _plotted(self, rng: random.Random) -> Settings:
+        """Return the same with a plot, and little else that could spoil it."""
+        plot = rng.choice([*PLOTS])
+        return replace(
+            self,
+            voters=PLOTS[plot].voters,
+            spares=PLOTS[plot].spares,
+            witness=False,
+            fast=True,
+            faults=rng.randrange(4),
+            plot=plot,
         )
 
 
@@ -182,9 +197,11 @@ class Run:
             kernel.at(rng.randrange(500, LAST_WRITE_MS), self.client.read)
         faults = Faults(self)
         for node in self.nodes.values():
-            node.on_begin, node.on_vote = faults.on_begin, faults.on_vote
+            node.on_begin = faults.on_begin
         for _ in range(self.settings.faults):
             kernel.at(rng.randrange(500, HEAL_MS), faults.strike)
+        if self.settings.plot:
+            PLOTS[self.settings.plot](self).begin()
         kernel.at(HEAL_MS, self._heal)
         kernel.at(LAST_WRITE_MS, self.client.write, WRITES, LAST_WRITE_MS)
 
@@ -237,190 +254,3 @@ class Run:
             node.disk.weather.stall = 0.0
             if node.core is None and not node.disk.tampered:
                 node.start()
-
-
-class Faults:
-    """What can go wrong. Each lasts a while."""
-
-    def __init__(self, run: Run) -> None:
-        self._run, self._kernel = run, run.kernel
-        self._rng = run.kernel.rng
-        self._nodes = run.nodes
-        self._kinds: list[Callable[[], None]] = [
-            self._crash,
-            self._crash,
-            self._crash_leader,
-            self._crash_all,
-            self._pause,
-            self._split,
-            self._isolate,
-            self._one_way,
-            self._bridge,
-            self._storm,
-            self._slow_disk,
-            self._full_disk,
-            self._hand_over,
-            self._change,
-            self._change,
-            self._tamper,
-        ]
-
-    def strike(self) -> None:
-        """Let one thing go wrong."""
-        self._rng.choice(self._kinds)()
-
-    def on_begin(self, node: Node) -> None:
-        """A leader was elected: perhaps ask it for a change at once, perhaps end its life soon."""
-        settings, rng = self._run.settings, self._rng
-        if self._kernel.now_ms >= HEAL_MS:
-            return
-        if settings.hasty and rng.random() < settings.hasty:
-            self._kernel.after(rng.randrange(30), self._change_at, node)
-        if settings.short_reigns and rng.random() < settings.short_reigns:
-            self._kernel.after(rng.randrange(60), self._briefly_down, node)
-
-    def on_vote(self, node: Node, candidate: str) -> None:
-        """A vote for somebody else goes to the disk: perhaps end the voter's life soon."""
-        settings, rng = self._run.settings, self._rng
-        if settings.short_votes and rng.random() < settings.short_votes:
-            self._kernel.after(5 + rng.randrange(20), self._briefly_down, node)
-            if rng.random() < 0.7:  # a rival in the same term does not hear who won
-                others = [name for name in self._nodes if name not in (node.name, candidate)]
-                self._cut([pair for b in others for pair in ((candidate, b), (b, candidate))])
-
-    def _briefly_down(self, node: Node) -> None:
-        if self._kernel.now_ms < HEAL_MS:
-            node.crash()
-            self._kernel.after(self._rng.choice((10, 300, 1500)), self._up, node)
-
-    def _one(self) -> Node:
-        return self._nodes[self._rng.choice([*self._nodes])]
-
-    def _leader(self) -> Node | None:
-        leaders = [node for node in self._nodes.values() if node.leads]
-        return self._rng.choice(leaders) if leaders else None
-
-    def _crash(self) -> None:
-        self._down(self._one())
-
-    def _crash_leader(self) -> None:
-        if leader := self._leader():
-            self._down(leader)
-
-    def _crash_all(self) -> None:
-        for node in self._nodes.values():
-            self._down(node)
-
-    def _down(self, node: Node) -> None:
-        node.crash()
-        self._kernel.after(self._rng.randrange(100, 6000), self._up, node)
-
-    def _up(self, node: Node) -> None:
-        if node.core is None:
-            node.start()
-
-    def _pause(self) -> None:
-        node = self._leader() if self._rng.random() < 0.5 else self._one()
-        if node and node.core:
-            for_ms = self._rng.randrange(300, 9000)
-            node.pause(min(for_ms, HEAL_MS - self._kernel.now_ms))
-
-    def _split(self) -> None:
-        sides = {name: self._rng.random() < 0.5 for name in self._nodes}
-        self._cut([(a, b) for a in sides for b in sides if sides[a] != sides[b]])
-
-    def _isolate(self) -> None:
-        one = (self._leader() or self._one()).name
-        self._cut([pair for b in self._nodes for pair in ((one, b), (b, one))])
-
-    def _one_way(self) -> None:
-        one = self._one().name
-        if self._rng.random() < 0.5:
-            self._cut([(one, b) for b in self._nodes])
-        else:
-            self._cut([(b, one) for b in self._nodes])
-
-    def _bridge(self) -> None:
-        """Two that cannot reach each other, and both reach the others."""
-        a, b = self._one().name, self._one().name
-        self._cut([(a, b), (b, a)])
-
-    def _cut(self, links: list[tuple[str, str]]) -> None:
-        self._kernel.say("net", "cut %s", links)
-        for sender, to in links:
-            self._run.network.cut(sender, to)
-        self._kernel.after(self._rng.randrange(500, 9000), self._run.network.heal)
-
-    def _storm(self) -> None:
-        self._run.network.weather = Weather(loss=0.4, repeat=0.2, late=0.4, late_ms=1500)
-        self._kernel.after(self._rng.randrange(500, 5000), self._calm)
-
-    def _calm(self) -> None:
-        if self._kernel.now_ms < HEAL_MS:
-            self._run.network.weather = self._run.usual_weather()
-
-    def _slow_disk(self) -> None:
-        weather = self._one().disk.weather
-        weather.stall, weather.stall_ms = 0.7, 3000
-        self._kernel.after(self._rng.randrange(500, 8000), self._fast, weather)
-
-    def _fast(self, weather: DiskWeather) -> None:
-        healed = self._kernel.now_ms >= HEAL_MS
-        weather.stall = 0.0 if healed else self._run.settings.stall
-        weather.stall_ms = 900
-
-    def _full_disk(self) -> None:
-        weather = self._one().disk.weather
-        weather.full = True
-        self._kernel.after(self._rng.randrange(500, 8000), self._free, weather)
-
-    def _free(self, weather: DiskWeather) -> None:
-        weather.full = False
-
-    def _hand_over(self) -> None:
-        if leader := self._leader():
-            leader.hand_over(self._rng.choice([None, self._one().name]))
-
-    def _change(self) -> None:
-        """Add a learner, promote one, or remove a voter or learner."""
-        if leader := self._leader():
-            self._change_at(leader)
-
-    def _change_at(self, leader: Node) -> None:
-        if leader.core is None or len(self._nodes) == 1:
-            return
-        config = leader.core.voter.config
-        voters, learners = dict(config.voters), dict(config.learners)
-        for _ in range(1 if self._rng.random() < 0.8 else 2):  # two at a time must be refused
-            self._change_one(voters, learners)
-        self._kernel.say(leader.name, "is asked for voters %s, learners %s", [*voters], [*learners])
-        witnesses = config.witnesses & voters.keys()
-        changed = replace(config, voters=voters, learners=learners, witnesses=witnesses)
-        leader.change(changed, lambda outcome: self._kernel.say("change", "%s", outcome))
-
-    def _change_one(self, voters: dict[str, bytes], learners: dict[str, bytes]) -> None:
-        name = self._rng.choice([*self._nodes])
-        if name in learners:
-            if self._rng.random() < 0.7:
-                voters[name] = learners[name]
-            del learners[name]
-        elif name in voters:
-            del voters[name]
-            if self._rng.random() < 0.5:
-                learners[name] = self._nodes[name].inc
-        else:
-            learners[name] = self._nodes[name].inc
-
-    def _tamper(self) -> None:
-        """Exchange a record of a learner: it must stop and cry, and tell nobody of it (R5)."""
-        node = self._one()
-        voters: set[str] = set()
-        for other in self._nodes.values():
-            for config in other.disk.configs():
-                voters |= config.voters.keys()
-        if node.core is None or node.name in voters:
-            return
-        node.crash()
-        if node.disk.tamper():
-            self._kernel.say(node.name, "has another record %s now", node.disk.last)
-        self._kernel.after(self._rng.randrange(100, 3000), self._up, node)

@@ -1,0 +1,182 @@
+"""Chains of misfortunes, each what one known kind of bug needs and chance hardly ever brings.
+
+A plot strikes again and again in a run; in between it brings the cluster back to where it can
+strike. It only does what could happen by chance: cuts, crashes, pauses, and orders to the leader.
+
+    rivals    two candidates of one term, and a voter that dies after its vote for the first: if
+              it forgot the vote, it elects the second as well
+    rift      four voters; a leader is cut off just as it adds a fifth, and the next is told to
+              remove the first before its no-op is committed: two majorities that do not meet
+              (Ongaro's correction of 2015)
+    solitude  a leader is cut off and told to remove the others one after the other: if the second
+              removal did not wait for the first, it would be a majority of itself
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, ClassVar
+
+from eventstore.raft.membership import Config
+from tests.simulation.kernel import HEAL_MS
+from tests.simulation.node import Node
+
+if TYPE_CHECKING:
+    from tests.simulation.scenario import Run
+
+EVERY_MS = 2500
+
+
+class Plot:
+    """What plots have in common. Times fit the short timers (`Settings.fast`)."""
+
+    voters: ClassVar[int] = 3
+    spares: ClassVar[int] = 0
+
+    def __init__(self, run: Run) -> None:
+        self._network, self._nodes = run.network, run.nodes
+        self._kernel, self._rng = run.kernel, run.kernel.rng
+
+    def begin(self) -> None:
+        """Plan every strike of the run."""
+        for time_ms in range(2000, HEAL_MS - EVERY_MS, EVERY_MS):
+            self._kernel.at(time_ms + self._rng.randrange(500), self._act)
+
+    def _act(self) -> None:
+        self._network.heal()
+        leaders = [node for node in self._nodes.values() if node.leads and node.core]
+        if leaders:
+            leader = self._rng.choice(leaders)
+            assert leader.core is not None
+            self._strike(leader, leader.core.voter.config)
+
+    def _strike(self, leader: Node, config: Config) -> None:
+        raise NotImplementedError
+
+    def _part(self, some: Iterable[str], others: Iterable[str]) -> None:
+        """Cut every link between the two."""
+        for one in some:
+            for other in others:
+                self._network.cut(one, other)
+                self._network.cut(other, one)
+
+    def _others(self, *names: str) -> list[str]:
+        return [name for name in self._nodes if name not in names]
+
+    def _ask(self, leader: Node, config: Config, voters: Mapping[str, bytes]) -> None:
+        """Ask for these voters; who is none of them any more is gone, learners stay."""
+        learners = {n: inc for n, inc in config.learners.items() if n not in voters}
+        changed = replace(config, voters=dict(voters), learners=learners)
+        self._kernel.say(leader.name, "is asked for voters %s", [*voters])
+        leader.change(changed, lambda outcome: self._kernel.say("change", "%s", outcome))
+
+    def _join(self, leader: Node, config: Config, name: str) -> None:
+        """Bring a storage one step nearer to a vote."""
+        inc = self._nodes[name].inc
+        if name in config.learners:
+            self._ask(leader, config, {**config.voters, name: inc})
+        else:
+            joining = replace(config, learners={**config.learners, name: inc})
+            leader.change(joining, lambda outcome: None)
+
+
+class Rivals(Plot):
+    """Two candidates of one term, and a voter that dies in between."""
+
+    def __init__(self, run: Run) -> None:
+        super().__init__(run)
+        self._armed: Node | None = None
+        for node in self._nodes.values():
+            node.on_vote = self._on_vote
+
+    def _strike(self, leader: Node, config: Config) -> None:
+        rivals = self._others(leader.name)
+        for name in rivals:
+            self._nodes[name].pause(900)  # they lose patience together
+        self._part(rivals, rivals)
+        leader.crash()
+        self._kernel.after(850, self._up, leader)
+        self._armed = leader
+
+    def _on_vote(self, node: Node, candidate: str) -> None:
+        if node is not self._armed:
+            return
+        self._armed = None
+        self._kernel.after(10 + self._rng.randrange(14), self._fell, node, candidate)
+
+    def _fell(self, node: Node, candidate: str) -> None:
+        self._part([candidate], [node.name])  # nor does it hear whom it elected
+        node.crash()
+        self._kernel.after(5 + self._rng.randrange(40), self._up, node)
+
+    def _up(self, node: Node) -> None:
+        if node.core is None and not node.disk.tampered:
+            node.start()
+
+
+class Rift(Plot):
+    """Two leaders, each with a change that the other never saw."""
+
+    voters = 4
+    spares = 1
+
+    def __init__(self, run: Run) -> None:
+        super().__init__(run)
+        self._side: tuple[str, ...] = ()  # the leader that was cut off, and the voter it adds
+        self._spare = [*self._nodes][-1]
+        for node in self._nodes.values():
+            node.on_begin = self._on_begin
+
+    def _strike(self, leader: Node, config: Config) -> None:
+        self._side = ()
+        missing = [n for n in self._nodes if n not in config.voters and n != self._spare]
+        if missing:
+            self._join(leader, config, missing[0])
+        elif self._spare in config.voters:
+            voters = {n: inc for n, inc in config.voters.items() if n != self._spare}
+            self._ask(leader, config, voters)
+        elif self._spare not in config.learners:
+            self._join(leader, config, self._spare)
+        elif leader.name != self._spare:
+            self._side = (leader.name, self._spare)
+            self._part(self._side, self._others(*self._side))
+            self._join(leader, config, self._spare)
+
+    def _on_begin(self, node: Node) -> None:
+        """The other side has a leader: it removes the first one, and one voter hears nothing."""
+        if not self._side or node.name in self._side:
+            return
+        side, self._side = self._side, ()
+        deaf = self._rng.choice(self._others(*side, node.name))
+        self._part([node.name], [deaf])
+        self._kernel.after(0, self._remove, node, side[0])
+        self._kernel.after(60, self._turn, [*side, deaf])
+
+    def _remove(self, node: Node, name: str) -> None:
+        if node.core is not None:
+            config = node.core.voter.config
+            self._ask(node, config, {n: inc for n, inc in config.voters.items() if n != name})
+
+    def _turn(self, side: list[str]) -> None:
+        """Now the deaf voter hears the first leader instead."""
+        self._network.heal()
+        self._part(side, self._others(*side))
+
+
+class Solitude(Plot):
+    """A leader that nobody hears is told to remove everybody else."""
+
+    def _strike(self, leader: Node, config: Config) -> None:
+        missing = [name for name in self._nodes if name not in config.voters]
+        if missing:
+            self._join(leader, config, missing[0])
+            return
+        self._part([leader.name], self._others(leader.name))
+        voters = dict(config.voters)
+        for name in self._others(leader.name):
+            del voters[name]
+            self._ask(leader, config, voters)
+
+
+PLOTS: dict[str, type[Plot]] = {"rivals": Rivals, "rift": Rift, "solitude": Solitude}

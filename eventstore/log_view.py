@@ -96,10 +96,6 @@ class LogView:
         """Yield the records that serve a job, in order."""
         return self._find("job = ?", (job,), lambda record: record.job == job)
 
-    def caused_by(self, seq: int) -> Iterator[Stored]:
-        """Yield the records that name record `seq` as their cause."""
-        return self._find("cause = ?", (seq,), lambda record: record.cause == seq)
-
     def keyed(self, key: str) -> Iterator[Stored]:
         """Yield the records that bear an idempotency key."""
         return self._find("key = ?", (key,), lambda record: record.key == key)

@@ -120,10 +120,6 @@ class Core:
         """Whether nothing runs and no result is open."""
         return not (self._running or self.results or self._waiting or self._again)
 
-    def is_running(self, task: str) -> bool:
-        """Whether a worker is at it."""
-        return task in self._running
-
     # --- what happened ------------------------------------------------------------------------
 
     def on_epoch(self, epoch: Epoch) -> list[Effect]:

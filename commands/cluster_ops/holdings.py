@@ -28,8 +28,13 @@ def unlike(cluster: Cluster, node: Node, check: NodeCheck) -> tuple[int, ...]:
 def uncompared(cluster: Cluster, checks: Checks) -> Iterator[Finding]:
     """Whatever differs has been named."""
     for node, check in answered(cluster, checks):
-        listed = check.holds.listed if check.holds is not None else ()
-        left = set(unlike(cluster, node, check)).difference(listed)
+        if check.holds is None:
+            text = (
+                "tells what it holds in a way that this version cannot compare: upgrade its agent"
+            )
+            yield Finding(WARNING, "ENODEVERSION", node.name, text)
+            continue
+        left = set(unlike(cluster, node, check)).difference(check.holds.listed)
         if left:
             text = (
                 "holds more that differs than one answer can tell: "

@@ -28,6 +28,7 @@ from commands.looking import PREFIX, probes
 from commands.nodes import why_unreachable
 from commands.opcode import Opcode
 from commands.unsupported import refuse_unsupported
+from eventstore.set_sums import BUCKETS
 from nodeagent.calls import NodeCheck, Probe
 from projections.cluster import Cluster
 from projections.objects import Node
@@ -109,6 +110,8 @@ def _checks(so_far: Outcomes) -> Checks:
         for step, result in outcome.results.items():
             if step.startswith(PREFIX):
                 check = msgspec.msgpack.decode(result, type=NodeCheck)
+                if check.holds is not None and len(check.holds.sums) != BUCKETS:
+                    check = msgspec.structs.replace(check, holds=None)  # another version's sums
                 found[check.status.node] = check
     return found
 

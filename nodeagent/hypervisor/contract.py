@@ -24,7 +24,7 @@ from nodeagent.task_scope import TaskScope
 
 
 class HypervisorCapabilities(NamedTuple):
-    """What it can do; the agent refuses what its hypervisor cannot."""
+    """What a hypervisor can do, of what not all of them can."""
 
     live_migration: bool = True
     migration: bool = True

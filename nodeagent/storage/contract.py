@@ -25,7 +25,7 @@ from nodeagent.task_scope import TaskScope
 
 
 class VolumeCapabilities(NamedTuple):
-    """What a volume driver can do; the agent refuses what its driver cannot."""
+    """What a volume driver can do beyond what all of them can."""
 
     grows: bool = True
     snapshots: bool = False

@@ -291,6 +291,24 @@ def test_what_one_answer_cannot_tell_is_a_finding() -> None:
     assert 100 < len(findings) < 5000
 
 
+def test_an_agent_that_sums_otherwise_is_a_finding() -> None:
+    """One of another version: the rest of the cluster is verified all the same."""
+
+    class Other(Held, frozen=True, kw_only=True):
+        def answer(self, probe: Probe) -> NodeCheck:
+            check = super().answer(probe)
+            assert check.holds is not None
+            return msgspec.structs.replace(
+                check, holds=msgspec.structs.replace(check.holds, sums=(1,))
+            )
+
+    town = town_of_two()
+    checks = sound(town)
+    checks[2] = Other(**msgspec.structs.asdict(checks[2]))
+    ((severity, code, subject, _),) = verified(town, checks)
+    assert (severity, code, subject) == ("warning", "ENODEVERSION", "node2")
+
+
 def test_nodes_out_of_reach_are_findings_and_are_not_asked() -> None:
     """Lost is an error; offline, as an operator said, is a warning."""
     town = Town(4)

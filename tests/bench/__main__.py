@@ -19,6 +19,7 @@ BENCHES = {
     "projections": "folds: memory, replay, states of the past (a minute or more)",
     "agent": "what a task costs its agent",
     "jobs": "jobs from the client to their end, over real processes",
+    "failover": "SIGKILL of the leader of three to the next commit (two minutes)",
     "cli": "process time of the commands",
     "placement": "allocation and balancing, the two smaller sizes",
 }

@@ -45,7 +45,7 @@ def checked(scenario: Scenario) -> Iterator[tuple[str, bool]]:
         saw = "a counterexample" if found.violated else "no violation"
         what = f"without {rule}" if rule else "all rules"
         yield (
-            f"{scenario.name:13} {what:24} {saw:16} {found.states:>10,} states {took_s:6.1f} s",
+            f"{scenario.name:14} {what:24} {saw:16} {found.states:>10,} states {took_s:6.1f} s",
             fine,
         )
 

@@ -126,8 +126,13 @@ class Leading:
         if not reply.ok:
             epoch = Epoch(reply.conflict_gen, reply.conflict_term)
             agreed = self._voter.log.agreement(reply.conflict_seq, epoch)
-            peer.on_conflict(reply.attempt, agreed.seq)
+            peer.older = reply.gen < self._voter.epoch.gen
+            if peer.older:  # nothing but the takeover's record convinces it: with a heartbeat
+                peer.probe(max(agreed.seq, peer.match) + 1, waiting=True)
+            else:
+                peer.on_conflict(reply.attempt, agreed.seq)
         elif reply.match_seq <= self._voter.log.last.seq:
+            peer.older = False
             self._reads.on_returned(peer.name, reply.read_ctx)
             if peer.on_match(reply.match_seq, reply.attempt):
                 self._count(peer.name, peer.match)
@@ -295,7 +300,8 @@ class Leading:
             silent = voter.now_ms - peer.heard_ms > timing.election_min_ms
             if stuck if peer.pace is Pace.SEGMENT else silent:
                 peer.probe(voter.log.last.seq + 1)  # it may hold more than it could tell
-            self._send(peer, [])
+            shown = voter.log.entries(peer.next, timing.message_bytes) if peer.older else []
+            self._send(peer, shown)
 
     # -- whether to go on
 

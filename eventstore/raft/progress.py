@@ -46,6 +46,7 @@ class Progress:
     told_commit: int = 0
     attempt: int = 0
     segment_ms: int = 0  # SEGMENT: when it last went on
+    older: bool = False  # it is in an earlier generation: show it the takeover
     entries_until_ms: int = 0  # it refused a segment: send it entries for a while
 
     def may_stream(self, limit: int) -> bool:

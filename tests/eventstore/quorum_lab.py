@@ -12,6 +12,7 @@ from eventstore.errors import EventStoreError
 from eventstore.events import STREAM, KeyAdmitted, VoterPlaced, VotersChanged
 from eventstore.keys import new_curve_keys
 from eventstore.quorum import QuorumVoter, open_quorum
+from eventstore.raft.generations import TrustTakeover, trust_none
 from eventstore.raft.messages import Message
 from eventstore.raft.state import LAN, Timing
 from eventstore.reactor import Reactor
@@ -63,6 +64,7 @@ class Member:
             timing=self.lab.timing,
             fatal=self.lab.fatal,
             seeds=seeds,
+            trusts=self.lab.trusts,
         )
         self.inc = self.up.core.voter.me.inc
         self.up.on_committed(self.told.extend)
@@ -112,6 +114,7 @@ class QuorumLab:
         self.zap = ZapHandler(self.reactor)
         self.fatalities: list[EventStoreError] = []
         self.members: dict[str, Member] = {}
+        self.trusts: TrustTakeover = trust_none
 
     def fatal(self, error: EventStoreError) -> None:
         """A voter would end its process."""

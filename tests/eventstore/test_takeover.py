@@ -8,7 +8,7 @@ import pytest
 
 from eventstore.codec import decode_event
 from eventstore.errors import EventStoreError, LogInUse
-from eventstore.events import STREAM, KeyAdmitted, TakeoverForced
+from eventstore.events import STREAM, KeyAdmitted, TakeoverForced, VotersChanged
 from eventstore.keyring import Keyring
 from eventstore.keys import new_sign_keys
 from eventstore.record import Batch, Draft
@@ -120,3 +120,21 @@ def test_a_forged_takeover_is_not_believed(lab: QuorumLab) -> None:
     assert trusted(good, CLUSTER, keys)
     assert not trusted(good, "another cluster", keys)
     assert not trusted(msgspec.structs.replace(good, gen=good.gen + 1), CLUSTER, keys)
+
+
+def test_an_old_voter_comes_back_into_the_new_generation(lab: QuorumLab) -> None:
+    """It believes the signed record, drops what was never committed, and follows."""
+    keys = Keyring(s.record for s in lab.members["v1"].told)
+    lab.trusts = lambda record: trusted(record, CLUSTER, keys)
+    for member in lab.running():
+        member.stop()
+    force(lab, "v2")
+    survivor, old = lab.members["v2"], lab.members["v1"]
+    survivor.start()
+    lab.write(3)
+    back = VotersChanged(voters={"v2": survivor.inc.hex()}, learners={"v1": old.inc.hex()})
+    lab.commit(Batch(drafts=(Draft(stream=STREAM, event=back, actor="test"),)))
+    old.start()
+    lab.level()
+    assert hashes(old) == hashes(survivor)
+    assert old.replica.leadership.epoch.gen == 2

@@ -33,7 +33,7 @@ from eventstore.faults import Fault
 from eventstore.log_file import PAGE_BYTES, LogFile, MetaValue, RowValues
 from eventstore.metrics import StorageMetrics
 
-GROUP_RECORDS = 1000
+GROUP_RECORDS = 4000  # inserted in 4 ms, which a slow disk needs for one of the two syncs
 GROUP_BYTES = 1 << 20
 WAL_PAGES = (4 << 20) // PAGE_BYTES  # checkpoint the WAL when it has grown to this
 IDLE_S = 1.0  # after so long without an append the WAL is copied whole and truncated

@@ -55,6 +55,7 @@ from projections.tables import INDEX_TABLES
 
 _TICK_S = 0.5
 _LEAD_S = 10.0
+_HAND_OVER_S = 3.0
 _log = logging.getLogger(__name__)
 
 
@@ -68,7 +69,8 @@ class MasterDaemon:
         UnknownKind or CorruptHistory; then nothing serves.
         """
         log = directory / LOG_DIRECTORY
-        self._config = config
+        self._config, self._reactor = config, reactor
+        self._ending = False  # it hands over before it ends
         self._keyring = Keyring()  # that of the sockets, once they are open
         self._replica = _open(reactor, log, directory, config, self._trusts)
         view = LogView(log)
@@ -99,6 +101,20 @@ class MasterDaemon:
         reactor.on_close(self._index.close)
         if self._replica.config.alone(self._config.voter):  # it leads before it is said to serve
             reactor.run_until(lambda: self._replica.leadership.ready, timeout_s=_LEAD_S)
+
+    def end(self) -> None:
+        """End soon; a leader with others first hands over, so that nobody waits for an election."""
+        if self._ending or not self._replica.leadership.here or self._replica.hand_over():
+            self._reactor.stop()
+            return
+        self._ending = True
+        self._replica.on_leadership(self._handed_over)
+        self._reactor.call_later(_HAND_OVER_S, self._reactor.stop)
+
+    def _handed_over(self, leadership: Leadership) -> None:
+        if leadership.leader is not None and not leadership.here:
+            _log.info("handed over to %s", leadership.leader)
+            self._reactor.stop()
 
     def _state(self) -> State:
         return self._projector.state

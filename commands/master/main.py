@@ -2,8 +2,9 @@
 
     cairn-master --dir DIRECTORY
 
-Ends cleanly on SIGTERM and SIGINT. Exit statuses: 0 ended by a signal; 1 it cannot start, and says
-why and what would help; 74 the storage failed (it leaves at once, and writes nothing more).
+Ends cleanly on SIGTERM and SIGINT; a leader hands over first. Exit statuses: 0 ended by a signal; 1
+it cannot start, and says why and what would help; 74 the storage failed (it leaves at once, and
+writes nothing more).
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     reactor = Reactor()
     try:
-        MasterDaemon(reactor, directory, master_config.load(directory))
+        daemon = MasterDaemon(reactor, directory, master_config.load(directory))
     except (EventStoreError, ProjectionError, CommandError) as error:
         reactor.close()
         print(f"cairn-master: {error}", file=sys.stderr)
@@ -45,7 +46,7 @@ def main(arguments: list[str] | None = None) -> int:
             print(f"  {hint}", file=sys.stderr)
         return 1
     for signum in (signal.SIGTERM, signal.SIGINT):
-        reactor.on_signal(signum, reactor.stop)
+        reactor.on_signal(signum, daemon.end)
     # What was loaded stays for as long as the daemon lives. The collector would walk all of it, a
     # stall of tens of milliseconds at 10,000 instances, and find nothing.
     gc.collect()

@@ -190,6 +190,20 @@ def test_a_leader_that_stood_still_changes_nothing(lab: LiveLab, voters: Voters)
     lab.ok("gnt-cluster modify --mac-prefix=aa:00:33")
 
 
+def test_a_leader_that_is_ended_hands_over(lab: LiveLab, voters: Voters) -> None:
+    """SIGTERM: another leads before the old one is gone, and orders are taken at once."""
+    old = voters.leader()
+    lab.kill(voters.daemon(old), signal.SIGTERM)
+    new = voters.leader()
+    outputs = (
+        lab.layout.output_of(voters.daemon(old)),
+        lab.layout.home(voters.daemon(old)) / "master.out",
+    )
+    told = "".join(path.read_text() for path in outputs if path.exists())
+    assert f"handed over to {new}" in told
+    lab.ok("gnt-cluster modify --mac-prefix=aa:00:66")
+
+
 def test_a_planned_failover_loses_no_request(lab: LiveLab, voters: Voters) -> None:
     """master-failover: the named voter leads, and what is asked meanwhile is done."""
     target = voters.followers()[0]

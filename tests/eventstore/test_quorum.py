@@ -218,3 +218,18 @@ def test_a_voter_that_loses_its_disk_comes_back_as_a_new_one(lab: QuorumLab) -> 
     lab.write(3)
     lab.level()
     assert len({tuple(hashes(member)) for member in lab.running()}) == 1
+
+
+def test_one_voter_alone_syncs_twice_a_commit(tmp_path: Path) -> None:
+    """The log's sync and the mark's, as with the smallest log there can be; no more."""
+    lab = QuorumLab(tmp_path)
+    lab.found("v1")
+    replica = lab.leader().replica
+    before = replica.metrics.log_commits, replica.metrics.mark_syncs
+    for n in range(5):
+        lab.commit(batch("a", what=n))
+    assert (replica.metrics.log_commits, replica.metrics.mark_syncs) == (
+        before[0] + 5,
+        before[1] + 5,
+    )
+    lab.close()

@@ -10,6 +10,8 @@ disk.py        a voter's storage: what a crash leaves of it
 node.py        a voter: the real core, and a runner as thin as can be
 client.py      proposes, reads, and remembers what it was told
 invariants.py  what must hold after each step
+agent.py       a node's agent: promises, runs tasks, is judged by both
+takeover.py    an operator at a voter that is down
 scenario.py    a seed's cluster and settings, and one run of it
 faults.py      what goes wrong by chance
 plots.py       chains of misfortunes that chance hardly ever brings

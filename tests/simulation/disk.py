@@ -1,8 +1,11 @@
 """A voter's storage: log, epoch and vote in one transaction, then the mark; and what crashes leave.
 
 A write has three moments: begun, log durable, mark durable. A crash in between leaves what the
-last moment made durable, or by chance already the next. What waited is gone. A disk that lies has
-said "durable" too early: a crash takes some of the last transactions away, the mark stays.
+last moment made durable, or by chance already the next, or the first transactions of a group. What
+waited is gone. A disk that lies has said "durable" too early: a crash takes some of the last
+transactions away, the mark stays. A flipped bit in the tail does the same: SQLite takes it for a
+torn write and drops acknowledged transactions without a word. After an error of I/O the process
+ends, and nobody knows what of the last group was written.
 """
 
 from __future__ import annotations
@@ -32,7 +35,9 @@ class DiskWeather:
     stall: float = 0.0  # share of syncs that take up to `stall_ms`
     stall_ms: int = 900
     full: bool = False
+    failing: bool = False  # the next sync is an error of I/O
     lies: bool = False
+    flips: bool = False  # bits may flip: keep what the last transactions found
 
 
 class Disk:
@@ -43,6 +48,7 @@ class Disk:
         self.entries_: list[Entry] = []
         self.hard = HardState(Epoch(0, 0), NOBODY)
         self.mark = Mark(0, genesis_hash(cluster_id), 0, 0, "", b"", inc)
+        self.on_failure: Callable[[], None] = lambda: None  # must end the process
         self.snapshot = 0  # a fold was kept up to this record: it is committed
         self.tampered = False
         self._firsts: list[int] = []
@@ -52,6 +58,7 @@ class Disk:
         self._log_done = False  # of the group under way
         self._life = 0
         self._needs_retry = False
+        self._flipped = False
         self._before: list[
             tuple[list[Entry], HardState]
         ] = []  # recent states, for a disk that lies
@@ -121,6 +128,9 @@ class Disk:
     ) -> None:
         if life != self._life:
             return
+        if self.weather.failing:
+            self.on_failure()
+            return
         if self.weather.full:
             self._group, self._waiting, self._needs_retry = [], [], True
             full()
@@ -141,7 +151,7 @@ class Disk:
         done(ticket, took)
 
     def _write_log(self) -> None:
-        if self.weather.lies:
+        if self.weather.lies or self.weather.flips:
             self._before = [*self._before[-2:], (list(self.entries_), self.hard)]
         for persist in self._group:
             if persist.truncate_from:
@@ -182,6 +192,16 @@ class Disk:
         self.tampered = True
         return True
 
+    def flip(self) -> None:
+        """Flip a bit in the tail; it shows when the file is opened again."""
+        self._flipped = True
+
+    def take_over(self, entry: Entry, hard: HardState, mark: Mark) -> None:
+        """Begin a generation with this entry, as an offline tool does. The voter must be down."""
+        self.entries_.append(entry)
+        self._firsts.append(entry.first)
+        self.hard, self.mark = hard, mark
+
     def install(self, entries: Sequence[Entry]) -> None:
         """Append what came by a segment, as a runner does behind every write."""
         for entry in entries:
@@ -194,13 +214,14 @@ class Disk:
         """Lose what is not durable; what is under way, by chance."""
         self._life += 1
         if self._group and not self._log_done and not self.weather.full and rng.random() < 0.5:
+            del self._group[1 + int(rng.random() * len(self._group)) :]  # whole transactions
             self._write_log()
         if self._group and self._log_done and rng.random() < 0.5:
             self.mark = self._group[-1].mark
         self._group, self._waiting, self._needs_retry = [], [], False
-        if self.weather.lies and self._before and rng.random() < 0.3:
+        if self._before and (self._flipped or (self.weather.lies and rng.random() < 0.3)):
             entries, self.hard = self._before[int(rng.random() * len(self._before))]
             self.entries_ = list(entries)
             self._firsts = [entry.first for entry in entries]
             self.snapshot = min(self.snapshot, self.last)
-        self._before = []
+        self._before, self._flipped = [], False

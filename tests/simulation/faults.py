@@ -10,6 +10,7 @@ from tests.simulation.disk import DiskWeather
 from tests.simulation.kernel import HEAL_MS
 from tests.simulation.network import Weather
 from tests.simulation.node import Node
+from tests.simulation.takeover import take_over
 
 if TYPE_CHECKING:
     from tests.simulation.scenario import Run
@@ -39,7 +40,21 @@ class Faults:
             self._change,
             self._change,
             self._tamper,
+            self._io_error,
         ]
+
+    def begin(self) -> None:
+        """Plan what goes wrong in the run."""
+        settings, rng = self._run.settings, self._rng
+        kinds = [self.strike] * settings.faults
+        for wanted, strike in (
+            (settings.takeovers, self._take_over),
+            (settings.wipes, self._wipe),
+            (settings.flips, self._flip),
+        ):
+            kinds += [strike] * (1 + rng.randrange(3)) if wanted else []
+        for strike in kinds:
+            self._kernel.at(rng.randrange(500, HEAL_MS), strike)
 
     def strike(self) -> None:
         """Let one thing go wrong."""
@@ -167,16 +182,20 @@ class Faults:
 
     def _change_one(self, voters: dict[str, bytes], learners: dict[str, bytes]) -> None:
         name = self._rng.choice([*self._nodes])
-        if name in learners:
+        inc = self._nodes[name].inc
+        if voters.get(name, inc) != inc or learners.get(name, inc) != inc:
+            voters.pop(name, None)  # its disk was exchanged
+            learners[name] = inc
+        elif name in learners:
             if self._rng.random() < 0.7:
                 voters[name] = learners[name]
             del learners[name]
         elif name in voters:
             del voters[name]
             if self._rng.random() < 0.5:
-                learners[name] = self._nodes[name].inc
+                learners[name] = inc
         else:
-            learners[name] = self._nodes[name].inc
+            learners[name] = inc
 
     def _tamper(self) -> None:
         """Exchange a record of a learner: it must stop and cry, and tell nobody of it (R5)."""
@@ -191,3 +210,76 @@ class Faults:
         if node.disk.tamper():
             self._kernel.say(node.name, "has another record %s now", node.disk.last)
         self._kernel.after(self._rng.randrange(100, 3000), self._up, node)
+
+    def _io_error(self) -> None:
+        """The next write fails: the process ends, and starts again some time later."""
+        node = self._one()
+        node.disk.weather.failing = True
+        self._kernel.after(self._rng.randrange(500, 6000), self._mend, node)
+
+    def _mend(self, node: Node) -> None:
+        node.disk.weather.failing = False
+        self._up(node)
+
+    def _flip(self) -> None:
+        """A bit flips in the tail of a log; the voter starts again and finds its log short."""
+        node = self._one()
+        self._kernel.say(node.name, "has a flipped bit in its tail")
+        node.disk.flip()
+        self._down(node)
+
+    def _wipe(self) -> None:
+        """A disk is exchanged; the voter comes back under its old name, holding nothing."""
+        self.exchange(self._one())
+
+    def exchange(self, node: Node) -> None:
+        """Give a voter a new disk, start it some time later, and have it admitted again."""
+        node.crash()
+        node.exchange_disk()
+        self._kernel.after(self._rng.randrange(100, 3000), self._up, node)
+        self._readmit_soon()
+
+    def _readmit_soon(self) -> None:
+        for delay_ms in range(2000, 12_000, 1000):
+            self._kernel.after(delay_ms, self._readmit)
+
+    def _readmit(self) -> None:
+        """Bring somebody nearer to a vote: whose disk was exchanged, or who was given up."""
+        leader = self._leader()
+        if leader is None or leader.core is None:
+            return
+        config = leader.core.voter.config
+        voters, learners = dict(config.voters), dict(config.learners)
+        missing = [n for n, node in self._nodes.items() if voters.get(n) != node.inc]
+        if not missing:
+            return
+        name = self._rng.choice(missing)
+        inc = self._nodes[name].inc
+        if learners.get(name) == inc and name not in voters:
+            voters[name] = learners.pop(name)
+        else:
+            voters.pop(name, None)
+            learners[name] = inc
+        changed = replace(
+            config, voters=voters, learners=learners, witnesses=config.witnesses & voters.keys()
+        )
+        leader.change(changed, lambda outcome: self._kernel.say("change", "%s", outcome))
+
+    def on_superseded(self, node: Node) -> None:
+        """A newer generation contradicts it: it stops, and comes back with a new storage."""
+        self._kernel.after(self._rng.randrange(1000), self.exchange, node)
+
+    def _take_over(self) -> None:
+        """An operator makes one voter the only one; others may be alive, and may have led."""
+        node = self._rng.choice([*self._nodes.values()])
+        if self._rng.random() < 0.7:  # the one that holds most
+            node = max(self._nodes.values(), key=lambda n: (n.disk.hard.epoch.gen, n.disk.last))
+        if node.disk.hard.epoch.gen < max(self._run.checker.histories):
+            return  # its generation is over: it has nothing that could be taken over
+        node.crash()
+        for other in self._nodes.values():
+            if other is not node and self._rng.random() < 0.5:
+                self._down(other)
+        take_over(node, self._run.checker, self._kernel)
+        self._kernel.after(self._rng.randrange(50, 2000), self._up, node)
+        self._readmit_soon()

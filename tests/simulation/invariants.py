@@ -2,8 +2,9 @@
 
 - One leader per epoch.
 - Log matching, hashes included: one (seq, epoch) is one record, with one history behind it.
-- What is committed never changes, on any voter.
-- Leader completeness: who is elected holds all that is committed anywhere.
+- What is committed never changes, on any voter, within a generation. A forced takeover begins the
+  next one with all that its survivor holds; a voter goes over only if it committed nothing else.
+- Leader completeness: who is elected holds all that is committed in its generation.
 - Commit implies on disk: of a majority of the voters of the configuration, in what a crash leaves.
 - Check-quorum: who leads has lately heard from a majority.
 - Delivery is dense, whole batches, and what is delivered is durable on that voter.
@@ -20,11 +21,31 @@ from typing import TYPE_CHECKING
 
 from eventstore.commitment import majority
 from eventstore.raft.entry import Entry
-from eventstore.record import Epoch, Stored
+from eventstore.record import Epoch, Record, Stored
 from tests.simulation.kernel import Violation
 
 if TYPE_CHECKING:
     from tests.simulation.node import Node
+
+
+class History:
+    """What is committed in one generation, by anybody, in order."""
+
+    def __init__(self, entries: Sequence[Entry], under: Epoch) -> None:
+        self.entries = list(entries)
+        self.under = [under] * len(entries)  # epoch of the leader that committed each
+        self.at = {entry.last: entry.hash for entry in entries}  # ends of batches
+
+    @property
+    def head(self) -> int:
+        """Seq of the last record that anybody holds for committed."""
+        return self.entries[-1].last if self.entries else 0
+
+    def add(self, entry: Entry, under: Epoch) -> None:
+        """Note an entry that follows."""
+        self.entries.append(entry)
+        self.under.append(under)
+        self.at[entry.last] = entry.hash
 
 
 class Checker:
@@ -34,28 +55,40 @@ class Checker:
         """`trust_disks`: no disk lies, so what was on a disk is there."""
         self._trust_disks = trust_disks
         self.nodes: dict[str, Node] = {}
-        self.committed: list[Entry] = []  # by anybody, in order
-        self._under: list[Epoch] = []  # of the leader that committed each
-        self._at: dict[int, bytes] = {}  # seq of a committed batch's end -> hash
+        self.histories: dict[int, History] = {}  # by generation
+        self._takeovers: set[bytes] = set()  # ids of the records that an operator wrote
         self._leaders: dict[Epoch, str] = {}
         self._records: dict[tuple[int, Epoch], bytes] = {}
         self._begun_ms: dict[str, int] = {}  # when each began to lead
         self._seen: dict[str, int] = {}  # committed on each voter, as checked
+        self._gens: dict[str, int] = {}  # in which generation each was then
 
     @property
-    def head(self) -> int:
-        """Seq of the last record that anybody holds for committed."""
-        return self.committed[-1].last if self.committed else 0
+    def newest(self) -> History:
+        """The history of the newest generation."""
+        return self.histories[max(self.histories)]
 
     def begin_with(self, entry: Entry) -> None:
         """Every log begins with this, committed."""
-        self.committed.append(entry)
-        self._under.append(entry.epoch)
-        self._at[entry.last] = entry.hash
+        self.histories[entry.epoch.gen] = History([entry], entry.epoch)
+
+    def on_take_over(self, node: Node, entry: Entry) -> None:
+        """An operator begins a generation on this voter: what it holds is committed from now on."""
+        self.on_append(node, [entry])
+        gen = entry.epoch.gen
+        assert gen not in self.histories, "one takeover for each generation"
+        self.histories[gen] = History(node.disk.entries_, Epoch(gen, 0))
+        self._takeovers.add(entry.records[0].record.event_id)
+
+    def trusts(self, record: Record) -> bool:
+        """Say whether an operator wrote this takeover, as its signature would."""
+        return record.event_id in self._takeovers
 
     def on_start(self, node: Node) -> None:
         """A voter begins another life."""
+        assert node.core is not None
         self._seen[node.name] = node.delivered
+        self._gens[node.name] = node.core.voter.epoch.gen
 
     def on_append(self, node: Node, entries: Sequence[Entry]) -> None:
         """A voter adds entries to its log."""
@@ -78,9 +111,10 @@ class Checker:
         assert node.core is not None
         # What an epoch above this one has committed does not concern it: it was elected before,
         # by votes that came late, and can commit nothing any more.
-        earlier = bisect_left(self._under, epoch)
+        history = self.histories[epoch.gen]
+        earlier = bisect_left(history.under, epoch)
         if earlier:
-            last = self.committed[earlier - 1]
+            last = history.entries[earlier - 1]
             held = node.core.voter.log.position(last.last)
             if held is None or held.hash != last.hash:
                 raise Violation(f"{node.name} is elected without record {last.last}, committed")
@@ -100,39 +134,49 @@ class Checker:
     def on_step(self, node: Node) -> None:
         """A voter did something."""
         assert node.core is not None
-        log = node.core.voter.log
+        log, epoch = node.core.voter.log, node.core.voter.epoch
+        if epoch.gen != self._gens[node.name]:
+            self._on_generation(node, epoch.gen)
         committed = min(log.committed, log.last.seq)
         if committed <= self._seen[node.name]:
             return
-        if committed > self.head:
-            while committed > self.head:  # some may come from the disk, then some from memory
-                self._on_commit(node, log.entries(self.head + 1, 1 << 30), committed)
-            self._on_disks(node)
+        history = self.histories[epoch.gen]
+        if committed > history.head:
+            while committed > history.head:  # some come from the disk, then some from memory
+                entries = log.entries(history.head + 1, 1 << 30)
+                self._on_commit(node, history, entries, committed)
+            self._on_disks(node, history.entries[-1])
         held = log.position(committed)
-        if held is None or self._at.get(committed, held.hash) != held.hash:
+        if held is None or history.at.get(committed, held.hash) != held.hash:
             raise Violation(f"{node.name}: record {committed} differs from the committed one")
         self._seen[node.name] = committed
 
-    def _on_commit(self, node: Node, entries: Sequence[Entry], upto: int) -> None:
+    def _on_generation(self, node: Node, gen: int) -> None:
+        """A voter goes over to a newer generation: what it held for committed must be there."""
+        assert node.core is not None
+        self._gens[node.name] = gen
+        seen = self._seen[node.name]
+        held = node.core.voter.log.position(seen)
+        if seen and (held is None or self.histories[gen].at.get(seen) != held.hash):
+            raise Violation(f"{node.name} goes over to {gen}, which lacks its record {seen}")
+
+    def _on_commit(self, node: Node, history: History, entries: Sequence[Entry], upto: int) -> None:
         """The first voter holds these for committed."""
         assert node.core is not None
         for entry in entries:
-            if self.head == upto:
+            if history.head == upto:
                 break
             if entry.last > upto:
                 raise Violation(f"{node.name}: committed {upto} is no end of a batch")
-            if self.committed and entry.previous != self.committed[-1].hash:
+            if history.entries and entry.previous != history.entries[-1].hash:
                 raise Violation(f"{node.name}: record {entry.first} forks from the committed log")
-            self.committed.append(entry)
-            self._under.append(node.core.voter.epoch)
-            self._at[entry.last] = entry.hash
+            history.add(entry, node.core.voter.epoch)
 
-    def _on_disks(self, node: Node) -> None:
+    def _on_disks(self, node: Node, last: Entry) -> None:
         assert node.core is not None
         if not self._trust_disks:
             return
         voters = node.core.voter.config.voters
-        last = self.committed[-1]
         holding = sum(self._holds(name, inc, last) for name, inc in voters.items())
         if holding < majority(len(voters)):
             raise Violation(f"record {last.last} is committed and on the disks of {holding}")
@@ -146,12 +190,14 @@ class Checker:
         """A voter tells of a committed entry."""
         if entry.first != node.delivered + 1:
             raise Violation(f"{node.name}: {entry.first} is delivered after {node.delivered}")
-        if self._at.get(entry.last) != entry.hash:
+        assert node.core is not None
+        history = self.histories[node.core.voter.epoch.gen]
+        if history.at.get(entry.last) != entry.hash:
             raise Violation(f"{node.name} delivers {entry.last}, which is not committed")
         held = node.disk.entry_at(entry.last)
         if held is None or held.hash != entry.hash:
             raise Violation(f"{node.name} delivers {entry.last} without having it on its disk")
 
-    def committed_entries(self, first: int, last: int) -> list[Entry]:
+    def committed_entries(self, gen: int, first: int, last: int) -> list[Entry]:
         """Return committed entries, for whoever carries them in bulk."""
-        return [entry for entry in self.committed if first <= entry.first <= last]
+        return [entry for entry in self.histories[gen].entries if first <= entry.first <= last]

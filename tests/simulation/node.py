@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
+
+import msgspec
 
 from eventstore.appended import Appended, Placed
 from eventstore.clock import HybridClock
 from eventstore.errors import CorruptLog, DecodeError
 from eventstore.events import STREAM, EpochStarted
+from eventstore.idempotency import IdempotencyKeys
+from eventstore.packed import Packed
 from eventstore.raft.core import Core, Restart
 from eventstore.raft.effects import Persist, Ready, ReceiveSegment, ShipSegment
 from eventstore.raft.entry import Entry, from_placed
 from eventstore.raft.membership import Config, config_in, event_of
 from eventstore.raft.messages import Message
 from eventstore.raft.state import HardState, Identity, Timing
-from eventstore.record import Batch, Draft, Epoch, Event
-from eventstore.replica import Committed, Outcome, Refused, Unknown
+from eventstore.record import Batch, Draft, Epoch, Event, Record, Stored
+from eventstore.replica import Committed, Leadership, Outcome, Refused, Unknown
+from nodeagent.calls import TASK_ENDS, TASK_REQUESTED
 from tests.simulation.disk import Disk
 from tests.simulation.kernel import Kernel, Violation
 
@@ -25,7 +30,9 @@ if TYPE_CHECKING:
     from tests.simulation.invariants import Checker
     from tests.simulation.network import Network
 
+ACTOR = "test"
 START_MS = 1_700_000_000_000
+TASKS = "node/n"  # the stream of the agent
 Done = Callable[[Outcome], None]
 
 
@@ -37,10 +44,44 @@ class Written(Event, frozen=True, kw_only=True):
     number: int
 
 
+class TaskRequested(Event, frozen=True, kw_only=True):
+    """A client wants something done on a node: what an agent reads of it, and a number."""
+
+    KIND: ClassVar[str] = TASK_REQUESTED
+
+    number: int
+    task: str
+    call: Packed
+    resource: str
+    timeout_s: float
+
+
+class TaskDone(Event, frozen=True, kw_only=True):
+    """The agent's result was taken up."""
+
+    KIND: ClassVar[str] = TASK_ENDS[0]
+
+    task: str
+
+
 @dataclass(slots=True)
 class _Open:
-    placed: Placed
-    done: Done | None
+    """Appended under this reign, or found at the end of the log as it began; not committed yet."""
+
+    records: tuple[Stored, ...]
+    done: Done | None = None
+    placed: Placed | None = None
+    repeats: list[Done] = field(default_factory=list)
+
+    @property
+    def last(self) -> int:
+        return self.records[-1].record.seq
+
+    def answer(self, outcome: Outcome) -> None:
+        """Tell whoever asked for it."""
+        for done in (self.done, *self.repeats):
+            if done:
+                done(outcome)
 
 
 @dataclass(slots=True)
@@ -65,11 +106,12 @@ class Node:
         make_core: Callable[..., Core] = Core,
     ) -> None:
         self.name = name
-        self.inc = kernel.rng.randbytes(16)
-        self.disk = Disk(kernel, cluster_id, self.inc)
         self.core: Core | None = None
         self.paused_until_ms = 0
         self.delivered = 0
+        self.tasks: list[Record] = []  # of the agent's stream, as delivered; version: place + 1
+        self.leadership: Leadership | None = None
+        self.on_superseded: Callable[[Node], None] = lambda node: None
         self.on_begin: Callable[[Node], None] = lambda node: None  # it has won an epoch
         self.on_vote: Callable[[Node, str], None] = lambda node, candidate: None  # for another
         self._voted: HardState | None = None
@@ -79,12 +121,19 @@ class Node:
         self._life = 0
         self._timer_ms = -1
         self._appended: Appended | None = None
+        self._keys = _no_keys()
         self._open: list[_Open] = []
         self._asked: dict[int, Callable[[int | None], None]] = {}
         self._reads: list[_Read] = []
         self._requests = 0
+        self._new_storage()
 
     # -- lives
+
+    def _new_storage(self) -> None:
+        self.inc = self._kernel.rng.randbytes(16)
+        self.disk = Disk(self._kernel, self._cluster_id, self.inc)
+        self.disk.on_failure = self._storage_failed
 
     def start(self) -> None:
         """Start from what is on the disk."""
@@ -99,9 +148,18 @@ class Node:
             configs=disk.configs(),
         )
         self.core = self._make_core(
-            restart, disk, rng=self._kernel.rng, now_ms=self._kernel.now_ms, timing=self._timing
+            restart,
+            disk,
+            rng=self._kernel.rng,
+            now_ms=self._kernel.now_ms,
+            timing=self._timing,
+            trusts=self._checker.trusts,
         )
         self.delivered = disk.snapshot
+        self._keys, self.tasks = _no_keys(), []
+        for entry in disk.entries_:
+            if entry.last <= disk.snapshot:
+                self._fold(entry)
         self._kernel.say(self.name, "starts at %s of %s", disk.last, disk.hard)
         self._checker.on_start(self)
         self._pump()
@@ -118,6 +176,18 @@ class Node:
         self.disk.crash(self._kernel.rng)
         self._give_up("crashed")
 
+    def exchange_disk(self) -> None:
+        """Come back under the old name with an empty storage: another voter. It must be down."""
+        assert self.core is None
+        self._kernel.say(self.name, "has a new disk")
+        weather = self.disk.weather
+        self._new_storage()
+        self.disk.weather = weather
+
+    def _storage_failed(self) -> None:
+        self._kernel.say(self.name, "cannot write")
+        self.crash()
+
     def pause(self, for_ms: int) -> None:
         """Stand still, as after SIGSTOP; what comes meanwhile waits."""
         self._kernel.say(self.name, "stands still for %s ms", for_ms)
@@ -131,6 +201,14 @@ class Node:
             self._kernel.at(self.paused_until_ms, again, *args)
             return False
         return True
+
+    def when_up(self, call: Callable[[], None]) -> None:
+        """Call as a message that reaches this process would be taken up: now, later or never."""
+        self._when_up(self._life, call)
+
+    def _when_up(self, life: int, call: Callable[[], None]) -> None:
+        if self._alive(life, self._when_up, life, call):
+            call()
 
     # -- what reaches it
 
@@ -191,20 +269,36 @@ class Node:
         """It believes that it leads, or did when it was heard last."""
         return self.core is not None and self._appended is not None
 
-    def propose(self, event: Event, done: Done, stream: str = "s") -> None:
-        """Ask for an event to be appended; `done` is called at once or later."""
-        self._propose(self._life, event, done, stream)
+    def propose(self, event: Event, done: Done, stream: str, key: str | None = None) -> None:
+        """Ask for an event to be appended; `done` is called at once or later. With a `key` that
+        was used before, the answer is what it did then."""
+        draft = Draft(stream=stream, event=event, actor=ACTOR, key=key)
+        more = (Draft(stream="more", event=event, actor=ACTOR),) * self._kernel.rng.randrange(2)
+        self._propose(self._life, (draft, *more), done)
 
-    def _propose(self, life: int, event: Event, done: Done, stream: str) -> None:
+    def _propose(self, life: int, drafts: tuple[Draft, ...], done: Done) -> None:
         if life == self._life and self.paused_until_ms > self._kernel.now_ms:
-            self._kernel.at(self.paused_until_ms, self._propose, life, event, done, stream)
+            self._kernel.at(self.paused_until_ms, self._propose, life, drafts, done)
             return
         if self.core is None or self._appended is None:
             done(Refused("not-leader", "not the leader"))
-            return
-        draft = Draft(stream=stream, event=event, actor="test")
-        self._place(Batch(drafts=(draft,) * (1 + self._kernel.rng.randrange(2))), done)
-        self._pump()
+        elif not self._repeat(drafts[0].key, done):
+            self._place(Batch(drafts=drafts), done)
+            self._pump()
+
+    def _repeat(self, key: str | None, done: Done) -> bool:
+        """Answer a request that was made before; say whether it was."""
+        known = self._keys.find(ACTOR, key) if key else None
+        if known is None:
+            return False
+        if known.seq > self.delivered:
+            opened = next(one for one in self._open if known.seq <= one.last)
+            opened.repeats.append(done)
+        else:
+            entry = self.disk.entry_at(known.seq)
+            assert entry is not None, "what was delivered is durable"
+            done(Committed(entry.records, repeated=True))
+        return True
 
     def change(self, config: Config, done: Done) -> None:
         """Ask for another configuration."""
@@ -256,6 +350,7 @@ class Node:
             self._deliver(entry)
         if out.leadership:
             kernel.say(self.name, "leadership %s", out.leadership)
+            self.leadership = out.leadership
             if not out.leadership.here:
                 self._give_up("leadership lost")
         for request, seq in out.reads:
@@ -264,6 +359,8 @@ class Node:
             self._segment(segment)
         for alarm in out.alarms:
             kernel.say(self.name, "alarm %s: %s", alarm.code, alarm.message)
+            if alarm.code == "superseded":
+                self.on_superseded(self)
         if out.dropped_from:
             self._take_back(out.dropped_from)
         if out.begin:
@@ -287,13 +384,24 @@ class Node:
         self.delivered = entry.last
         if self._kernel.rng.random() < 0.1:
             self.disk.snapshot = entry.last
-        if self._open and self._open[0].placed.last == entry.last:
-            opened = self._open.pop(0)
-            if opened.done:
-                opened.done(Committed(opened.placed.records))
+        opened = self._open.pop(0) if self._open else None
+        assert opened is None or opened.last == entry.last, "what is open is committed in order"
+        self._fold(entry)
+        if opened and opened.done:
+            opened.done(Committed(entry.records))
+        for done in opened.repeats if opened else ():
+            done(Committed(entry.records, repeated=True))
         for read in [read for read in self._reads if read.seq <= self.delivered]:
             self._reads.remove(read)
             read.done(self.delivered)
+
+    def _fold(self, entry: Entry) -> None:
+        """Take up a committed entry, as projections and servers of streams do."""
+        for stored in entry.records:
+            self._keys.add(stored)
+            if stored.record.stream == TASKS:
+                version = len(self.tasks) + 1
+                self.tasks.append(msgspec.structs.replace(stored.record, version=version))
 
     def _answer_read(self, request: int, seq: int | None) -> None:
         done = self._asked.pop(request)
@@ -307,7 +415,14 @@ class Node:
         assert self.core is not None
         self._checker.on_elected(self, epoch, self._kernel.now_ms)
         self._give_up("a new reign")
-        last = self.core.voter.log.last
+        log, first = self.core.voter.log, self.delivered + 1
+        while found := log.entries(first, 1 << 20):  # the end of the log, which is not told yet
+            for entry in found:
+                self._open.append(_Open(entry.records))
+                for stored in entry.records:
+                    self._keys.add(stored)
+            first = found[-1].last + 1
+        last = log.last
         self._appended = Appended(
             seq=last.seq,
             last_hash=last.hash,
@@ -333,23 +448,31 @@ class Node:
             if done:
                 done(refused)
         else:
-            self._open.append(_Open(placed, done))
+            self._open.append(_Open(placed.records, done, placed))
+            for stored in placed.records:
+                self._keys.add(stored)
 
     def _take_back(self, first: int) -> None:
         assert self._appended is not None
-        while self._open and self._open[-1].placed.first >= first:
+        while self._open and self._open[-1].last >= first:
             opened = self._open.pop()
+            self._forget(opened)
+            assert opened.placed is not None, "only what this reign appended can be dropped"
             self._appended.take_back(opened.placed)
-            self._checker.on_dropped(opened.placed.records, opened.placed.epoch)
-            if opened.done:
-                opened.done(Refused("disk-full", "no room"))
+            self._checker.on_dropped(opened.records, opened.placed.epoch)
+            opened.answer(Refused("disk-full", "no room"))
+
+    def _forget(self, opened: _Open) -> None:
+        for stored in opened.records:
+            self._keys.take_back(stored)
 
     def _give_up(self, why: str) -> None:
         self._appended = None
         opened, self._open = self._open, []
+        for one in reversed(opened):
+            self._forget(one)
         for one in opened:
-            if one.done:
-                one.done(Unknown(why))
+            one.answer(Unknown(why))
         if self.core is None:
             waiting = [*self._asked.values(), *(read.done for read in self._reads)]
             self._asked, self._reads = {}, []
@@ -376,7 +499,8 @@ class Node:
         offer = segment.offer
         if self.core.voter.installing != offer:
             return
-        entries = self._checker.committed_entries(offer.first, offer.last)
+        gen = self.core.voter.epoch.gen
+        entries = self._checker.committed_entries(gen, offer.first, offer.last)
         if self.disk.weather.full or self._kernel.rng.random() < 0.2:
             self.core.install_failed(offer)
         elif self.disk.busy or self.disk.last != offer.first - 1:
@@ -388,3 +512,7 @@ class Node:
             configs = [found for entry in entries if (found := config_in(entry))]
             self.core.installed(offer, configs, self._kernel.now_ms)
         self._pump()
+
+
+def _no_keys() -> IdempotencyKeys:
+    return IdempotencyKeys(lambda actor, key: None)

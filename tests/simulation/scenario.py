@@ -19,6 +19,7 @@ from eventstore.raft.entry import Entry, from_placed
 from eventstore.raft.messages import Message
 from eventstore.raft.state import NOBODY, HardState, Timing
 from eventstore.record import Batch, Draft, Epoch, genesis_hash
+from tests.simulation.agent import Agent
 from tests.simulation.client import Client
 from tests.simulation.disk import DiskWeather
 from tests.simulation.faults import Faults
@@ -43,6 +44,9 @@ class Settings:
     faults: int = 12  # misfortunes
     lies: bool = False  # disks say "durable" too early
     wipes: bool = False  # disks are exchanged: the same name, a new storage
+    flips: bool = False  # bits flip in the tails of logs
+    agent: bool = False  # tasks are run on a node
+    takeovers: bool = False  # an operator makes one voter the only one
     loss: float = 0.0
     repeat: float = 0.0
     late: float = 0.0
@@ -70,6 +74,10 @@ class Settings:
             witness=shape["voters"] >= 3 and rng.random() < 0.15,
             faults=rng.randrange(4, 24),
             lies=rng.random() < 0.2,
+            wipes=rng.random() < 0.15,
+            flips=rng.random() < 0.15,
+            agent=rng.random() < 0.3,
+            takeovers=rng.random() < 0.2,
             loss=rng.choice((0.0, 0.02, 0.2)),
             repeat=rng.choice((0.0, 0.05)),
             late=rng.choice((0.0, 0.05, 0.3)),
@@ -144,7 +152,9 @@ class Run:
     ) -> None:
         self.kernel = Kernel(seed, verbose=verbose)
         self.settings = settings or Settings.draw(self.kernel.rng)
-        self.checker = Checker(trust_disks=not self.settings.lies)
+        drawn = self.settings  # what takes away what a voter had on its disk
+        spoilt = drawn.lies or drawn.flips or drawn.wipes or drawn.takeovers
+        self.checker = Checker(trust_disks=not spoilt)
         self.network = Network(self.kernel, self._arrive)
         self.network.weather = self.usual_weather()
         timing = Timing(
@@ -171,6 +181,7 @@ class Run:
         }
         self.checker.nodes = self.nodes
         self.client = Client(self.kernel, self.nodes)
+        self.agent = Agent(self.kernel, self.nodes)
         self._begin()
 
     def _begin(self) -> None:
@@ -183,7 +194,9 @@ class Run:
             mark = Mark(entry.last, entry.hash, *FIRST, "", b"", node.inc)
             node.disk.begin_with([entry], HardState(FIRST, NOBODY), mark)
         for node in self.nodes.values():
-            node.disk.weather = DiskWeather(stall=self.settings.stall, lies=self._lies())
+            node.disk.weather = DiskWeather(
+                stall=self.settings.stall, lies=self._lies(), flips=self.settings.flips
+            )
             node.start()
         self._plan()
 
@@ -197,9 +210,10 @@ class Run:
             kernel.at(rng.randrange(500, LAST_WRITE_MS), self.client.read)
         faults = Faults(self)
         for node in self.nodes.values():
-            node.on_begin = faults.on_begin
-        for _ in range(self.settings.faults):
-            kernel.at(rng.randrange(500, HEAL_MS), faults.strike)
+            node.on_begin, node.on_superseded = faults.on_begin, faults.on_superseded
+        faults.begin()
+        if self.settings.agent:
+            self.agent.begin()
         if self.settings.plot:
             PLOTS[self.settings.plot](self).begin()
         kernel.at(HEAL_MS, self._heal)
@@ -216,23 +230,28 @@ class Run:
     def digest(self) -> tuple[object, ...]:
         """Return what two runs of one seed have in common, if they are the same bit for bit."""
         kernel, client = self.kernel, self.client
-        end = self.checker.committed[-1].hash
+        end = self.checker.newest.entries[-1].hash
         return kernel.events, end, sorted(client.acknowledged.items()), kernel.rng.random()
 
     def _must_live(self) -> bool:
-        """Say whether enough voters can vote; after lies there may be none (R9: stop)."""
+        """Say whether enough voters can vote; after lies there may be none (R9: stop), nor after
+        disks were exchanged. Whoever is left of an older generation has no claim to live."""
+        gen, alive = max(self.checker.histories), False
         for node in self.nodes.values():
-            if node.core is None:
+            if node.core is None or node.core.voter.epoch.gen != gen:
                 continue  # it was tampered with, and has stopped
-            config = node.core.voter.config
-            able = [name for name in config.voters if self._can_vote(name)]
-            if config.voters and 2 * len(able) <= len(config.voters):
+            voters = node.core.voter.config.voters
+            able = [name for name, inc in voters.items() if self._can_vote(name, inc, gen)]
+            if voters and 2 * len(able) <= len(voters):
                 return False
-        return True
+            alive = alive or bool(able)
+        return alive
 
-    def _can_vote(self, name: str) -> bool:
-        core = self.nodes[name].core
-        return core is not None and core.voter.recovery is None
+    def _can_vote(self, name: str, inc: bytes, gen: int) -> bool:
+        node = self.nodes[name]
+        if node.core is None or node.inc != inc:
+            return False
+        return node.core.voter.able and node.core.voter.epoch.gen == gen
 
     def _lies(self) -> bool:
         return self.settings.lies and self.kernel.rng.random() < 0.6
@@ -252,5 +271,6 @@ class Run:
         for node in self.nodes.values():
             node.disk.weather.full = False
             node.disk.weather.stall = 0.0
+            node.disk.weather.failing = False
             if node.core is None and not node.disk.tampered:
                 node.start()

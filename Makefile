@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.cairn-installed
 
-.PHONY: venv demo test quick lint bench model docs clean
+.PHONY: venv demo failover test quick lint bench model docs clean
 
 venv: $(STAMP)
 
@@ -16,6 +16,9 @@ $(STAMP): requirements.lock pyproject.toml
 
 demo: $(STAMP)
 	@$(BIN)/python -m tools.lab.demo
+
+failover: $(STAMP)
+	@$(BIN)/python -m tools.lab.failover_demo
 
 lint: $(STAMP)
 	@$(BIN)/ruff check -q .
@@ -35,6 +38,11 @@ bench: $(STAMP)
 model: $(STAMP)
 	@tools/dev/system-packages gcc libc6-dev spin
 	@$(BIN)/python -m tests.model
+
+# Simulated clusters, far more than a run of the tests has: make soak SEEDS=50000:100000
+SEEDS ?= 0:50000
+soak: $(STAMP)
+	@nice $(BIN)/python -m tests.simulation --seeds $(SEEDS)
 
 docs: $(STAMP)
 	@$(BIN)/python -m tools.dev.catalogue

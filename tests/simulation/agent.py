@@ -9,8 +9,8 @@ Invariants (REPLICATION 3.6), judged by what was promised in any life of the age
 
 - A task starts only by the word of a leader whose epoch is not below one that was promised: it
   delivered the record, or answered the promise at a version that covers it.
-- A task does not start twice in one life, nor after its end was in the journal, nor when its end is
-  in the stream up to where the leader vouched; except that a forced takeover may undo an end.
+- A task does not start twice in one life, nor after its end was told, nor when its end is in
+  the stream up to where the leader vouched; except that a forced takeover may undo an end.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Agent:
         self._told: Node | None = None  # who said last that it leads
         self.runs = 0
         self.highest = NOTHING  # that it ever promised
-        self._over: dict[str, int] = {}  # task -> generation in which its end was written
+        self._over: dict[str, int] = {}  # task -> generation in which its end was said
         self._started: set[str] = set()  # in this life
         self._begin_life()
 
@@ -130,14 +130,12 @@ class Agent:
         for effect in effects:
             match effect:
                 case PromisedEpoch(epoch):
-                    self._promised, self._covered = epoch, 0
-                    self.highest = max(self.highest, epoch)
+                    self._promised = epoch
                 case Accepted():
                     self._accepted[effect.order.task] = effect
                 case Ended():
                     self._accepted.pop(effect.result.task, None)
                     self._ended[effect.result.task] = effect
-                    self._over[effect.result.task] = self._promised.gen
                 case Settled(task):
                     self._accepted.pop(task, None)
                     self._ended.pop(task, None)
@@ -151,16 +149,20 @@ class Agent:
             case Start(order):
                 self._start(order.task)
             case Send(result):
+                self._over[result.task] = self.highest.gen
                 self._report(result.task)
             case SendPromise(promised):
                 self._promise(Epoch(promised.gen, promised.term))
             case Reread():
                 self._cursor, self._covered = 0, 0
                 self._ends, self._versions = {}, {}
+                self._started.clear()  # an end may be undone
             case Stop():
                 raise AssertionError("nothing is withdrawn here")
 
     def _promise(self, epoch: Epoch) -> None:
+        if epoch > self.highest:
+            self.highest, self._covered = epoch, 0
         life, node = self._life, self._told
         self._kernel.after(2000, self._promise_lost, life, epoch)
         if node is not None:
@@ -197,7 +199,7 @@ class Agent:
         if task in self._started:
             raise Violation(f"{task} runs twice in one life")
         if self._over.get(task) == self.highest.gen:
-            raise Violation(f"{task} runs after its end was in the journal")
+            raise Violation(f"{task} runs after its end was told")
         if self._ends.get(task, 1 << 60) <= self._covered:
             raise Violation(f"{task} runs, and its end is in the log")
 

@@ -221,7 +221,10 @@ class Disk:
         self._group, self._waiting, self._needs_retry = [], [], False
         if self._before and (self._flipped or (self.weather.lies and rng.random() < 0.3)):
             entries, self.hard = self._before[int(rng.random() * len(self._before))]
+            folded = {e.last: e.hash for e in self.entries_ if e.last <= self.snapshot}
             self.entries_ = list(entries)
             self._firsts = [entry.first for entry in entries]
-            self.snapshot = min(self.snapshot, self.last)
+            # A fold of other records than stand here now is of no use (its hash tells).
+            same = [e.last for e in entries if folded.get(e.last) == e.hash]
+            self.snapshot = same[-1] if same else 0
         self._before, self._flipped = [], False

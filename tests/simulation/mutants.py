@@ -9,7 +9,7 @@ place of what, and `python -m tests.simulation --mutants NAME --write`.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,15 +17,23 @@ from unittest.mock import patch
 
 import msgspec
 
-from eventstore.raft import core, election, leading, membership
+from eventstore import commitment
+from eventstore.ack_mark import Mark
+from eventstore.idempotency import IdempotencyKeys
+from eventstore.raft import core, election, following, leading, membership
 from eventstore.raft.effects import Outgoing, Persist, ReadReady
 from eventstore.raft.entry import Position
 from eventstore.raft.following import Following
+from eventstore.raft.generations import takeover_in
 from eventstore.raft.leading import Leading
 from eventstore.raft.messages import Append, Message
 from eventstore.raft.reads import ReadIndex
-from eventstore.raft.state import NOBODY
+from eventstore.raft.state import NOBODY, Identity
 from eventstore.raft.voter import Voter
+from eventstore.record import Epoch, Record
+from nodeagent import core as agent
+from nodeagent.calls import TaskResult
+from nodeagent.journal import Ended, PromisedEpoch
 
 SEEDS = Path(__file__).with_name("killing_seeds.json")
 
@@ -173,6 +181,165 @@ def _deliver_before_commit() -> Place:
     return core.Core, "_deliver", deliver
 
 
+def _deliver_before_durable() -> Place:
+    """R12: what is committed is told of before it is durable here."""
+
+    def deliver(self: core.Core) -> Any:
+        log = self._voter.log
+        if self._delivered >= log.committed:
+            return []
+        found = log.entries(self._delivered + 1, 1 << 20)
+        entries = [entry for entry in found if entry.last <= log.committed]
+        if entries:
+            self._delivered = entries[-1].last
+        return entries
+
+    return core.Core, "_deliver", deliver
+
+
+def _count_half() -> Place:
+    """R4: half of the voters commit."""
+
+    def held(held: Mapping[str, int], voters: frozenset[str]) -> int:
+        values = sorted((held.get(voter, 0) for voter in voters), reverse=True)
+        return values[(len(values) - 1) // 2]
+
+    return commitment, "held_by_majority", held
+
+
+def _elect_by_half() -> Place:
+    """R3: half of the voters elect."""
+
+    def won(self: election.Campaign) -> bool:
+        return 2 * len(self.granted) >= len(self.voters)
+
+    return election.Campaign, "won", property(won)
+
+
+def _count_own_unwritten() -> Place:
+    """R1: the leader counts what its own disk has not written yet (etcd 14370)."""
+
+    def on_persisted(self: Leading) -> None:
+        self._count(self._me, self._voter.log.last.seq)
+
+    return Leading, "on_persisted", on_persisted
+
+
+def _acknowledge_before_sync() -> Place:
+    """R1: a follower acknowledges what its disk has not written yet."""
+
+    def acknowledge(self: Voter, to: str, message: Message, seq: int) -> None:
+        self.send(to, message)
+
+    return Voter, "acknowledge", acknowledge
+
+
+def _read_before_no_op() -> Place:
+    """R11: reads do not wait for a record of the own term (etcd 7331)."""
+
+    def read(self: Leading, request: int) -> None:
+        self._reads.ask(request, self._voter.log.committed)
+
+    return Leading, "read", read
+
+
+def _keep_truncated_config() -> Place:
+    """R10: a configuration goes on acting when its record was cut off."""
+    return membership.Members, "on_truncate", lambda self, first: False
+
+
+def _forget_the_loss() -> Place:
+    """R9: a voter that recovers writes a mark that no longer names what it lost."""
+
+    def mark(self: Voter) -> Mark:
+        gen, term = self.hard.epoch
+        return Mark(self.log.last.seq, self.log.last.hash, gen, term, *self.hard.vote, self.me.inc)
+
+    return Voter, "_mark", mark
+
+
+def _trust_names() -> Place:
+    """R3: a voter is its name, whatever storage it has."""
+
+    def votes(self: membership.Config, who: Identity) -> bool:
+        return who.name in self.voters
+
+    return membership.Config, "votes", votes
+
+
+def _obey_old_generations() -> Place:
+    """R2: messages of an older generation are taken for ones of this."""
+    real = core.Core._other_generation
+
+    def other(self: core.Core, message: Message) -> None:
+        if message.gen < self._voter.epoch.gen:
+            self._dispatch(message)
+        else:
+            real(self, message)
+
+    return core.Core, "_other_generation", other
+
+
+def _believe_any_generation() -> Place:
+    """R2: a higher generation is adopted from a header, without the takeover's record."""
+    return following, "takeover_in", lambda entries, gen, trusts: True
+
+
+def _go_over_with_another_history() -> Place:
+    """R2: who has committed what the new generation lacks goes over to it all the same."""
+
+    def brings(self: Following, append: Append) -> bool:
+        agreed = self._agreement(append)
+        if agreed is None:
+            return False
+        return takeover_in(self._unpacked(append, agreed), append.gen, self._voter.trusts)
+
+    return Following, "brings_takeover", brings
+
+
+def _forget_keys() -> Place:
+    """An idempotency key is not looked for: what was unknown is done twice."""
+    return IdempotencyKeys, "find", lambda self, actor, key: None
+
+
+def _forget_the_promise() -> Place:
+    """Fencing: the agent does not write down what it promises."""
+    real = agent.Core.on_epoch
+
+    def on_epoch(self: agent.Core, epoch: Epoch) -> list[agent.Effect]:
+        return [effect for effect in real(self, epoch) if not isinstance(effect, PromisedEpoch)]
+
+    return agent.Core, "on_epoch", on_epoch
+
+
+def _start_before_the_answer() -> Place:
+    """Fencing: an agent starts tasks before the leader has answered its promise."""
+    return agent.Core, "_go_on", lambda self: self._start()
+
+
+def _obey_any_epoch() -> Place:
+    """Fencing: a record vouches for itself, whoever delivers it."""
+    real = agent.Core.on_record
+
+    def on_record(
+        self: agent.Core, record: Record, epoch: Epoch, *, leads: bool
+    ) -> list[agent.Effect]:
+        self._vouched = max(self._vouched, record.version)
+        return real(self, record, epoch, leads=leads)
+
+    return agent.Core, "on_record", on_record
+
+
+def _run_again() -> Place:
+    """An agent forgets, with a result that it has sent, that the task was run."""
+    real = agent.Core._end
+
+    def end(self: agent.Core, version: int, result: TaskResult) -> list[agent.Effect]:
+        return [effect for effect in real(self, version, result) if not isinstance(effect, Ended)]
+
+    return agent.Core, "_end", end
+
+
 MUTANTS: dict[str, Callable[[], Place]] = {
     "vote-for-shorter-logs": _vote_for_shorter_logs,
     "vote-twice": _vote_twice,
@@ -190,6 +357,23 @@ MUTANTS: dict[str, Callable[[], Place]] = {
     "skip-prev-hash": _skip_prev_hash,
     "read-without-asking": _read_without_asking,
     "deliver-before-commit": _deliver_before_commit,
+    "deliver-before-durable": _deliver_before_durable,
+    "count-half": _count_half,
+    "elect-by-half": _elect_by_half,
+    "count-own-unwritten": _count_own_unwritten,
+    "acknowledge-before-sync": _acknowledge_before_sync,
+    "read-before-no-op": _read_before_no_op,
+    "keep-truncated-config": _keep_truncated_config,
+    "forget-the-loss": _forget_the_loss,
+    "trust-names": _trust_names,
+    "obey-old-generations": _obey_old_generations,
+    "believe-any-generation": _believe_any_generation,
+    "go-over-with-another-history": _go_over_with_another_history,
+    "forget-keys": _forget_keys,
+    "forget-the-promise": _forget_the_promise,
+    "start-before-the-answer": _start_before_the_answer,
+    "obey-any-epoch": _obey_any_epoch,
+    "run-again": _run_again,
 }
 
 

@@ -8,6 +8,8 @@ strike. It only does what could happen by chance: cuts, crashes, pauses, and ord
     rift      four voters; a leader is cut off just as it adds a fifth, and the next is told to
               remove the first before its no-op is committed: two majorities that do not meet
               (Ongaro's correction of 2015)
+    exchange  a voter is behind, another gets a new disk, and the leader dies: if the new disk
+              voted under the old name, the one that is behind would win
     solitude  a leader is cut off and told to remove the others one after the other: if the second
               removal did not wait for the first, it would be a majority of itself
 """
@@ -61,6 +63,10 @@ class Plot:
                 self._network.cut(one, other)
                 self._network.cut(other, one)
 
+    def _up(self, node: Node) -> None:
+        if node.core is None and not node.disk.tampered:
+            node.start()
+
     def _others(self, *names: str) -> list[str]:
         return [name for name in self._nodes if name not in names]
 
@@ -109,10 +115,6 @@ class Rivals(Plot):
         self._part([candidate], [node.name])  # nor does it hear whom it elected
         node.crash()
         self._kernel.after(5 + self._rng.randrange(40), self._up, node)
-
-    def _up(self, node: Node) -> None:
-        if node.core is None and not node.disk.tampered:
-            node.start()
 
 
 class Rift(Plot):
@@ -179,4 +181,42 @@ class Solitude(Plot):
             self._ask(leader, config, voters)
 
 
-PLOTS: dict[str, type[Plot]] = {"rivals": Rivals, "rift": Rift, "solitude": Solitude}
+class Exchange(Plot):
+    """A disk is exchanged while another voter is behind."""
+
+    def _strike(self, leader: Node, config: Config) -> None:
+        strange = [n for n, node in self._nodes.items() if config.voters.get(n) != node.inc]
+        if strange:
+            self._readmit(leader, config, strange[0])
+            return
+        behind, exchanged = self._others(leader.name)
+        self._part([behind], [leader.name, exchanged])
+        self._kernel.after(1000, self._exchange, self._nodes[exchanged])
+        self._kernel.after(1500, self._fell, leader)
+
+    def _readmit(self, leader: Node, config: Config, name: str) -> None:
+        inc = self._nodes[name].inc
+        if config.learners.get(name) == inc:
+            self._join(leader, config, name)
+        else:
+            voters = {n: i for n, i in config.voters.items() if n != name}
+            learners = {**config.learners, name: inc}
+            leader.change(replace(config, voters=voters, learners=learners), lambda outcome: None)
+
+    def _exchange(self, node: Node) -> None:
+        node.crash()
+        node.exchange_disk()
+        node.start()
+
+    def _fell(self, leader: Node) -> None:
+        self._network.heal()
+        leader.crash()
+        self._kernel.after(1500, self._up, leader)
+
+
+PLOTS: dict[str, type[Plot]] = {
+    "rivals": Rivals,
+    "rift": Rift,
+    "exchange": Exchange,
+    "solitude": Solitude,
+}

@@ -153,7 +153,9 @@ class Run:
         self.kernel = Kernel(seed, verbose=verbose)
         self.settings = settings or Settings.draw(self.kernel.rng)
         drawn = self.settings  # what takes away what a voter had on its disk
-        spoilt = drawn.lies or drawn.flips or drawn.wipes or drawn.takeovers
+        spoilt = (
+            drawn.lies or drawn.flips or drawn.wipes or drawn.takeovers or drawn.plot == "exchange"
+        )
         self.checker = Checker(trust_disks=not spoilt)
         self.network = Network(self.kernel, self._arrive)
         self.network.weather = self.usual_weather()

@@ -9,7 +9,6 @@ from tests.simulation.mutants import killing_seeds, planted
 from tests.simulation.scenario import Run, Settings
 
 BLOCKS, BLOCK = 10, 500
-FAILED_BEFORE: tuple[int, ...] = ()  # seeds that once showed a bug, and why, are kept here for ever
 
 
 @pytest.mark.acceptance

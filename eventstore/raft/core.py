@@ -219,7 +219,9 @@ class Core:
         """Note that the disk had no room for what it was to make durable (R14)."""
         voter = self._voter
         voter.now_ms = max(voter.now_ms, now_ms)
-        alone = voter.config.alone(voter.me.name)  # else others may have got it, and commit it
+        # Else others may have got it, and commit it; so also if what makes this voter the only
+        # one is itself among what had no room: records before it went to everybody.
+        alone = voter.config.alone(voter.me.name) and voter.config.seq <= voter.log.durable
         dropped = voter.on_no_room()
         if self._leading and alone:
             self._dropped_from = dropped

@@ -233,6 +233,21 @@ def test_a_leader_whose_disk_gets_full_hands_over() -> None:
     assert any(isinstance(m, TimeoutNow) for _, m in bench.sent)
 
 
+def test_what_others_may_have_is_not_refused_for_want_of_room() -> None:
+    """R14: a voter that is alone only by a record that had no room either cannot take back what
+    it had sent to the others before: it stops leading, and the outcome is unknown."""
+    bench = reigning()
+    entry = bench.propose(changed(bench, voters="ab"), stream="log")
+    bench.hear(bench.reply("b", entry.last))
+    bench.auto = False
+    bench.propose(WRITE)
+    bench.propose(changed(bench, voters="a"), stream="log")
+    bench.core.no_room(bench.now_ms)
+    bench.pump()
+    assert not bench.leads()
+    assert not any(out.dropped_from for out in bench.outs)
+
+
 # -- membership
 
 

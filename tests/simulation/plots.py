@@ -57,7 +57,9 @@ class Plot:
         raise NotImplementedError
 
     def _part(self, some: Iterable[str], others: Iterable[str]) -> None:
-        """Cut every link between the two."""
+        """Cut every link between the two; not when everything has healed."""
+        if self._kernel.now_ms >= HEAL_MS:
+            return
         for one in some:
             for other in others:
                 self._network.cut(one, other)

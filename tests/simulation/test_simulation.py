@@ -9,6 +9,7 @@ from tests.simulation.mutants import killing_seeds, planted
 from tests.simulation.scenario import Run, Settings
 
 BLOCKS, BLOCK = 10, 500
+FAILED_BEFORE = (531,)  # a lone voter refused for want of room what others had got before
 
 
 @pytest.mark.acceptance
@@ -18,6 +19,12 @@ def test_no_seed_violates_an_invariant(block: int) -> None:
     """Whole clusters under faults: every invariant holds after each step, and they come back."""
     for seed in range(block * BLOCK, (block + 1) * BLOCK):
         assert not flaw_of(Run(seed)), f"seed {seed}"
+
+
+@pytest.mark.parametrize("seed", FAILED_BEFORE)
+def test_a_seed_that_once_failed_passes(seed: int) -> None:
+    """What a seed found stays mended."""
+    assert not flaw_of(Run(seed))
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.live_lab import PATIENCE_S, LiveLab
+from tests.acceptance.live_lab import LiveLab
 from tools.lab import daemons
 from tools.lab.founding import environment
 

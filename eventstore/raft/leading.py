@@ -349,8 +349,8 @@ class Leading:
     def _level(self, name: str) -> bool:
         """Say whether a learner is so near that it may vote (R10)."""
         voter, peer = self._voter, self.progress.get(name)
-        if peer is None or peer.disk is not DiskState.OK:
-            return False
+        if peer is None or peer.disk is not DiskState.OK or not peer.match:
+            return False  # one that has not answered yet is given time, not a vote
         answers = voter.now_ms - peer.heard_ms <= voter.timing.election_min_ms
         return answers and voter.log.last.seq - peer.match <= voter.timing.promote_lag
 

@@ -292,6 +292,16 @@ def test_a_voter_was_a_learner_before_and_is_level() -> None:
     bench.propose(changed(bench, voters="abcd"), stream="log")
 
 
+def test_a_learner_that_never_answered_is_not_made_a_voter() -> None:
+    """R10: however short the log; else promoting a node that is down could cost the majority."""
+    bench = reigning()
+    entry = bench.propose(changed(bench, voters="abc", learners="d"), stream="log")
+    bench.hear(bench.reply("b", entry.last))
+    assert "far behind" in bench.refused(changed(bench, voters="abcd"), stream="log").message
+    bench.hear(bench.reply("d", entry.last))
+    bench.propose(changed(bench, voters="abcd"), stream="log")
+
+
 def test_a_removed_leader_steps_down_when_that_is_committed() -> None:
     """R10: it does not count itself, leads until the commit, and tells the best to stand."""
     bench = reigning()

@@ -5,11 +5,14 @@ from __future__ import annotations
 import pytest
 
 from tests.simulation.__main__ import flaw_of
-from tests.simulation.mutants import killing_seeds, planted
+from tests.simulation.mutants import MUTANTS, killing_seeds, planted
 from tests.simulation.scenario import Run, Settings
 
 BLOCKS, BLOCK = 10, 500
-FAILED_BEFORE = (531,)  # a lone voter refused for want of room what others had got before
+FAILED_BEFORE = (
+    531,  # a lone voter refused for want of room what others had got before
+    4302,  # a learner that had never answered became a voter, and there was no majority
+)
 
 
 @pytest.mark.acceptance
@@ -33,7 +36,7 @@ def test_a_seed_replays_bit_for_bit(seed: int) -> None:
     assert Run(seed).run().digest() == Run(seed).run().digest()
 
 
-@pytest.mark.parametrize("name", sorted(killing_seeds()))
+@pytest.mark.parametrize("name", sorted(MUTANTS))
 def test_a_planted_bug_is_found(name: str) -> None:
     """The seed that found this mutant finds it again, and finds nothing without it."""
     seed = killing_seeds()[name]

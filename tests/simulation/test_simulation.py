@@ -8,7 +8,7 @@ from tests.simulation.__main__ import flaw_of
 from tests.simulation.mutants import MUTANTS, killing_seeds, planted
 from tests.simulation.scenario import Run, Settings
 
-BLOCKS, BLOCK = 10, 500
+BLOCKS, BLOCK = 6, 100
 FAILED_BEFORE = (
     531,  # a lone voter refused for want of room what others had got before
     4302,  # a learner that had never answered became a voter, and there was no majority

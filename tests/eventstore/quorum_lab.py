@@ -148,10 +148,16 @@ class QuorumLab:
         learning = VotersChanged(voters=voters, learners={name: member.inc.hex()})
         self.commit(Batch(drafts=(_log(learning),)))
         self.until(lambda: member.replica.committed >= leader.replica.committed)
+        self.until(lambda: self._has_answered(leader, name))
         voting = VotersChanged(voters={**voters, name: member.inc.hex()})
         self.commit(Batch(drafts=(_log(voting),)))
         self.until(lambda: name in member.replica.config.voters)
         return member
+
+    def _has_answered(self, leader: Member, name: str) -> bool:
+        """Say whether the leader has heard from a peer what it holds."""
+        reign = leader.replica.core.leading
+        return reign is not None and reign.progress[name].match > 0
 
     def place(self, member: Member) -> None:
         """Record where a voter is."""

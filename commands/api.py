@@ -2,7 +2,7 @@
 
 Kinds of requests, who may make them, and their bodies; `docs/wire-protocol.md` has the frames. The
 log's own kinds (`head`, `range`) are in eventstore/log_service.py, bodies that agents speak in
-nodeagent/calls.py. Only light imports here: every command line loads this file.
+nodeagent/calls. Only light imports here: every command line loads this file.
 
     kind           roles                     body -> reply
     submit         operator gateway          Submit -> Submitted

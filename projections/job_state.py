@@ -46,7 +46,7 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=
     message: str
     hint: str = ""
     step: str = ""
-    details: msgspec.Raw = NIL  # nodeagent/calls.py Failure, where an agent told it
+    details: msgspec.Raw = NIL  # nodeagent/calls Failure, where an agent told it
 
 
 class UndoState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):

@@ -1,7 +1,7 @@
 """The objects of the configuration: cluster, groups, nodes, instances, disks, NICs (pure data).
 
 What stands here is *wanted*: what the log says. What a node last reported is *seen*, and lives in
-memory only (`NodeStatus` in nodeagent/calls.py). Parameters hold only what was set on that object;
+memory only (`NodeStatus` in nodeagent/calls). Parameters hold only what was set on that object;
 the values in force come from `params.py` by inheritance. Nothing of these structs is changed in
 place, the dicts neither.
 """

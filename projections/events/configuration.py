@@ -227,7 +227,7 @@ class DiskStateSeen(Event, frozen=True, kw_only=True):
     instance: str
     disk: str  # uuid
     node: str
-    state: str  # ok, syncing, degraded, faulty, inactive (nodeagent/calls.py, DiskSeen)
+    state: str  # ok, syncing, degraded, faulty, inactive (nodeagent/calls, DiskSeen)
 
 
 class InstanceStateSeen(Event, frozen=True, kw_only=True):

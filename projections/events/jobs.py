@@ -153,7 +153,7 @@ class TaskDone(Event, frozen=True, kw_only=True):
 
 
 class TaskFailed(Event, frozen=True, kw_only=True):
-    """The call failed: `failure` is nodeagent/calls.py `Failure`, as MessagePack."""
+    """The call failed: `failure` is nodeagent/calls `Failure`, as MessagePack."""
 
     KIND: ClassVar[str] = "task.failed"
     task: str
@@ -204,7 +204,7 @@ class OpUndoing(Event, frozen=True, kw_only=True):
     message: str
     step: str = ""
     hint: str = ""
-    details: msgspec.Raw = msgspec.Raw(b"\xc0")  # nodeagent/calls.py Failure, if a node told it
+    details: msgspec.Raw = msgspec.Raw(b"\xc0")  # nodeagent/calls Failure, if a node told it
 
 
 class OpFeedback(Event, frozen=True, kw_only=True):

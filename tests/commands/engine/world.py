@@ -1,6 +1,6 @@
 """A log, nodes and a leader in memory, for tests of the engine.
 
-The log keeps the rules of eventstore/replica.py, the agents those of nodeagent/calls.py: they
+The log keeps the rules of eventstore/replica.py, the agents those of nodeagent/calls: they
 follow their stream, journal before they act, do a task once, answer withdrawals, and repeat a
 result until they see its end in their stream. Nothing happens by itself: a test (or chance) picks
 what happens next. Time stands still until a test moves it.
@@ -195,7 +195,7 @@ class Agent:
             self.things.discard(msgspec.msgpack.decode(call.data))
         elif call.name == "test-ensure":
             self.things.add(msgspec.msgpack.decode(call.data))
-        else:  # a call of nodeagent/calls.py: that it was made is all that is remembered
+        else:  # a call of nodeagent/calls: that it was made is all that is remembered
             self.things.add(f"{call.name} {bytes(call.data).hex()}")
 
     def act(self, task: str, *, fail: bool = False, half: bool = False) -> None:

@@ -1,0 +1,106 @@
+"""What calls return, and how they fail (pure)."""
+
+from __future__ import annotations
+
+import msgspec
+
+from nodeagent.calls.status import NodeStatus
+
+
+class Device(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Where an active disk is on its node."""
+
+    path: str = ""
+    uri: str = ""
+
+
+class RunState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What the hypervisor says of an instance."""
+
+    state: str  # running, paused, stopped
+    memory_mib: int = 0
+    vcpus: int = 0
+    generation: int = 0
+
+
+class MigrationTarget(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Where the source must send the instance."""
+
+    address: str
+    port: int = 0
+
+
+class VoterMade(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A voter on this node: its public keys, its storage, and where it is reached."""
+
+    inc: str  # hex id of its storage
+    curve_key: str  # Z85
+    sign_key: str  # base64
+    requests: str  # endpoints
+    publications: str
+    replication: str
+
+
+class NodeCheck(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The answer to `Probe`."""
+
+    status: NodeStatus  # without `disks`, which may be thousands: telemetry has them
+    missing: tuple[str, ...] = ()  # per driver: what it needs and does not find, what to install
+    holds: Inventory | None = None
+    os: tuple[OsStatus, ...] = ()
+
+
+class Inventory(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What the node holds: sums over all of it, and some buckets of it by name.
+
+    `sums`: eventstore/set_sums.py, over the names of the volumes that have an owner, and the
+    `minor_entry` of each minor. `listed`: of the buckets that were asked for, those that are here
+    in full; the first ones, as far as an answer has room.
+    """
+
+    sums: tuple[int, ...]
+    listed: tuple[int, ...] = ()
+    volumes: tuple[OwnedVolume, ...] = ()
+    minors: dict[int, str] = {}  # minor -> disk uuid
+
+
+def minor_entry(minor: int, disk: str) -> str:
+    """Return the name under which a minor that is up for a disk stands in `Inventory.sums`."""
+    return f"minor {minor} {disk}"
+
+
+class AllocatorAnswer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What an allocator printed: an object with `success` and `info`, checked no further."""
+
+    answer: bytes  # JSON, compressed with zlib
+
+
+class OwnedVolume(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A volume found on the node. `owner` is empty where nobody of this cluster made it."""
+
+    name: str
+    kind: str
+    size_mib: int
+    owner: str = ""
+
+
+class OsStatus(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """An OS definition found on the node; `problem` is empty where it is valid."""
+
+    name: str
+    problem: str = ""
+    variants: tuple[str, ...] = ()
+    api_versions: tuple[int, ...] = ()
+    parameters: tuple[str, ...] = ()
+
+
+class Failure(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Why a task failed. `retry`: trying again may help. Output over 4 KiB stays on the node."""
+
+    code: str
+    message: str
+    hint: str = ""
+    retry: bool = False
+    argv: tuple[str, ...] = ()
+    exit_status: int | None = None
+    output: str = ""

@@ -23,14 +23,6 @@ def carry(*steps: Call) -> Carry:
     return Carry(plans=(Plan(steps=steps),))
 
 
-@pytest.fixture
-def world() -> World:
-    """A leader that every node has promised to."""
-    world = World()
-    world.lead()
-    return world
-
-
 def owing(world: World) -> int:
     """Return a job that has ended and left one duty to node one, which is lost."""
     job = world.submit(carry(call("a"), call("b", TWO, "a")))

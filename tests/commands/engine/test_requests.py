@@ -17,15 +17,8 @@ from nodeagent.calls import Feedback, InstanceSeen, NodeStatus, TaskResult
 from projections.events.configuration import TagsAdded
 from projections.events.jobs import Lock, OpFeedback
 from projections.plans import Plan, Record, Wait, fact
-from tests.commands.engine.test_engine import ONE, TWO, call, carry, tag, tagged
+from tests.commands.engine.steps import ONE, TWO, call, carry, tag, tagged
 from tests.commands.engine.world import GROUP, Carry, World, submit_spec
-
-
-@pytest.fixture
-def world() -> World:
-    made = World()
-    made.lead()
-    return made
 
 
 def test_a_full_disk_is_waited_out(world: World) -> None:

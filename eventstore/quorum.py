@@ -14,9 +14,8 @@ core is asked what it wants only at the end of the turn. What is told to others 
 `on_leadership`, `done`) waits in one queue, so that it is told in the order in which the core said
 it; if a callback raises, the rest is told in the next turn.
 
-The end of the log, stream by stream, is kept as of what is *delivered* (committed and told). A
-leader adds what is appended beyond that, its own and what it found from earlier reigns, and takes
-it back, last first, when it stops leading: by then another leader may have cut it off.
+What is proposed here, and what becomes of it, is in proposals.py; the voter is opened by
+quorum_opening.py.
 """
 
 from __future__ import annotations
@@ -24,61 +23,31 @@ from __future__ import annotations
 import logging
 import os
 import random
-import sys
-import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Protocol
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-
-from eventstore.appended import Appended, Placed
-from eventstore.checkpoint import Checkpoint, sign
-from eventstore.checkpoint_policy import CheckpointPolicy
+from eventstore.checkpointer import Checkpointer
 from eventstore.clock import HybridClock
-from eventstore.codec import decode_event
-from eventstore.creation import make_ballast
 from eventstore.errors import CorruptLog, DiskFull, EventStoreError
-from eventstore.events import (
-    STREAM,
-    CheckpointSigned,
-    EpochStarted,
-    LogCreated,
-    TakeoverForced,
-    VoterPlaced,
-    VotersChanged,
-)
-from eventstore.faults import Fault, from_environment
-from eventstore.idempotency import KEPT_MS, IdempotencyKeys, Known
-from eventstore.index_reader import IndexReader
-from eventstore.index_table import IndexTable
-from eventstore.indexer import Indexer
-from eventstore.layout import Layout
+from eventstore.events import STREAM, EpochStarted
+from eventstore.faults import Fault
+from eventstore.idempotency import IdempotencyKeys
 from eventstore.metrics import StorageMetrics
 from eventstore.persister import Persister
-from eventstore.places import KINDS as PLACE_KINDS
-from eventstore.places import Places
-from eventstore.raft.core import Core, Restart
+from eventstore.proposals import Done, Post, Proposals
+from eventstore.raft.core import Core
 from eventstore.raft.effects import Alarm, ReadReady, Ready
-from eventstore.raft.entry import Entry, from_placed
-from eventstore.raft.generations import TrustTakeover, trust_none
-from eventstore.raft.membership import Config, config_in
+from eventstore.raft.entry import Entry
+from eventstore.raft.generations import TrustTakeover
+from eventstore.raft.membership import Config
 from eventstore.raft.messages import Message
-from eventstore.raft.state import Identity, Timing
+from eventstore.raft.state import Timing
 from eventstore.record import Batch, Draft, Epoch, Stored
-from eventstore.replica import Committed, Leadership, Outcome, Refused, Unknown
-from eventstore.voter_storage import StoredEntries, VoterStorage, open_voter
+from eventstore.replica import Leadership, Refused
+from eventstore.voter_start import Found
 
-Post = Callable[[Callable[[], None]], None]
-Done = Callable[[Outcome], None]
-
-# The writer's thread wants the interpreter back after each sync; at Python's 5 ms a reactor under
-# load would add more to a commit than the disk does.
-SWITCH_INTERVAL_S = 0.001
-EXIT_STORAGE = 74  # EX_IOERR of sysexits.h
-_CONFIG_KINDS = (VotersChanged.KIND, TakeoverForced.KIND)
 # Whoever is far behind gets entries like everybody else: segments are not carried yet.
 _NO_SEGMENTS = 1 << 62
 _ALARMS = 20  # kept for whoever asks
@@ -96,32 +65,12 @@ CallAt = Callable[[float, Callable[[], None]], Timer]
 Send = Callable[[str, Message], None]
 
 
-@dataclass(slots=True)
-class _Open:
-    """A batch that is appended and not yet delivered."""
-
-    records: tuple[Stored, ...]
-    undo: Mapping[str, int]  # the versions that its streams were at
-    done: Done | None = None
-    repeats: list[Done] = field(default_factory=list)  # the same request, asked again meanwhile
-    placed: Placed | None = None  # None: found at the beginning of the reign
-
-    @property
-    def first(self) -> int:
-        return self.records[0].record.seq
-
-    @property
-    def last(self) -> int:
-        return self.records[-1].record.seq
-
-
 class QuorumVoter:
     """`Replica` for a voter of a cluster. Made by `open_quorum`; all calls on one thread."""
 
     def __init__(
         self,
-        storage: VoterStorage,
-        indexer: Indexer,
+        found: Found,
         *,
         voter: str,
         post: Post,
@@ -133,33 +82,18 @@ class QuorumVoter:
         sync_delay_s: float,
         sign_seed: bytes | None,
         timing: Timing,
-        seeds: Sequence[VoterPlaced],
         trusts: TrustTakeover,
     ) -> None:
+        storage = found.storage
         self.metrics = StorageMetrics()
-        self.indexer = indexer
+        self.indexer = found.indexer
         self.alarms: deque[Alarm] = deque(maxlen=_ALARMS)
-        self.places = Places(seeds)
-        self._storage, self._voter, self._post = storage, voter, post
-        self._call_at, self._boot_s, self._now_ms = call_at, boot_s, now_ms
+        self.places = found.places
+        self._storage, self._index, self._entries = storage, found.index, found.entries
+        self._voter, self._post, self._call_at, self._boot_s = voter, post, call_at, boot_s
         self._on_fatal = fatal
         self._send: Send = lambda _to, _message: None
-        self._index = IndexReader(storage.layout.index)
-        self._entries = StoredEntries(storage.reader)
-        configs = list(self._look_through())
-        if storage.head and configs[-1].alone(voter):
-            storage.check_alone()
-            indexer.catch_up(storage.head)  # nobody else can hold anything else
-        self._committed = self._whole(self._index.seq)
-        self._keys = IdempotencyKeys(self._index.keyed)
-        self._versions = self._index.stream_versions()
-        self._origin = ""  # of the log: not known before its first record
-        self._appended: Appended | None = None  # while this voter leads
-        self._reign = Epoch(0, 0)  # of `_appended`
-        self._open: deque[_Open] = deque()
-        self._sign_key = Ed25519PrivateKey.from_private_bytes(sign_seed) if sign_seed else None
-        self._checkpoints = CheckpointPolicy(covered=self._committed, news=self._committed)
-        self._signing = False  # a checkpoint is appended and not yet committed
+        self._committed = found.committed
         self._told: deque[Callable[[], None]] = deque()  # what is still to be told, in order
         self._pumping = self._waking = self._closed = False
         self._timer: Timer | None = None
@@ -169,22 +103,32 @@ class QuorumVoter:
         self._hear_committed: list[Callable[[Sequence[Stored]], None]] = []
         self._hear_leadership: list[Callable[[Leadership], None]] = []
         self.core = Core(
-            Restart(
-                cluster_id=storage.log.meta.cluster_id,
-                me=Identity(voter, storage.log.meta.inc),
-                hard=storage.hard,
-                mark=storage.mark.mark,
-                last=storage.head,
-                committed=self._committed,
-                configs=configs,
-            ),
-            self._entries,
+            found.restart(voter),
+            found.entries,
             rng=random.Random(os.urandom(16)),
             now_ms=self._boot_ms(),
             timing=replace(timing, segment_lag=_NO_SEGMENTS),
             trusts=trusts,
         )
         self._leadership = Leadership(self.core.voter.epoch, None, here=False, ready=False)
+        self._proposals = Proposals(
+            voter=voter,
+            versions=found.index.stream_versions(),
+            keys=IdempotencyKeys(found.index.keyed),
+            append=self._hand_to_core,
+            read=self._batch_at,
+            explain=self._explained,
+            post=post,
+            now_ms=now_ms,
+        )
+        self._checkpointer = Checkpointer(
+            voter=voter,
+            seed=sign_seed,
+            committed=found.committed,
+            root=lambda: found.indexer.root,
+            origin=found.origin,
+            propose=self.propose,
+        )
         self._writer = Persister(
             storage.log,
             storage.mark,
@@ -223,7 +167,7 @@ class QuorumVoter:
 
     def version(self, stream: str) -> int:
         """Return the version of a stream as appended so far, 0 if it does not exist."""
-        return self._versions.get(stream, 0)
+        return self._proposals.version(stream)
 
     def on_committed(self, callback: Callable[[Sequence[Stored]], None]) -> None:
         """Call `callback` with each batch that becomes committed from now on."""
@@ -245,14 +189,11 @@ class QuorumVoter:
         """
         if not batch.drafts:
             raise ValueError("a batch has at least one draft")
-        if self._appended is None:
-            self._answer(done, self._not_leader())
-        elif known := self._known(batch):
-            self._repeat(known, done)
-        elif clash := self._appended.clash(batch):
-            self._answer(done, clash)
+        if self._proposals.taken:
+            self._proposals.propose(batch, done)
         else:
-            self._append(self._appended, batch, done)
+            refused = self._not_leader()
+            self._post(lambda: done(refused))
 
     # --- what only a voter of many has
 
@@ -285,19 +226,10 @@ class QuorumVoter:
     def tick(self, now_s: float) -> None:
         """Do what time calls for above the core: append a checkpoint when one is due.
 
-        Call it a few times a second from the loop; `now_s` is monotonic. The checkpoint covers what
-        is indexed, which is committed and was read back from the disk.
+        Call it a few times a second from the loop; `now_s` is monotonic.
         """
-        if not (self._sign_key and self._leadership.ready) or self._signing:
-            return
-        size, root = self.indexer.root
-        if size <= self._checkpoints.covered or not self._checkpoints.due(now_s):
-            return
-        note = sign(Checkpoint(self._log_origin(), size, root), self._sign_key)
-        event = CheckpointSigned(size=size, note=note)
-        draft = Draft(stream=STREAM, event=event, actor=f"voter:{self._voter}")
-        self._signing = True
-        self.propose(Batch(drafts=(draft,)), lambda outcome: self._signed(size, outcome))
+        if self._leadership.ready:
+            self._checkpointer.tick(now_s)
 
     def close(self) -> None:
         """Write what was proposed, then close the files. Open callbacks are posted, not called."""
@@ -310,37 +242,6 @@ class QuorumVoter:
         self._index.close()  # first: the last to close moves the WAL into the file, if it may write
         self.indexer.close()
         self._storage.close()
-
-    # --- at the start
-
-    def _whole(self, seq: int) -> int:
-        """Return the end of the last whole batch up to `seq`: the index may end within one."""
-        entry = self._entries.entry_at(seq) if seq else None
-        return seq if entry is None or entry.last == seq else entry.first - 1
-
-    def _look_through(self) -> Iterator[Config]:
-        """Yield the configurations of the log, and note the places in it, in order."""
-        head, indexed = self._storage.head, self._index.seq
-        if head == 0:
-            return
-        first = self._entries.entry_at(1)
-        begun = config_in(first) if first else None
-        if first and begun:
-            self.places.apply(first.records)
-            yield begun
-        kinds = (*_CONFIG_KINDS, *PLACE_KINDS)
-        marks = ", ".join("?" * len(kinds))
-        found = self._index.seqs(f"stream = ? AND kind IN ({marks})", (STREAM, *kinds))
-        seqs = [seq for seq in found if seq <= indexed]
-        after = self._storage.reader.stored(indexed + 1, head)
-        seqs += [s.record.seq for s in after if s.record.stream == STREAM]
-        done = first.last if first else 0
-        for seq in seqs:
-            if seq > done and (entry := self._entries.entry_at(seq)) is not None:
-                done = entry.last
-                self.places.apply(entry.records)
-                if config := config_in(entry):
-                    yield config
 
     # --- in and out of the core
 
@@ -447,62 +348,35 @@ class QuorumVoter:
 
     def _deliver(self, entry: Entry) -> None:
         """Tell of a committed batch."""
-        opened: _Open | None = None
-        if self._open:
-            opened = self._open.popleft()
-            assert opened.last == entry.last, "what this leader appended is committed in order"
-        else:
-            for stored in entry.records:
-                self._keys.add(stored)
-                self._versions[stored.record.stream] = stored.record.version
+        opened = self._proposals.on_committed(entry)
         self._committed = entry.last
-        self._checkpoints.on_committed(entry.records)
+        self._checkpointer.on_committed(entry.records)
         if opened:
-            self._told.appendleft(lambda: self._tell_done(opened, entry.records))
+            self._told.appendleft(lambda: opened.tell(entry.records))
         for hear in self._hear_committed:
             hear(entry.records)
-
-    def _tell_done(self, opened: _Open, records: tuple[Stored, ...]) -> None:
-        if opened.done:
-            opened.done(Committed(records))
-        for done in opened.repeats:
-            done(Committed(records, repeated=True))
 
     def _delivered(self) -> None:
         """After the last of several batches."""
         self.indexer.advance(self._committed)
-        self._keys.trim(self.indexer.seq)
+        self._proposals.trim(self.indexer.seq)
 
     # --- leading
 
     def _begin(self, epoch: Epoch | None) -> None:
         """Take up the end of the log, and place the no-op of this reign."""
         assert epoch is not None
-        self._give_up("a new reign began")
+        self._proposals.give_up("a new reign began")
         if self.core.leading is None or self.core.voter.epoch != epoch:
             return  # it is over already
-        last = self.core.voter.log.last
+        log = self.core.voter.log
         clock = HybridClock()
-        if tail := self.core.voter.log.entry_at(last.seq):
+        if tail := log.entry_at(log.last.seq):
             clock = HybridClock(tail.records[-1].record.time)
-        for entry in self._undelivered():
-            undo = {s.record.stream: self.version(s.record.stream) for s in entry.records}
-            for stored in entry.records:
-                self._keys.add(stored)
-                self._versions[stored.record.stream] = stored.record.version
-            self._open.append(_Open(entry.records, undo))
-        self._reign = epoch
-        self._appended = Appended(
-            seq=last.seq,
-            last_hash=last.hash,
-            versions=self._versions,
-            clock=clock,
-            origin=self._voter,
-            draw_bytes=os.urandom,
-        )
+        self._proposals.begin(epoch, log.last, clock, self._undelivered())
         event = EpochStarted(voter=self._voter, inc=self.core.voter.me.inc.hex())
         draft = Draft(stream=STREAM, event=event, actor=f"voter:{self._voter}")
-        self._append(self._appended, Batch(drafts=(draft,)), None)
+        self._proposals.append(Batch(drafts=(draft,)), None)
 
     def _undelivered(self) -> Iterator[Entry]:
         """Yield the entries of the log that were not told yet."""
@@ -511,98 +385,25 @@ class QuorumVoter:
             yield from found
             first = found[-1].last + 1
 
-    def _append(self, appended: Appended, batch: Batch, done: Done | None) -> None:
-        placed = appended.place(batch, self._reign, self._now_ms())
-        if isinstance(placed, Refused):
-            self._answer(done, placed)
-            return
-        if refused := self.core.propose(from_placed(placed)):
-            appended.take_back(placed)
-            not_leader = refused.code == "not-leader"
-            self._answer(done, self._not_leader() if not_leader else self._with_hint(refused))
-            self._wake()
-            return
-        for stored in placed.records:
-            self._keys.add(stored)
-        self._open.append(_Open(placed.records, placed.undo, done, placed=placed))
+    def _hand_to_core(self, entry: Entry) -> Refused | None:
+        """Hand an entry to the core; what it then wants is asked at the end of this turn."""
+        refused = self.core.propose(entry)
         self._wake()
+        return refused
 
     def _take_back(self, first: int) -> None:
-        """Refuse what had no room on the disk, last first."""
-        refused = self._with_hint(Refused("disk-full", "there is no room for the log"))
-        failed: list[_Open] = []
-        while self._open and self._open[-1].first >= first:
-            failed.append(self._undo_last())
-        for opened in reversed(failed):
-            for done in (opened.done, *opened.repeats):
-                self._answer(done, refused)
-
-    def _give_up(self, why: str) -> None:
-        """Stop appending. What is open may or may not become committed (R8)."""
-        self._signing = False
-        opened = list(self._open)
-        while self._open:
-            self._undo_last()
-        self._appended = None
-        for each in opened:
-            for done in (each.done, *each.repeats):
-                self._answer(done, Unknown(why))
-
-    def _undo_last(self) -> _Open:
-        last = self._open.pop()
-        if last.placed and self._appended:
-            self._appended.take_back(last.placed)
-        else:
-            for stream, version in last.undo.items():
-                if version:
-                    self._versions[stream] = version
-                else:
-                    self._versions.pop(stream, None)
-        for stored in last.records:
-            self._keys.take_back(stored)
-        return last
+        refused = Refused("disk-full", "there is no room for the log")
+        self._proposals.take_back(first, self._explained(refused))
 
     def _set_leadership(self, leadership: Leadership | None) -> None:
         assert leadership is not None
         before, self._leadership = self._leadership, leadership
-        if self._appended and not (leadership.here and leadership.epoch == self._reign):
-            self._give_up("this voter stopped leading before it was committed")
+        reigns = leadership.here and leadership.epoch == self._proposals.reign
+        if self._proposals.taken and not reigns:
+            self._proposals.give_up("this voter stopped leading before it was committed")
         if leadership != before:
             for hear in self._hear_leadership:
                 hear(leadership)
-
-    def _signed(self, size: int, outcome: Outcome) -> None:
-        self._signing = False
-        if isinstance(outcome, Committed):
-            self._checkpoints.made(size)
-
-    def _log_origin(self) -> str:
-        if not self._origin:
-            record = self.read(1, 1)[0].record
-            self._origin = decode_event(LogCreated, record.data).origin
-        return self._origin
-
-    # --- requests that come again
-
-    def _known(self, batch: Batch) -> Known | None:
-        for draft in batch.drafts:
-            if draft.key is not None and (known := self._keys.find(draft.actor, draft.key)):
-                return known
-        return None
-
-    def _repeat(self, known: Known, done: Done) -> None:
-        """Answer a request that was made before with what it did then."""
-        if known.seq > self._committed:
-            first = next(o for o in self._open if o.first <= known.seq <= o.last)
-            first.repeats.append(done)
-        elif known.time_ms + KEPT_MS < self._now_ms():
-            hint = "look for what it did; if it is to be done again, use a new key"
-            self._answer(done, Refused("key-expired", "this key is over 7 days old", hint=hint))
-        else:
-            record = self.read(known.seq, known.seq)[0].record
-            begun = known.seq - record.index
-            records = self.read(begun, begun + record.count - 1)
-            self._answer(done, Committed(tuple(records), repeated=True))
 
     def _answer_read(self, read: ReadReady) -> None:
         self._reads.pop(read.request)(read.seq)
@@ -618,7 +419,7 @@ class QuorumVoter:
         """Stop for good. What is still open may or may not be on the disk."""
         self._closed = True
         self._told.clear()
-        self._give_up("this voter stopped before it was committed")
+        self._proposals.give_up("this voter stopped before it was committed")
         epoch = self._leadership.epoch
         if self._leadership.here:
             self._set_leadership(Leadership(epoch, None, here=False, ready=False))
@@ -631,87 +432,18 @@ class QuorumVoter:
         hint = leader if leader and leader != self._voter else ""
         return Refused("not-leader", "this voter does not lead", hint=hint)
 
-    def _with_hint(self, refused: Refused) -> Refused:
-        ballast = self._storage.layout.ballast
+    def _explained(self, refused: Refused) -> Refused:
+        """Return the core's refusal with what can be done about it."""
+        if refused.code == "not-leader":
+            return self._not_leader()
         if refused.code != "disk-full":
             return refused
+        ballast = self._storage.layout.ballast
         more = f"; {ballast} may be removed" if ballast.exists() else ""
         return Refused("disk-full", refused.message, hint=f"free some space{more}")
 
-    def _answer(self, done: Done | None, outcome: Outcome) -> None:
-        if done is not None:
-            self._post(lambda: done(outcome))
-
-
-def end_process(error: EventStoreError) -> None:
-    """Say why and leave at once: no cleanup that could write to a disk that failed."""
-    print(f"cairn: the log's storage failed, leaving: {error}", file=sys.stderr, flush=True)
-    os._exit(EXIT_STORAGE)
-
-
-def wall_clock_ms() -> int:
-    """Return milliseconds since 1970 UTC."""
-    return time.time_ns() // 1_000_000
-
-
-def boottime_s() -> float:
-    """Return seconds on CLOCK_BOOTTIME: never goes back, and time in suspend counts (R15)."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
-
-
-def open_quorum(
-    directory: Path,
-    *,
-    voter: str,
-    post: Post,
-    call_at: CallAt,
-    cluster_id: str | None = None,
-    tables: Sequence[IndexTable] = (),
-    now_ms: Callable[[], int] = wall_clock_ms,
-    boot_s: Callable[[], float] = boottime_s,
-    fatal: Callable[[EventStoreError], None] = end_process,
-    verify_whole: bool = False,
-    sync_delay_s: float = 0.0,
-    sign_seed: bytes | None = None,
-    ballast_bytes: int = 0,
-    vfs: str = "",
-    timing: Timing = Timing(),  # noqa: B008  # frozen
-    seeds: Sequence[VoterPlaced] = (),
-    trusts: TrustTakeover = trust_none,
-) -> QuorumVoter:
-    """Open the storage in `directory`; `start` then makes it take part.
-
-    `post` runs a callable on the reactor's thread, from any thread; `call_at` runs one at a time on
-    CLOCK_BOOTTIME. `tables` are added to the index. `sync_delay_s` is added to each sync, for
-    measurements on a disk slower than this one. `sign_seed` is the Ed25519 seed with which
-    checkpoints are signed; without it there are none. `seeds`: where other voters are, for one
-    whose log does not say so yet. `trusts` says whether a takeover's record is good.
-
-    Raises LogInUse, NotOurLog, CorruptLog (names the first bad seq), DiskFull, StorageFailed.
-    """
-    layout = Layout(directory)
-    fault = from_environment()
-    sys.setswitchinterval(min(sys.getswitchinterval(), SWITCH_INTERVAL_S))
-    storage = open_voter(layout, cluster_id=cluster_id, whole=verify_whole, vfs=vfs)
-    try:
-        make_ballast(layout, ballast_bytes)
-        indexer = Indexer(layout, tables, fatal=fatal)
-        return QuorumVoter(
-            storage,
-            indexer,
-            voter=voter,
-            post=post,
-            call_at=call_at,
-            boot_s=boot_s,
-            now_ms=now_ms,
-            fatal=fatal,
-            fault=fault,
-            sync_delay_s=sync_delay_s,
-            sign_seed=sign_seed,
-            timing=timing,
-            seeds=seeds,
-            trusts=trusts,
-        )
-    except BaseException:
-        storage.close()
-        raise
+    def _batch_at(self, seq: int) -> tuple[Stored, ...]:
+        """Return the committed batch that holds record `seq`."""
+        entry = self._entries.entry_at(seq)
+        assert entry is not None, "what is committed is there"
+        return entry.records

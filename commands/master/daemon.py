@@ -39,7 +39,8 @@ from eventstore.keyring import Keyring
 from eventstore.keys import load_curve_keys, load_sign_keys
 from eventstore.layout import Layout
 from eventstore.log_view import LogView
-from eventstore.quorum import QuorumVoter, open_quorum
+from eventstore.quorum import QuorumVoter
+from eventstore.quorum_opening import open_quorum
 from eventstore.raft.generations import TrustTakeover
 from eventstore.raft.state import LAN, Timing
 from eventstore.reactor import Reactor

@@ -18,7 +18,7 @@ from eventstore.events import STREAM, KeyAdmitted
 from eventstore.keyring import Keyring
 from eventstore.keys import CurveKeys, new_curve_keys
 from eventstore.log_service import stamp_of
-from eventstore.quorum import open_quorum
+from eventstore.quorum_opening import open_quorum
 from eventstore.raft.state import Timing
 from eventstore.reactor import Reactor
 from eventstore.record import Batch, Draft, Event

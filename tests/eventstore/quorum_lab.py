@@ -11,7 +11,8 @@ from eventstore.creation import create_log
 from eventstore.errors import EventStoreError
 from eventstore.events import STREAM, KeyAdmitted, VoterPlaced, VotersChanged
 from eventstore.keys import new_curve_keys
-from eventstore.quorum import QuorumVoter, open_quorum
+from eventstore.quorum import QuorumVoter
+from eventstore.quorum_opening import open_quorum
 from eventstore.raft.generations import TrustTakeover, trust_none
 from eventstore.raft.messages import Message
 from eventstore.raft.state import LAN, Timing

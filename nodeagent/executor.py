@@ -15,10 +15,10 @@ from eventstore.packed import Packed
 from nodeagent import calls
 from nodeagent.allocators import Allocators
 from nodeagent.calls import Device, InstanceSpec, NodeCheck, NodeStatus
-from nodeagent.errors import BadCall
+from nodeagent.errors import BadCall, Missing
 from nodeagent.hypervisor.contract import Hypervisor
 from nodeagent.inventory import inventory
-from nodeagent.network.contract import NetworkDriver
+from nodeagent.network.contract import AddressDriver, NetworkDriver
 from nodeagent.os_interface import OsInterface
 from nodeagent.runner import run_command
 from nodeagent.storage.disks import Disks
@@ -53,10 +53,16 @@ class Drivers:
     simulated: bool
     interference: Interference | None = None
     allocators: Allocators = field(default_factory=lambda: Allocators((), run_command))
+    addresses: AddressDriver | None = None  # None: this node can hold no address of the master
 
     def needs(self) -> tuple[str, ...]:
         """What the drivers lack on this node, one sentence each."""
-        others: tuple[Hypervisor | NetworkDriver, ...] = (*self.hypervisors, *self.networks)
+        others: list[Hypervisor | NetworkDriver | AddressDriver] = [
+            *self.hypervisors,
+            *self.networks,
+        ]
+        if self.addresses is not None:
+            others.append(self.addresses)
         return (*self.disks.needs(), *(need for driver in others for need in driver.needs()))
 
 
@@ -120,6 +126,13 @@ class Executor:
                 return self._voter.ensure(call, scope)
             case calls.RemoveVoter():
                 self._voter.remove(call.cluster_id)
+            case calls.EnsureMasterAddress():
+                taken = self._addresses.ensure_address(
+                    call.address, prefix=call.prefix, device=call.device
+                )
+                return calls.AddressTaken(also_at=taken)
+            case calls.RemoveMasterAddress():
+                self._addresses.ensure_no_address(call.address, device=call.device)
             case calls.LeaveCluster():
                 pass  # the agent itself forgets, once the leader has heard that this is done
             case _:
@@ -187,6 +200,16 @@ class Executor:
             paused=paused,
             scope=scope,
         )
+
+    @property
+    def _addresses(self) -> AddressDriver:
+        driver = self._drivers.addresses
+        if driver is None:
+            raise Missing(
+                "no driver here can hold the master's address",
+                hint="gnt-cluster modify --master-netdev= gives the address up",
+            )
+        return driver
 
     def _check(self, probe: calls.Probe) -> NodeCheck:
         status = msgspec.structs.replace(self._status(), disks=())

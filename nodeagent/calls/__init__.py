@@ -36,6 +36,11 @@ from nodeagent.calls.instances import (
     Reboot,
     RenameOs,
 )
+from nodeagent.calls.master_address import (
+    AddressTaken,
+    EnsureMasterAddress,
+    RemoveMasterAddress,
+)
 from nodeagent.calls.messages import (
     Feedback,
     Join,
@@ -95,6 +100,7 @@ __all__ = [
     "TASK_ENDS",
     "TASK_REQUESTED",
     "TASK_WITHDRAW_REQUESTED",
+    "AddressTaken",
     "AllocatorAnswer",
     "BalloonMemory",
     "Call",
@@ -104,6 +110,7 @@ __all__ = [
     "DiskSpec",
     "EnsureActive",
     "EnsureInactive",
+    "EnsureMasterAddress",
     "EnsureReplicated",
     "EnsureRunning",
     "EnsureStopped",
@@ -135,6 +142,7 @@ __all__ = [
     "PromiseReply",
     "Promised",
     "Reboot",
+    "RemoveMasterAddress",
     "RemoveReplicated",
     "RemoveVolume",
     "RemoveVoter",
@@ -177,5 +185,7 @@ CALLS: dict[str, type[Call]] = {
         LeaveCluster,
         EnsureVoter,
         RemoveVoter,
+        EnsureMasterAddress,
+        RemoveMasterAddress,
     )
 }

@@ -1,9 +1,15 @@
-"""What the agent asks of the network: an interface for each NIC of a guest (pure).
+"""What the agent asks of the network: interfaces of guests, and the master's address (pure).
 
-For bridges, routed interfaces and Open vSwitch; one driver serves one or more `NicSpec.mode`s.
-Interfaces are made before the guest starts and removed after it has ended; both may be repeated.
+`NetworkDriver` is for bridges, routed interfaces and Open vSwitch; one driver serves one or more
+`NicSpec.mode`s. Interfaces are made before the guest starts and removed after it has ended.
 
-Errors: Missing (no such link), BadCall (a mode or VLAN that cannot be), CommandFailed.
+`AddressDriver` is for the one address by which the cluster's master is reached. It belongs to the
+running system alone: a restart of the machine loses it, and nothing may bring it up at boot. A node
+that was cut off may hold it still when another one gets it; so whoever gets it says so to its
+neighbours, and tells who else answered for it just before.
+
+Everything may be repeated. Errors: Missing (no such link), BadCall (a mode, VLAN or address that
+cannot be), CommandFailed.
 """
 
 from __future__ import annotations
@@ -39,3 +45,25 @@ class NetworkDriver(Protocol):
 
     def ensure_down(self, instance: str) -> None:
         """The instance (uuid) has no interfaces here."""
+
+
+class AddressDriver(Protocol):
+    """The master's address on this node."""
+
+    def needs(self) -> tuple[str, ...]:
+        """What is missing for it to work, one sentence each."""
+
+    def ensure_address(self, address: str, *, prefix: int, device: str) -> tuple[str, ...]:
+        """`address` (IPv4 or IPv6) with `prefix` bits of network is on `device`, and every
+        neighbour was told (gratuitous ARP, RFC 5227 section 3; unsolicited neighbour
+        advertisement, RFC 4861 section 7.2.6), also if it was there before.
+
+        Returns the link addresses of other machines that answered for it just before, () as a rule:
+        it is taken all the same. Waits at most two seconds for such answers.
+        """
+
+    def ensure_no_address(self, address: str, *, device: str) -> None:
+        """`address` is not on `device`, whatever its prefix; a device that is gone is no error."""
+
+    def holds(self, address: str) -> bool:
+        """Whether it is on any device here."""

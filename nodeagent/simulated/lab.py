@@ -18,6 +18,7 @@ import fcntl
 import os
 import time
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -95,14 +96,24 @@ class Lab:
 
     def alive(self, node: str) -> bool:
         """Whether the process of that node's agent lives."""
-        try:
-            handle = os.open(self.peer(node) / "alive", os.O_RDONLY | os.O_CLOEXEC)
-        except OSError:
-            return False
-        try:
-            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        finally:
-            os.close(handle)
+        return _lives(self.peer(node))
+
+    def others(self) -> Iterator[Path]:
+        """Yield the directories of all other nodes whose agents live."""
+        for mark in sorted(self.root.glob("*/alive")):
+            if mark.parent != self.home and _lives(mark.parent):
+                yield mark.parent
+
+
+def _lives(home: Path) -> bool:
+    try:
+        handle = os.open(home / "alive", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
         return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(handle)
+    return False

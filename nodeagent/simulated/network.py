@@ -1,30 +1,40 @@
-"""A simulated network: interfaces are entries of a file (edge)."""
+"""A simulated network: interfaces and the master's address are entries of a file (edge).
+
+All nodes of a lab share one wire: whoever takes an address finds the others that have it.
+"""
 
 from __future__ import annotations
 
-from pathlib import Path
+from ipaddress import ip_address
 
 from nodeagent.calls import NicSpec
-from nodeagent.errors import Missing
+from nodeagent.errors import BadCall, Missing
 from nodeagent.network.contract import NetworkCapabilities
+from nodeagent.simulated.lab import Lab
 from nodeagent.simulated.state_file import Counted, StateFile
+
+FILE = "network.json"
 
 
 class NetworkState(Counted, kw_only=True):
-    """Interfaces by name, per instance: what they are connected to."""
+    """Interfaces by name, per instance, and what they are connected to; addresses and where."""
 
     interfaces: dict[str, dict[str, str]] = {}
+    addresses: dict[str, str] = {}  # the device that each is on
 
 
 class SimulatedNetwork:
-    """The interfaces of guests of one node; implements `NetworkDriver`."""
+    """The network of one node; implements `NetworkDriver` and `AddressDriver`.
+
+    The other machines of its lab share its wire.
+    """
 
     modes = ("bridged", "routed", "openvswitch")
     capabilities = NetworkCapabilities(vlans=True)
 
-    def __init__(self, state: Path, *, links: tuple[str, ...]) -> None:
-        self._links = links
-        self._file = StateFile(state, NetworkState)
+    def __init__(self, lab: Lab, *, links: tuple[str, ...]) -> None:
+        self._lab, self._links = lab, links
+        self._file = StateFile(lab.home / FILE, NetworkState)
 
     def needs(self) -> tuple[str, ...]:
         """Nothing is missing: it is simulated."""
@@ -32,11 +42,8 @@ class SimulatedNetwork:
 
     def ensure_up(self, instance: str, nic: NicSpec) -> str:
         """See NetworkDriver."""
-        if self._links and nic.mode != "routed" and nic.link not in self._links:
-            raise Missing(
-                f"there is no link {nic.link!r} on this node",
-                hint=f"make it, or use one of {', '.join(self._links)}",
-            )
+        if nic.mode != "routed":
+            self._known(nic.link)
         name = f"sim{nic.uuid[:8]}"
         with self._file.change() as state:
             mine = state.interfaces.setdefault(instance, {})
@@ -51,6 +58,45 @@ class SimulatedNetwork:
             for name in state.interfaces.pop(instance, {}):
                 state.effect("down-interface", name)
 
+    def ensure_address(self, address: str, *, prefix: int, device: str) -> tuple[str, ...]:
+        """See AddressDriver."""
+        self._known(device)
+        _checked(address, prefix)
+        with self._file.change() as state:
+            if state.addresses.get(address) != device:
+                state.addresses[address] = device
+                state.effect("add-address", address)
+            state.effect("announce", address)
+        return tuple(
+            other.name
+            for other in self._lab.others()
+            if address in StateFile(other / FILE, NetworkState).read().addresses
+        )
+
+    def ensure_no_address(self, address: str, *, device: str) -> None:
+        """See AddressDriver."""
+        with self._file.change() as state:
+            if state.addresses.get(address) == device:
+                del state.addresses[address]
+                state.effect("remove-address", address)
+
+    def holds(self, address: str) -> bool:
+        """See AddressDriver."""
+        return address in self._file.read().addresses
+
+    def lose_power(self) -> None:
+        """All of it is kept in memory."""
+        with self._file.change() as state:
+            state.interfaces.clear()
+            state.addresses.clear()
+
+    def _known(self, device: str) -> None:
+        if self._links and device not in self._links:
+            raise Missing(
+                f"there is no link {device!r} on this node",
+                hint=f"make it, or use one of {', '.join(self._links)}",
+            )
+
     def interfaces(self, instance: str) -> tuple[str, ...]:
         """The names of an instance's interfaces."""
         return tuple(sorted(self._file.read().interfaces.get(instance, {})))
@@ -58,3 +104,12 @@ class SimulatedNetwork:
     def effects(self) -> dict[str, int]:
         """How often each effect happened."""
         return dict(self._file.read().effects)
+
+
+def _checked(address: str, prefix: int) -> None:
+    try:
+        bits = ip_address(address).max_prefixlen
+    except ValueError as wrong:
+        raise BadCall(str(wrong), hint="give an IPv4 or IPv6 address") from None
+    if not 0 < prefix <= bits:
+        raise BadCall(f"a network of {prefix} bits for {address}", hint=f"1 to {bits}")

@@ -64,16 +64,17 @@ def simulated_machine(
         lab, node, broken=volumes.broken_paths, in_use=hypervisor.uses_disk,
         rate_mib_s=size.sync_mib_s,
     )  # fmt: skip
-    network = SimulatedNetwork(home / "network.json", links=size.links)
+    network = SimulatedNetwork(lab, links=size.links)
     faults = Faults(home / "faults.json")
     if lab.power_was_cut:
-        for part in (volumes, files, mirrors, hypervisor):
+        for part in (volumes, files, mirrors, hypervisor, network):
             part.lose_power()
         lab.power_restored()
     drivers = Drivers(
         disks=Disks((volumes, files, shared), mirrors, in_use=hypervisor.uses_disk),
         hypervisors=(hypervisor,),
         networks=(network,),
+        addresses=network,
         os=os,
         boot_id=lab.boot_id,
         simulated=True,

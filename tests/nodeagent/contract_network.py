@@ -7,8 +7,8 @@ from collections.abc import Callable
 import pytest
 
 from nodeagent.calls import NicSpec
-from nodeagent.errors import Missing
-from nodeagent.network.contract import NetworkDriver
+from nodeagent.errors import BadCall, Missing
+from nodeagent.network.contract import AddressDriver, NetworkDriver
 
 Interfaces = Callable[[], tuple[str, ...]]
 
@@ -52,3 +52,39 @@ class NetworkContract:
         """A driver that works lacks nothing, and serves bridged NICs."""
         assert driver.needs() == ()
         assert "bridged" in driver.modes
+
+
+class AddressContract:
+    """Fixtures: `driver`, on a node with the link br0, and `other`, a node on the same wire."""
+
+    def test_an_address_is_taken_and_given_up(self, driver: AddressDriver) -> None:
+        """Each twice; nobody else had it."""
+        for _ in range(2):
+            assert driver.ensure_address("192.0.2.9", prefix=24, device="br0") == ()
+            assert driver.holds("192.0.2.9")
+        for _ in range(2):
+            driver.ensure_no_address("192.0.2.9", device="br0")
+            assert not driver.holds("192.0.2.9")
+
+    def test_who_else_has_it_is_told(self, driver: AddressDriver, other: AddressDriver) -> None:
+        """It is taken all the same, and is the other's no more once that one gives it up."""
+        other.ensure_address("192.0.2.9", prefix=24, device="br0")
+        assert len(driver.ensure_address("192.0.2.9", prefix=24, device="br0")) == 1
+        assert driver.holds("192.0.2.9")
+        other.ensure_no_address("192.0.2.9", device="br0")
+        assert driver.ensure_address("192.0.2.9", prefix=24, device="br0") == ()
+
+    def test_a_device_that_is_not_there_is_refused(self, driver: AddressDriver) -> None:
+        """Giving an address up there is no error."""
+        with pytest.raises(Missing, match="br7"):
+            driver.ensure_address("192.0.2.9", prefix=24, device="br7")
+        driver.ensure_no_address("192.0.2.9", device="br7")
+        assert not driver.holds("192.0.2.9")
+
+    @pytest.mark.parametrize(("address", "prefix"), [("nowhere", 24), ("192.0.2.9", 33)])
+    def test_what_is_no_address_is_refused(
+        self, driver: AddressDriver, address: str, prefix: int
+    ) -> None:
+        """The call makes no sense on any node."""
+        with pytest.raises(BadCall):
+            driver.ensure_address(address, prefix=prefix, device="br0")

@@ -18,7 +18,7 @@ from tests.nodeagent import contract_hypervisor as hypervisor_contract
 from tests.nodeagent import contract_mirrors as mirror_contract
 from tests.nodeagent.contract_hypervisor import HypervisorContract, run, running
 from tests.nodeagent.contract_mirrors import MirrorContract, Pair
-from tests.nodeagent.contract_network import NetworkContract
+from tests.nodeagent.contract_network import AddressContract, NetworkContract
 from tests.nodeagent.contract_volumes import VolumeContract
 from tests.nodeagent.simulated_lab import Clock, LabNode
 from tests.nodeagent.specs import drbd_disk, instance, plain_disk, volume
@@ -176,11 +176,33 @@ class TestSimulatedNetwork(NetworkContract):
 
     @pytest.fixture
     def driver(self, tmp_path: Path) -> SimulatedNetwork:
-        return SimulatedNetwork(tmp_path / "network.json", links=("br0",))
+        return SimulatedNetwork(Lab(tmp_path, "node1"), links=("br0",))
 
     @pytest.fixture
     def interfaces(self, driver: SimulatedNetwork) -> Callable[[], tuple[str, ...]]:
         return lambda: driver.interfaces("i1")
+
+
+class TestSimulatedAddresses(AddressContract):
+    """Two machines of one lab."""
+
+    @pytest.fixture
+    def driver(self, pair: Pair) -> SimulatedNetwork:
+        return SimulatedNetwork(pair[0].lab, links=("br0",))
+
+    @pytest.fixture
+    def other(self, pair: Pair) -> SimulatedNetwork:
+        return SimulatedNetwork(pair[1].lab, links=("br0",))
+
+
+def test_a_node_without_power_answers_for_no_address(pair: Pair) -> None:
+    """What it held is not found by who takes it, and is gone when it is back."""
+    one, two = (SimulatedNetwork(node.lab, links=()) for node in pair)
+    two.ensure_address("192.0.2.9", prefix=24, device="br0")
+    pair[1].lab.release()
+    assert one.ensure_address("192.0.2.9", prefix=24, device="br0") == ()
+    two.lose_power()
+    assert not two.holds("192.0.2.9")
 
 
 def test_ordered_failures_happen_as_often_as_ordered(tmp_path: Path) -> None:

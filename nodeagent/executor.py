@@ -157,7 +157,7 @@ class Executor:
                 hypervisor.ensure_stopped(
                     call.instance, grace_s=call.grace_s, force=call.force, scope=scope
                 )
-                self._interfaces_down(call.instance)
+                self._interfaces_down(call.instance, scope)
             case calls.Reboot(instance=instance):
                 return self._hypervisor(instance.hypervisor).reboot(
                     instance, how=call.how, incarnation=call.incarnation, scope=scope
@@ -173,21 +173,23 @@ class Executor:
         match call:
             case calls.PrepareMigration(instance=instance):
                 # Its disks need not be active yet: a driver that opens them asks for them itself.
-                self._interfaces_up(instance)
+                self._interfaces_up(instance, scope, incoming=True)
                 return self._hypervisor(instance.hypervisor).prepare(instance, scope=scope)
             case calls.Migrate(instance=instance):
                 self._hypervisor(instance.hypervisor).send(
                     instance, target=call.target, address=call.target_address,
                     live=call.live, scope=scope,
                 )  # fmt: skip
-                self._interfaces_down(instance.uuid)
+                self._interfaces_down(instance.uuid, scope)
             case calls.FinishMigration(instance=instance):
                 hypervisor = self._hypervisor(instance.hypervisor)
                 hypervisor.finish(
                     instance, source=call.source, target=call.target, succeeded=call.succeeded
                 )
-                if not any(seen.uuid == instance.uuid for seen in hypervisor.seen()):
-                    self._interfaces_down(instance.uuid)
+                if any(seen.uuid == instance.uuid for seen in hypervisor.seen()):
+                    self._interfaces_up(instance, scope)
+                else:
+                    self._interfaces_down(instance.uuid, scope)
             case _:
                 raise BadCall(f"this agent does not perform {call.NAME}", hint="upgrade it")
         return None
@@ -196,7 +198,7 @@ class Executor:
         return self._hypervisor(instance.hypervisor).ensure_running(
             instance,
             devices=self._devices(instance),
-            interfaces=self._interfaces_up(instance),
+            interfaces=self._interfaces_up(instance, scope),
             paused=paused,
             scope=scope,
         )
@@ -231,15 +233,19 @@ class Executor:
     def _hypervisor(self, name: str) -> Hypervisor:
         return _choose(self._hypervisor_of, name, "hypervisor")
 
-    def _interfaces_up(self, instance: InstanceSpec) -> tuple[str, ...]:
+    def _interfaces_up(
+        self, instance: InstanceSpec, scope: TaskScope, *, incoming: bool = False
+    ) -> tuple[str, ...]:
         return tuple(
-            _choose(self._network_of, nic.mode, "network mode").ensure_up(instance.uuid, nic)
+            _choose(self._network_of, nic.mode, "network mode").ensure_up(
+                instance, nic, scope=scope, incoming=incoming
+            )
             for nic in instance.nics
         )
 
-    def _interfaces_down(self, instance: str) -> None:
+    def _interfaces_down(self, instance: str, scope: TaskScope) -> None:
         for network in self._drivers.networks:
-            network.ensure_down(instance)
+            network.ensure_down(instance, scope=scope)
 
 
 def disks_named(call: calls.Call) -> tuple[tuple[str, str], ...]:

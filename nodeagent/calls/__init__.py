@@ -68,7 +68,7 @@ from nodeagent.calls.results import (
     VoterMade,
     minor_entry,
 )
-from nodeagent.calls.specs import DiskSpec, InstanceSpec, NicSpec, VolumeSpec
+from nodeagent.calls.specs import DiskSpec, InstanceSpec, NetworkSpec, NicSpec, VolumeSpec
 from nodeagent.calls.status import (
     DiskObserved,
     DiskSeen,
@@ -130,6 +130,7 @@ __all__ = [
     "Message",
     "Migrate",
     "MigrationTarget",
+    "NetworkSpec",
     "NicSpec",
     "NodeCheck",
     "NodeStatus",

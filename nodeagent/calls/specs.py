@@ -36,6 +36,19 @@ class DiskSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     spindles: int | None = None
 
 
+class NetworkSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The network that an interface takes part in, for the scripts that ask about it."""
+
+    uuid: str
+    name: str
+    subnet: str = ""  # in CIDR notation, as subnet6
+    gateway: str = ""
+    subnet6: str = ""
+    gateway6: str = ""
+    mac_prefix: str = ""
+    tags: tuple[str, ...] = ()
+
+
 class NicSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One network interface of an instance."""
 
@@ -46,8 +59,9 @@ class NicSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     mode: str = "bridged"
     link: str = ""
     vlan: str = ""
-    network: str = ""
+    network: str = ""  # uuid
     name: str = ""
+    network_spec: NetworkSpec | None = None  # of the network, if there is one
 
 
 class InstanceSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

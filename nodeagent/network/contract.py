@@ -8,15 +8,21 @@ running system alone: a restart of the machine loses it, and nothing may bring i
 that was cut off may hold it still when another one gets it; so whoever gets it says so to its
 neighbours, and tells who else answered for it just before.
 
-Everything may be repeated. Errors: Missing (no such link), BadCall (a mode, VLAN or address that
-cannot be), CommandFailed.
+While a guest is on its way here (`incoming`) it runs elsewhere, so its interface is there for the
+hypervisor, but nothing is routed to it yet: both nodes would answer for its address. Once it has
+arrived, `ensure_up` is asked again without `incoming`.
+
+Everything may be repeated. Errors: Missing (no such link), BadCall (a mode, address or VLAN that
+cannot be), StateMismatch (a link that cannot do what is wanted of it), CommandFailed (a site's
+script), Stopped.
 """
 
 from __future__ import annotations
 
 from typing import NamedTuple, Protocol
 
-from nodeagent.calls import NicSpec
+from nodeagent.calls import InstanceSpec, NicSpec
+from nodeagent.task_scope import TaskScope
 
 
 class NetworkCapabilities(NamedTuple):
@@ -40,11 +46,16 @@ class NetworkDriver(Protocol):
     def needs(self) -> tuple[str, ...]:
         """What is missing for it to work, one sentence each."""
 
-    def ensure_up(self, instance: str, nic: NicSpec) -> str:
-        """The interface of this NIC exists and is connected to its link. Returns its name."""
+    def ensure_up(
+        self, instance: InstanceSpec, nic: NicSpec, *, scope: TaskScope, incoming: bool = False
+    ) -> str:
+        """The interface of this NIC exists and is connected as the NIC says. Returns its name.
 
-    def ensure_down(self, instance: str) -> None:
-        """The instance (uuid) has no interfaces here."""
+        One that is connected otherwise is connected anew, without the guest noticing.
+        """
+
+    def ensure_down(self, instance: str, *, nic: str | None = None, scope: TaskScope) -> None:
+        """The instance (uuid) has no interfaces here; with `nic` (uuid), not that one."""
 
 
 class AddressDriver(Protocol):

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from ipaddress import ip_address
 
-from nodeagent.calls import NicSpec
+from nodeagent.calls import InstanceSpec, NicSpec
 from nodeagent.errors import BadCall, Missing
 from nodeagent.network.contract import NetworkCapabilities
+from nodeagent.network.rules import BRIDGED, OPENVSWITCH, ROUTED, check_nic
 from nodeagent.simulated.lab import Lab
 from nodeagent.simulated.state_file import Counted, StateFile
+from nodeagent.task_scope import TaskScope
 
 FILE = "network.json"
 
@@ -29,7 +31,7 @@ class SimulatedNetwork:
     The other machines of its lab share its wire.
     """
 
-    modes = ("bridged", "routed", "openvswitch")
+    modes = (BRIDGED, ROUTED, OPENVSWITCH)
     capabilities = NetworkCapabilities(vlans=True)
 
     def __init__(self, lab: Lab, *, links: tuple[str, ...]) -> None:
@@ -40,23 +42,33 @@ class SimulatedNetwork:
         """Nothing is missing: it is simulated."""
         return ()
 
-    def ensure_up(self, instance: str, nic: NicSpec) -> str:
+    def ensure_up(
+        self, instance: InstanceSpec, nic: NicSpec, *, scope: TaskScope, incoming: bool = False
+    ) -> str:
         """See NetworkDriver."""
-        if nic.mode != "routed":
+        check_nic(nic)
+        if nic.mode != ROUTED:
             self._known(nic.link)
-        name = f"sim{nic.uuid[:8]}"
+        name = _name(nic.uuid)
+        connected = " ".join(("incoming",) if incoming else (nic.link, nic.vlan, nic.ip)).strip()
         with self._file.change() as state:
-            mine = state.interfaces.setdefault(instance, {})
-            if mine.get(name) != nic.link:
-                mine[name] = nic.link
-                state.effect("up-interface", nic.uuid)
+            mine = state.interfaces.setdefault(instance.uuid, {})
+            if mine.get(name) != connected:
+                state.effect(
+                    "up-interface" if name not in mine else "reconnect-interface", nic.uuid
+                )
+                mine[name] = connected
         return name
 
-    def ensure_down(self, instance: str) -> None:
+    def ensure_down(self, instance: str, *, nic: str | None = None, scope: TaskScope) -> None:
         """See NetworkDriver."""
         with self._file.change() as state:
-            for name in state.interfaces.pop(instance, {}):
-                state.effect("down-interface", name)
+            mine = state.interfaces.get(instance, {})
+            for name in [_name(nic)] if nic else list(mine):
+                if mine.pop(name, None) is not None:
+                    state.effect("down-interface", name)
+            if not mine:
+                state.interfaces.pop(instance, None)
 
     def ensure_address(self, address: str, *, prefix: int, device: str) -> tuple[str, ...]:
         """See AddressDriver."""
@@ -104,6 +116,10 @@ class SimulatedNetwork:
     def effects(self) -> dict[str, int]:
         """How often each effect happened."""
         return dict(self._file.read().effects)
+
+
+def _name(nic: str) -> str:
+    return f"sim{nic[:8]}"
 
 
 def _checked(address: str, prefix: int) -> None:

@@ -64,6 +64,7 @@ COMMANDS: dict[str, dict[str, str]] = {
         "failover": "shell.instance:failover",
         "migrate": "shell.instance:migrate",
         "replace-disks": "shell.instance:replace_disks",
+        "recreate-disks": "shell.instance:recreate_disks",
         "change-group": "shell.evacuation:change_group",
         "activate-disks": "shell.instance:activate_disks",
         "deactivate-disks": _ORDER,

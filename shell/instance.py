@@ -12,6 +12,7 @@ from shell.orders import opcode_of
 from shell.parsing import Words
 from shell.session import Session
 from shell.submission import Wanted, carry_out, carry_out_all
+from shell.values import Ident
 
 
 def many(session: Session, words: Words) -> int:
@@ -110,6 +111,25 @@ def _tell_replaced(session: Session, name: str, result: object) -> None:
         session.say(f"Replaced disk/{index} of {name} on {node}")
     for left in result["left"]:
         session.note(f"left behind: {left}")
+
+
+def recreate_disks(session: Session, words: Words) -> int:
+    """Carry out recreate-disks: of all disks, or of those that `--disk INDEX` names."""
+    given = dict(words.given)
+    more: dict[str, object] = {}
+    if "disks" in given:
+        more["disks"] = [_disk_settings(typed) for typed in given.pop("disks")]
+    if "node" in given:
+        if "iallocator" in given:
+            raise BadUsage("-n and -I exclude each other", hint="give one of the two")
+        more["nodes"] = [node for node in given["node"].split(":", 1) if node]
+    op = opcode_of(dataclasses.replace(words, given=given), **more)
+    return carry_out(session, words, op).status
+
+
+def _disk_settings(typed: Ident) -> tuple[int, dict[str, object]]:
+    ident, values = typed
+    return _index(ident, "--disk"), dict(values) if isinstance(values, dict) else {}
 
 
 def grow_disk(session: Session, words: Words) -> int:

@@ -76,6 +76,9 @@ ORDERS: dict[tuple[str, str], Order] = {
         client=frozenset({"force"}),
     ),
     ("gnt-instance", "replace-disks"): Order("OP_INSTANCE_REPLACE_DISKS", ("instance_name",)),
+    ("gnt-instance", "recreate-disks"): Order(
+        "OP_INSTANCE_RECREATE_DISKS", ("instance_name",), client=frozenset({"node"})
+    ),
     ("gnt-instance", "change-group"): Order("OP_INSTANCE_CHANGE_GROUP", ("instance_name",)),
     ("gnt-instance", "activate-disks"): Order("OP_INSTANCE_ACTIVATE_DISKS", ("instance_name",)),
     ("gnt-instance", "deactivate-disks"): Order(

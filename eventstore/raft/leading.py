@@ -76,7 +76,7 @@ class Leading:
             if entry.records[0].record.kind == EpochStarted.KIND:
                 return None
             return Refused("not-leader", "this reign has not begun", hint="ask again in a second")
-        if self.transfer or voter.config.stands_back(self._me):
+        if self.transfer or not voter.config.electable(self._me):
             hint = f"ask {self.transfer.target}" if self.transfer else "ask again in a second"
             return Refused("not-leader", "this voter is handing over", hint=hint)
         if voter.full:
@@ -337,12 +337,16 @@ class Leading:
         return best_target(self.progress.values(), voter.config, heard_since_ms=since)
 
     def _hand_over_if_level(self) -> None:
-        """Tell the one that takes over, once it holds all that is here."""
+        """Tell the one that takes over, once it holds all that is here, and all that is committed.
+
+        Whoever waits for what is open then hears that it is committed, not that it is unknown.
+        """
         transfer, voter = self.transfer, self._voter
-        if transfer is None or transfer.told:
+        last = voter.log.last.seq
+        if transfer is None or transfer.told or voter.log.committed < last:
             return
         target = self.progress.get(transfer.target)
-        if target is not None and target.match == voter.log.last.seq:
+        if target is not None and target.match == last:
             voter.send(target.name, TimeoutNow(*voter.header))
             transfer.told = True
 

@@ -193,14 +193,17 @@ def test_open_reads_end_with_the_reign() -> None:
 
 
 def test_handing_over_refuses_proposals_and_tells_a_level_voter() -> None:
-    """No proposal is left in doubt; the target is told only once it holds everything."""
+    """No proposal is left in doubt: the target is told once it holds everything, and all of that
+    is committed."""
     bench = reigning()
+    bench.auto = False
     entry = bench.propose(WRITE)
     assert bench.core.hand_over("b") is None
     bench.pump()
     assert bench.refused(WRITE).code == "not-leader"
-    assert not any(isinstance(m, TimeoutNow) for _, m in bench.sent)
     bench.hear(bench.reply("b", entry.last))
+    assert not any(isinstance(m, TimeoutNow) for _, m in bench.sent), "held by one of three"
+    bench.hear(bench.reply("c", entry.last))
     assert [to for to, m in bench.sent if isinstance(m, TimeoutNow)] == ["b"]
 
 
@@ -222,7 +225,8 @@ def test_a_leader_with_a_stuck_disk_hands_over() -> None:
     for _ in range(4):
         bench.wait(300)
         bench.hear(bench.reply("b", entry.last))
-    assert [to for to, m in bench.sent if isinstance(m, TimeoutNow)] == ["b"]
+        bench.hear(bench.reply("c", entry.last))
+    assert sum(isinstance(m, TimeoutNow) for _, m in bench.sent) == 1, "one of them is told"
 
 
 def test_a_leader_whose_disk_gets_full_hands_over() -> None:
@@ -308,6 +312,7 @@ def test_a_removed_leader_steps_down_when_that_is_committed() -> None:
     entry = bench.propose(changed(bench, voters="bc"), stream="log")
     bench.hear(bench.reply("b", entry.last))
     assert bench.leads()
+    assert bench.refused(WRITE).code == "not-leader", "nothing new would be answered"
     bench.hear(bench.reply("c", entry.last))
     assert not bench.leads()
     assert bench.log.committed == entry.last

@@ -41,3 +41,8 @@ class Layout:
     def snapshots(self) -> Path:
         """Folded states, a cache."""
         return self.directory / "snapshots"
+
+    @property
+    def incoming(self) -> Path:
+        """What is being fetched of a segment (segment_part.py); may be removed at any time."""
+        return self.directory / "incoming"

@@ -23,7 +23,7 @@ from typing import NamedTuple
 
 import apsw
 
-from eventstore.errors import CorruptLog, NotOurLog, StorageFailed
+from eventstore.errors import CorruptLog, EventStoreError, NotOurLog, StorageFailed
 from eventstore.record import FORMAT, Epoch
 from eventstore.sqlite_errors import VERIFY_HINT, translated
 
@@ -149,7 +149,7 @@ class LogFile:
                 if values:
                     _put_meta(self._db, values)
                 self._db.execute("COMMIT")
-            except apsw.FullError:
+            except (apsw.FullError, EventStoreError):  # the latter: the changes were not to be had
                 if self._db.in_transaction:  # SQLite may have rolled back by itself
                     self._db.execute("ROLLBACK")
                 raise

@@ -16,6 +16,9 @@ What can go wrong:
   the core has heard and tries again (`Persist.retry`).
 - An error of the disk, or damage: final. After a failed sync Linux may forget the dirty pages and
   the next sync succeeds (fsyncgate), so nothing more is written and `fatal` must end the process.
+
+A segment (raft/segments.py) waits in the same queue and is one transaction, however large: it is in
+the log whole or not at all. Its mark comes with the next Persist, before anything is said of it.
 """
 
 from __future__ import annotations
@@ -23,20 +26,40 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
 from eventstore.ack_mark import AckMark
-from eventstore.errors import CorruptLog, DiskFull, EventStoreError, StorageFailed
+from eventstore.errors import (
+    CorruptLog,
+    DecodeError,
+    DiskFull,
+    EventStoreError,
+    StorageFailed,
+)
 from eventstore.faults import Fault
 from eventstore.log_file import PAGE_BYTES, Change, LogFile, MetaValue
 from eventstore.metrics import StorageMetrics
 from eventstore.raft.effects import Persist
+from eventstore.raft.entry import Entry
 from eventstore.raft.state import HardState
 
 GROUP_RECORDS = 1000
 GROUP_BYTES = 1 << 20
 WAL_PAGES = (4 << 20) // PAGE_BYTES  # checkpoint the WAL when it has grown to this
 IDLE_S = 1.0  # after so long without news the WAL is copied whole and truncated
+
+
+@dataclass(frozen=True, slots=True)
+class Installation:
+    """Entries that were fetched in bulk, to be appended behind all that was submitted before.
+
+    `done(None)` is called on the writer's thread when they are durable; with an error if there was
+    no room for them, or they were not to be had after all, and then the log is as it was.
+    """
+
+    entries: Iterable[Entry]
+    done: Callable[[EventStoreError | None], None]
 
 
 class Persister:
@@ -62,7 +85,7 @@ class Persister:
         self._log, self._mark = log, mark
         self._on_durable, self._on_no_room, self._fatal = on_durable, on_no_room, fatal
         self._metrics, self._fault, self._sync_delay_s = metrics, fault, sync_delay_s
-        self._waiting: deque[Persist] = deque()
+        self._waiting: deque[Persist | Installation] = deque()
         self._dropping = False
         self._changed = threading.Condition()
         self._closing = False
@@ -74,8 +97,15 @@ class Persister:
 
     def submit(self, persist: Persist) -> None:
         """Hand over what must become durable; returns at once."""
+        self._add(persist)
+
+    def install(self, installation: Installation) -> None:
+        """Hand over a segment; returns at once."""
+        self._add(installation)
+
+    def _add(self, what: Persist | Installation) -> None:
         with self._changed:
-            self._waiting.append(persist)
+            self._waiting.append(what)
             self._changed.notify()
 
     def close(self) -> None:
@@ -89,7 +119,9 @@ class Persister:
     def _run(self) -> None:
         try:
             while (group := self._take()) is not None:
-                if group:
+                if isinstance(group, Installation):
+                    self._install(group)
+                elif group:
                     self._write(group)
                 if not group or self._log.wal_pages >= WAL_PAGES:
                     self._checkpoint(truncate=not group)
@@ -97,20 +129,23 @@ class Persister:
         except (StorageFailed, CorruptLog) as error:
             self._fatal(error)
 
-    def _take(self) -> list[Persist] | None:
-        """Wait for Persists and return a group of them, [] if it is quiet, None at the end."""
+    def _take(self) -> list[Persist] | Installation | None:
+        """Wait for what there is to write; return a group of Persists or a segment, [] if it is
+        quiet, None at the end."""
         with self._changed:
             if not self._waiting and not self._closing:
                 self._changed.wait(IDLE_S if self._log.wal_pages else None)
             if not self._waiting and self._closing:
                 return None
+            if self._waiting and isinstance(first := self._waiting[0], Installation):
+                self._waiting.popleft()
+                return first
             return self._group()
 
     def _group(self) -> list[Persist]:
         group: list[Persist] = []
         records, size = 0, 0
-        while self._waiting:
-            following = self._waiting[0]
+        while self._waiting and isinstance(following := self._waiting[0], Persist):
             if self._dropping and not following.retry:
                 self._waiting.popleft()
                 continue
@@ -119,7 +154,8 @@ class Persister:
             size += sum(entry.size for entry in following.entries)
             if group and (records > GROUP_RECORDS or size > GROUP_BYTES or self._cut(following)):
                 break
-            group.append(self._waiting.popleft())
+            self._waiting.popleft()
+            group.append(following)
             if self._cut(following):
                 break
         return group
@@ -161,6 +197,17 @@ class Persister:
         if self._fault and span:
             self._fault.after_mark(*span)
         return took_ms
+
+    def _install(self, installation: Installation) -> None:
+        """Append a segment in one transaction."""
+        changes = (Change(0, entry.rows()) for entry in installation.entries)
+        try:
+            self._log.carry_out(changes)
+        except (DiskFull, DecodeError) as error:
+            installation.done(error)
+        else:
+            self._metrics.log_commits += 1
+            installation.done(None)
 
     def _emulate_sync(self) -> None:
         if self._sync_delay_s:

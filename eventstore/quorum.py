@@ -21,13 +21,14 @@ quorum_opening.py.
 from __future__ import annotations
 
 import logging
+import math
 import os
 import random
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from typing import Protocol
 
+from eventstore.bulk import Bulk
 from eventstore.checkpointer import Checkpointer
 from eventstore.clock import HybridClock
 from eventstore.errors import CorruptLog, DiskFull, EventStoreError
@@ -48,9 +49,8 @@ from eventstore.record import Batch, Draft, Epoch, Stored
 from eventstore.replica import Leadership, Refused
 from eventstore.voter_start import Found
 
-# Whoever is far behind gets entries like everybody else: segments are not carried yet.
-_NO_SEGMENTS = 1 << 62
 _ALARMS = 20  # kept for whoever asks
+_TURN_S = 0.05  # of telling; then the reactor goes on with its sockets and timers
 _log = logging.getLogger(__name__)
 
 
@@ -89,6 +89,7 @@ class QuorumVoter:
         self.indexer = found.indexer
         self.alarms: deque[Alarm] = deque(maxlen=_ALARMS)
         self.places = found.places
+        self.bulk: Bulk | None = None  # until `start`
         self._storage, self._index, self._entries = storage, found.index, found.entries
         self._voter, self._post, self._call_at, self._boot_s = voter, post, call_at, boot_s
         self._on_fatal = fatal
@@ -107,7 +108,7 @@ class QuorumVoter:
             found.entries,
             rng=random.Random(os.urandom(16)),
             now_ms=self._boot_ms(),
-            timing=replace(timing, segment_lag=_NO_SEGMENTS),
+            timing=timing,
             trusts=trusts,
         )
         self._leadership = Leadership(self.core.voter.epoch, None, here=False, ready=False)
@@ -140,10 +141,14 @@ class QuorumVoter:
             sync_delay_s=sync_delay_s,
         )
 
-    def start(self, send: Send | None = None) -> None:
-        """Begin to take part. `send` carries a message to a voter, or loses it; never blocks."""
+    def start(self, send: Send | None = None, send_bulk: Send | None = None) -> None:
+        """Begin to take part. `send` carries a message to a voter, or loses it; never blocks.
+
+        `send_bulk` does the same for pieces of segments, on a link of their own.
+        """
         if send is not None:
             self._send = send
+        self.bulk = self._make_bulk(send_bulk or self._send)
         self.indexer.start()
         self._writer.start()
         self._tick()
@@ -205,6 +210,8 @@ class QuorumVoter:
     def receive(self, message: Message) -> None:
         """Take up a message whose link is who it says it is. Raises DecodeError: drop the link."""
         self._step(lambda: self.core.step(message, self._boot_ms()))
+        if self.bulk is not None and not self._closed:
+            self.bulk.hear(message)
         self._wake()
 
     def hand_over(self, to: str | None = None) -> Refused | None:
@@ -233,10 +240,12 @@ class QuorumVoter:
 
     def close(self) -> None:
         """Write what was proposed, then close the files. Open callbacks are posted, not called."""
-        self._pump()
+        self._pump(math.inf)
         self._closed = True
         if self._timer is not None:
             self._timer.cancel()
+        if self.bulk is not None:
+            self.bulk.close()
         self._writer.close()
         self._resign()
         self._index.close()  # first: the last to close moves the WAL into the file, if it may write
@@ -282,16 +291,23 @@ class QuorumVoter:
             self._waking = True
             self._post(self._pump)
 
-    def _pump(self) -> None:
-        """Carry out what the core wants until it wants nothing; tell what is to be told."""
+    def _pump(self, turn_s: float = _TURN_S) -> None:
+        """Carry out what the core wants until it wants nothing; tell what is to be told.
+
+        If that takes long (a voter that catches up), the rest comes in the next turn.
+        """
         self._waking = False
         if self._pumping:
             return  # what a callback led to comes out of the loop below
         self._pumping = True
+        until_s = self._boot_s() + turn_s
         try:
             while self._told or self._take():
                 if self._told:
                     self._told.popleft()()
+                if self._boot_s() > until_s:
+                    self._wake()
+                    break
         except BaseException:
             self._post(self._pump)  # one that raises does not swallow the next
             raise
@@ -312,8 +328,32 @@ class QuorumVoter:
             self._writer.submit(out.persist)
         for to, message in out.messages:
             self._send(to, message)
+        for segment in out.segments:
+            if self.bulk is not None:
+                self.bulk.carry_out(segment)
         self._tell_later(out)
         return True
+
+    def _make_bulk(self, send_bulk: Send) -> Bulk:
+        return Bulk(
+            self._storage.layout,
+            self.core,
+            indexer=self.indexer,
+            writer=self._writer,
+            post=self._post_open,
+            call_at=self._call_at,
+            boot_s=self._boot_s,
+            send=self._send,
+            send_bulk=send_bulk,
+            on_places=self.places.apply,
+            changed=self._wake,
+            alarms=self.alarms,
+            fatal=self._storage_failed,
+        )
+
+    def _post_open(self, call: Callable[[], None]) -> None:
+        """Post a call that comes too late when this voter was closed."""
+        self._post(lambda: None if self._closed else call())
 
     def _tell_later(self, out: Ready) -> None:
         told = self._told

@@ -9,22 +9,19 @@ before it and not revoked. The report names every finding and the first bad seq.
 
 from __future__ import annotations
 
-import base64
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from eventstore.ack_mark import read_mark
 from eventstore.chain import walk
-from eventstore.checkpoint import SignedNote, parse, verified_by
-from eventstore.codec import decode_event
 from eventstore.errors import CorruptLog, DecodeError, EventStoreError
-from eventstore.events import CheckpointSigned, KeyAdmitted, KeyRevoked, LogCreated
 from eventstore.layout import Layout
 from eventstore.log_reader import LogReader
 from eventstore.merkle import Tree, leaf_hash
 from eventstore.opening import check_mark
 from eventstore.record import Record, Stored, genesis_hash
+from eventstore.vouching import Vouching
 
 Progress = Callable[[int, int], None]  # (records done, records in all), over both passes
 
@@ -84,10 +81,8 @@ def verify(directory: Path, progress: Progress | None = None) -> Report:
 class _Seen:
     """What the first pass collects."""
 
-    origin: str = ""
+    vouching: Vouching = field(default_factory=Vouching)
     versions: dict[str, int] = field(default_factory=dict)
-    keys: dict[str, bytes] = field(default_factory=dict)  # CURVE key -> signing key, of voters
-    notes: list[tuple[int, CheckpointSigned, frozenset[bytes]]] = field(default_factory=list)
     last: Record | None = None
 
 
@@ -129,30 +124,14 @@ def _look_at(stored: Stored, seen: _Seen) -> Iterator[str]:
     if before and record.epoch < before.epoch:
         yield f"its epoch {tuple(record.epoch)} is below {tuple(before.epoch)}"
     seen.versions[record.stream], seen.last = record.version, record
-    if record.kind.startswith("log."):
-        try:
-            _note_own(record, seen)
-        except (DecodeError, ValueError) as error:
-            yield str(error)
-
-
-def _note_own(record: Record, seen: _Seen) -> None:
-    match record.kind:
-        case LogCreated.KIND:
-            seen.origin = decode_event(LogCreated, record.data).origin
-        case KeyAdmitted.KIND:
-            key = decode_event(KeyAdmitted, record.data)
-            if key.role == "voter" and key.sign_key:
-                seen.keys[key.curve_key] = base64.b64decode(key.sign_key, validate=True)
-        case KeyRevoked.KIND:
-            seen.keys.pop(decode_event(KeyRevoked, record.data).curve_key, None)
-        case CheckpointSigned.KIND:
-            note = decode_event(CheckpointSigned, record.data)
-            seen.notes.append((record.seq, note, frozenset(seen.keys.values())))
+    try:
+        seen.vouching.note(record)
+    except DecodeError as error:
+        yield str(error)
 
 
 def _second_pass(reader: LogReader, report: Report, seen: _Seen, progress: Progress) -> None:
-    sizes = {note.size for _, note, _ in seen.notes}
+    sizes = seen.vouching.sizes
     roots: dict[int, bytes] = {}
     tree = Tree()
     for row in reader.rows(1, min(report.records, max(sizes, default=0))):
@@ -161,34 +140,9 @@ def _second_pass(reader: LogReader, report: Report, seen: _Seen, progress: Progr
             roots[tree.size] = tree.root()
         if tree.size % 10_000 == 0:
             progress(report.head + tree.size, 2 * report.head)
-    for seq, event, keys in seen.notes:
-        flaw = _flaw(seq, event, keys, seen.origin, roots)
+    for (seq, event, _keys), flaw in seen.vouching.flaws(roots):
         if flaw:
             report.findings.append(Finding(seq, f"its checkpoint is not sound: {flaw}"))
         else:
             report.checkpoints += 1
             report.covered = max(report.covered, event.size)
-
-
-def _flaw(
-    seq: int,
-    event: CheckpointSigned,
-    keys: Iterable[bytes],
-    origin: str,
-    roots: dict[int, bytes],
-) -> str:
-    """Say what is wrong with the checkpoint in record `seq`, "" if nothing is."""
-    try:
-        note: SignedNote = parse(event.note)
-    except DecodeError as error:
-        return str(error)
-    checkpoint = note.checkpoint
-    if checkpoint.origin != origin or checkpoint.size != event.size:
-        return f"it is one of {checkpoint.origin} at size {checkpoint.size}"
-    if event.size >= seq:
-        return f"it speaks of {event.size} records, but stands at {seq}"
-    if roots.get(event.size) != checkpoint.root:
-        return f"its root is not that of the first {event.size} records"
-    if verified_by(note, keys) is None:
-        return "no voter's key that was admitted by then has signed it"
-    return ""

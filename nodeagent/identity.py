@@ -51,11 +51,11 @@ class AgentConfig(msgspec.Struct, frozen=True, kw_only=True):
     sync_delay_s: float = 0.0  # emulates a slow disk under the journal
     simulated: SimulatedNode = SimulatedNode()
     # A master daemon on this node, if it becomes a candidate: how it is started (--dir is added),
-    # where it listens (empty: the address of its node), and its ports for requests, publications
-    # and other voters (0: one that is free)
+    # where it listens (empty: the address of its node), and its ports for requests, publications,
+    # other voters, and what these send in bulk (0: one that is free)
     master_command: tuple[str, ...] = ("cairn-master",)
     master_address: str = ""
-    master_ports: tuple[int, int, int] = (1811, 1812, 1813)
+    master_ports: tuple[int, int, int, int] = (1811, 1812, 1813, 1814)
 
 
 class Identity(msgspec.Struct, frozen=True, kw_only=True):

@@ -56,6 +56,7 @@ class _Settings(msgspec.Struct, frozen=True, kw_only=True):
     requests: str
     publications: str
     replication: str
+    segments: str = ""
 
 
 class VoterHost:
@@ -67,7 +68,7 @@ class VoterHost:
         *,
         command: Sequence[str],
         address: str,
-        ports: tuple[int, int, int],
+        ports: tuple[int, int, int, int],
     ) -> None:
         self.voters: tuple[Voter, ...] = ()
         self._directory, self._command = directory, command
@@ -90,6 +91,7 @@ class VoterHost:
             requests=placed.requests,
             publications=placed.publications,
             replication=placed.replication,
+            segments=placed.segments,
         )
 
     def remove(self, cluster_id: str = "") -> None:
@@ -134,7 +136,7 @@ class VoterHost:
             placed = _Settings(
                 **dict(
                     zip(
-                        ("requests", "publications", "replication"),
+                        ("requests", "publications", "replication", "segments"),
                         (f"tcp://{address}:{port}" for port in chosen),
                         strict=True,
                     )
@@ -146,6 +148,7 @@ class VoterHost:
             "requests": placed.requests,
             "publications": placed.publications,
             "replication": placed.replication,
+            "segments": placed.segments,
             "seeds": tuple(voter for voter in self.voters if voter.name != call.name),
         }
         draft = path.with_name("master.json.new")

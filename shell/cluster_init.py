@@ -123,6 +123,8 @@ def _found(
         voter=master.node,
         requests=f"tcp://{master.address}:{master.requests_port}",
         publications=f"tcp://{master.address}:{master.publications_port}",
+        replication=f"tcp://{master.address}:{master.replication_port}",
+        segments=f"tcp://{master.address}:{master.segments_port}",
         **master.settings,  # type: ignore[arg-type]  # checked when the file was read by the daemon
     )
     return bootstrap.init_cluster(

@@ -27,6 +27,8 @@ class Master(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     address: str = "127.0.0.1"  # where it listens and is reached
     requests_port: int = 1811
     publications_port: int = 1812
+    replication_port: int = 1813  # for other voters
+    segments_port: int = 1814  # for what other voters send in bulk
     command: tuple[str, ...] = ("cairn-master",)  # how the daemon is started; --dir is added
     log_file: str = ""  # its output; empty: <directory>/master.out
     settings: dict[str, float | int | str] = {}  # further settings of MasterConfig

@@ -29,6 +29,7 @@ class MasterConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     requests: str  # endpoint of the ROUTER, tcp://address:port
     publications: str  # endpoint of the XPUB
     replication: str = ""  # endpoint for other voters; "": any port where `requests` is
+    segments: str = ""  # endpoint for what other voters send in bulk; "": the same
     seeds: tuple[Voter, ...] = ()  # where others are, until the log here says so
     timing: str = "default"  # of elections: default, or lan (eventstore/raft/state.py)
     max_voters: int = 5  # candidates beyond follow the log and do not vote; 1: nobody else at all
@@ -61,7 +62,16 @@ def save(directory: Path, config: MasterConfig) -> None:
 
 def replication_endpoint(config: MasterConfig) -> str:
     """Return where this voter hears others of its kind."""
-    return config.replication or f"{config.requests.rpartition(':')[0]}:*"
+    return config.replication or _any_port(config)
+
+
+def segments_endpoint(config: MasterConfig) -> str:
+    """Return where this voter gets what others send it in bulk."""
+    return config.segments or _any_port(config)
+
+
+def _any_port(config: MasterConfig) -> str:
+    return f"{config.requests.rpartition(':')[0]}:*"
 
 
 def as_voter(config: MasterConfig, curve_key: str) -> Voter:

@@ -23,7 +23,7 @@ from commands.engine.draws import RandomDraws, SeededDraws
 from commands.engine.engine import Engine
 from commands.master.agents import AgentDesk
 from commands.master.bootstrap import LOG_DIRECTORY, SIGN_KEY, VOTER_KEY
-from commands.master.config import MasterConfig, replication_endpoint
+from commands.master.config import MasterConfig, replication_endpoint, segments_endpoint
 from commands.master.council import Council
 from commands.master.history import EndedJobs, History
 from commands.master.jobs_desk import JobsDesk
@@ -144,6 +144,16 @@ class MasterDaemon:
             places=self._replica.places,
             on_message=self._replica.receive,
         )
+        bulk = VoterLinks(
+            reactor,
+            segments_endpoint(self._config),
+            keys=keys,
+            zap=sockets.zap,
+            places=self._replica.places,
+            on_message=self._replica.receive,
+            address_of=lambda place: place.segments or place.replication,
+            domain="cairn.segments",
+        )
         own = VoterPlaced(
             name=self._config.voter,
             inc=self._replica.core.voter.me.inc.hex(),
@@ -151,6 +161,7 @@ class MasterDaemon:
             requests=self._config.requests,
             publications=self._config.publications,
             replication=links.endpoint,
+            segments=bulk.endpoint,
         )
         agents = AgentDesk(
             replica=self._replica,
@@ -169,7 +180,7 @@ class MasterDaemon:
         for desk in (agents, reads, self._jobs, VotersDesk(self._replica, own)):
             desk.register(sockets.server)
         self._council = Council(self._replica, self._reign, self._config, own, state=self._state)
-        self._replica.start(links.send)
+        self._replica.start(links.send, bulk.send)
         return agents
 
     def _make_engine(self) -> Engine:

@@ -96,6 +96,7 @@ def _place(node: Node, made: VoterMade) -> Plan:
         requests=made.requests,
         publications=made.publications,
         replication=made.replication,
+        segments=made.segments,
     )
     void = KeyRevoked(curve_key=made.curve_key, reason="the voter could not be made")
     facts = (fact(STREAM, admitted), fact(STREAM, place))

@@ -63,6 +63,7 @@ from eventstore.raft.membership import Config, Members
 from eventstore.raft.messages import (
     INSTALLED,
     REFUSED,
+    WANTED,
     Append,
     AppendReply,
     Message,
@@ -259,6 +260,11 @@ class Core:
     def offer(self, ship: ShipSegment, *, size: int, sha256: bytes) -> SegmentOffer:
         """Return the message that offers a segment whose file has these bytes."""
         return segments.offer(self._voter.header, self._voter.log, ship, size, sha256)
+
+    def want(self, offer: SegmentOffer, offset: int) -> None:
+        """Ask whoever offers an accepted segment for what stands at `offset`."""
+        voter = self._voter
+        voter.send(offer.sender, SegmentReply(*voter.header, offer.last, WANTED, offset))
 
     def installed(self, offer: SegmentOffer, configs: Sequence[Config], now_ms: int) -> None:
         """Note that an accepted segment is in the log, durable, with the configurations in it."""

@@ -9,9 +9,9 @@ holds. The core only decides; the runners carry:
     follower's core    ReceiveSegment(offer)               if its log ends at first - 1
     runners            SegmentReply WANTED / SegmentChunk, until the file is whole
     follower's runner  verifies size, SHA-256, chain from prev_hash to last_hash and whole batches,
-                       appends the rows behind every Persist it was given, then the mark, then
-                       `installed`; or `install_failed`
-    follower's core    SegmentReply INSTALLED or REFUSED
+                       appends the rows behind every Persist it was given, then `installed`; or
+                       `install_failed`
+    follower's core    Persist with a mark that names them, then SegmentReply INSTALLED; or REFUSED
 
 Nothing is cut off for a segment: an acknowledgement of what is cut off might be under way in this
 very reign, and would be counted. (Only an append of a higher epoch cuts off, and it makes such

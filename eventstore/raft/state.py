@@ -55,8 +55,8 @@ class Timing:
     retry_full_ms: int = 1000  # how often a full disk is tried again
     in_flight: int = 64  # appends per peer without an answer (R16)
     message_bytes: int = 1 << 20  # of entries in one append; one batch may fill it
-    segment_lag: int = 100_000  # records behind from which a peer is sent segments
-    segment_records: int = 1_000_000  # in one segment
+    segment_lag: int = 10_000  # records behind from which a peer is sent segments
+    segment_records: int = 50_000  # in one segment, at most
     segment_ms: int = 60_000  # without progress a segment is given up
     promote_lag: int = 1000  # records that a learner may be behind when it becomes a voter
     kept_bytes: int = 8 << 20  # of recent entries in memory

@@ -39,6 +39,7 @@ class VoterMade(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     requests: str  # endpoints
     publications: str
     replication: str
+    segments: str = ""
 
 
 class NodeCheck(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

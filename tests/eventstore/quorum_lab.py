@@ -10,7 +10,7 @@ import zmq
 from eventstore.creation import create_log
 from eventstore.errors import EventStoreError
 from eventstore.events import STREAM, KeyAdmitted, VoterPlaced, VotersChanged
-from eventstore.keys import new_curve_keys
+from eventstore.keys import new_curve_keys, new_sign_keys
 from eventstore.quorum import QuorumVoter
 from eventstore.quorum_opening import open_quorum
 from eventstore.raft.generations import TrustTakeover, trust_none
@@ -35,6 +35,7 @@ class Member:
         self.lab, self.name = lab, name
         self.directory = lab.directory / name
         self.keys = new_curve_keys()
+        self.sign_keys = new_sign_keys()
         self.told: list[Stored] = []  # in this life
         self.up: QuorumVoter | None = None
         self.links: VoterLinks | None = None
@@ -66,6 +67,7 @@ class Member:
             fatal=self.lab.fatal,
             seeds=seeds,
             trusts=self.lab.trusts,
+            sign_seed=self.sign_keys.seed,
         )
         self.inc = self.up.core.voter.me.inc
         self.up.on_committed(self.told.extend)
@@ -79,8 +81,12 @@ class Member:
             domain=f"voters.{self.name}",
         )
         self.replication = self.links.endpoint
-        self.up.start(self.links.send)
+        self.up.start(self.links.send, self._send_bulk)
         return self.up
+
+    def _send_bulk(self, to: str, message: Message) -> None:
+        assert self.links is not None
+        self.links.send(to, self.lab.on_bulk(message))
 
     def stop(self) -> None:
         """End. What it had said is on its disk; nobody is told that it ends."""
@@ -116,6 +122,7 @@ class QuorumLab:
         self.fatalities: list[EventStoreError] = []
         self.members: dict[str, Member] = {}
         self.trusts: TrustTakeover = trust_none
+        self.on_bulk: Callable[[Message], Message] = lambda message: message  # what arrives of it
 
     def fatal(self, error: EventStoreError) -> None:
         """A voter would end its process."""
@@ -163,7 +170,10 @@ class QuorumLab:
     def place(self, member: Member) -> None:
         """Record where a voter is."""
         admitted = KeyAdmitted(
-            name=f"voter:{member.name}", role="voter", curve_key=member.keys.public
+            name=f"voter:{member.name}",
+            role="voter",
+            curve_key=member.keys.public,
+            sign_key=member.sign_keys.public_text,
         )
         self.commit(Batch(drafts=(_log(admitted), _log(member.place))))
 

@@ -34,7 +34,8 @@ class Lab(msgspec.Struct, frozen=True, kw_only=True):
     nodes: tuple[str, ...]  # the first one is to be the master
     requests_port: int
     publications_port: int
-    replication_port: int = 0
+    replication_port: int
+    segments_port: int
     voters: int = 1  # nodes that have a master daemon, once they are in the cluster
 
 

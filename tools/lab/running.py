@@ -58,12 +58,13 @@ def up(
         raise LabError(f"{told}: cairn lab down --dir {layout.directory} removes it")
     if layout.directory.exists() and any(layout.directory.iterdir()):
         raise LabError(f"{layout.directory} is not empty, and no lab: give an empty directory")
-    requests, publications, replication = _free_ports(3)
+    requests, publications, replication, segments = _free_ports(4)
     lab = Lab(
         nodes=tuple(names),
         requests_port=requests,
         publications_port=publications,
         replication_port=replication,
+        segments_port=segments,
         voters=voters,
     )
     layout.save(lab)
@@ -146,6 +147,8 @@ def _client_config(
             node=lab.nodes[0],
             requests_port=lab.requests_port,
             publications_port=lab.publications_port,
+            replication_port=lab.replication_port,
+            segments_port=lab.segments_port,
             command=(daemons.script("cairn-master"),),
             log_file=str(layout.output_of(MASTER)),
             settings={
@@ -153,7 +156,6 @@ def _client_config(
                 "lost_after_s": 5.0,
                 "status_every_s": 1.0,
                 "max_voters": lab.voters,
-                "replication": f"tcp://127.0.0.1:{lab.replication_port}",
                 **settings,
             },
         ),
@@ -168,7 +170,7 @@ def _agent(layout: LabLayout, node: str) -> Agent:
         allocator_path=(str(layout.allocators),),
         master_command=(daemons.script("cairn-master"),),
         master_address="127.0.0.1",
-        master_ports=(0, 0, 0),  # any that are free
+        master_ports=(0, 0, 0, 0),  # any that are free
     )
 
 

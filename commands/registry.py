@@ -24,6 +24,8 @@ from eventstore.packed import Packed
 AnyHandler = Handler[Any]
 
 MODULES: Mapping[str, str] = {
+    "OP_CLUSTER_ACTIVATE_MASTER_IP": "commands.cluster_ops.activate_master_ip",
+    "OP_CLUSTER_DEACTIVATE_MASTER_IP": "commands.cluster_ops.deactivate_master_ip",
     "OP_CLUSTER_DESTROY": "commands.cluster_ops.destroy",
     "OP_CLUSTER_SET_PARAMS": "commands.cluster_ops.set_params",
     "OP_CLUSTER_VERIFY": "commands.cluster_ops.verify",

@@ -23,7 +23,7 @@ from projections import configuration_instances, configuration_nodes
 from projections.cluster import Cluster
 from projections.errors import CorruptHistory
 from projections.events import configuration as facts
-from projections.stamps import born, changed
+from projections.stamps import born, changed, seen
 
 Fold = Callable[[Cluster, Any, Record], Cluster]  # Any: each takes the event type of its key
 
@@ -61,8 +61,9 @@ def _cluster_modified(cluster: Cluster, event: facts.ClusterModified, record: Re
     now, new = cluster.settings, event.info
     if new.uuid != now.uuid:
         raise CorruptHistory(f"the cluster {now.uuid} would become {new.uuid}")
-    # Who leads is not decided under the lock of the cluster, so the value here may be old.
-    return changed(cluster, "cluster", now, record, to=new, keep=("master", "destroyed"))
+    # What is not decided under the lock of the cluster may be old here.
+    keep = ("master", "destroyed", "master_ip_up", "master_ip_held")
+    return changed(cluster, "cluster", now, record, to=new, keep=keep)
 
 
 def _cluster_destroyed(cluster: Cluster, event: facts.ClusterDestroyed, record: Record) -> Cluster:
@@ -71,6 +72,24 @@ def _cluster_destroyed(cluster: Cluster, event: facts.ClusterDestroyed, record: 
 
 def _master_changed(cluster: Cluster, event: facts.MasterChanged, record: Record) -> Cluster:
     return changed(cluster, "cluster", cluster.settings, record, master=event.node)
+
+
+def _address_wanted(cluster: Cluster, event: facts.MasterAddressWanted, record: Record) -> Cluster:
+    return changed(cluster, "cluster", cluster.settings, record, master_ip_up=event.up)
+
+
+def _address_taken(cluster: Cluster, event: facts.MasterAddressTaken, record: Record) -> Cluster:
+    info, held = cluster.settings, event.held
+    others = tuple(each for each in info.master_ip_held if each.node != held.node)
+    return seen(cluster, "cluster", info, record, master_ip_held=(*others, held))
+
+
+def _address_given_up(
+    cluster: Cluster, event: facts.MasterAddressGivenUp, record: Record
+) -> Cluster:
+    info = cluster.settings
+    others = tuple(each for each in info.master_ip_held if each.node != event.node)
+    return seen(cluster, "cluster", info, record, master_ip_held=others)
 
 
 def _group_added(cluster: Cluster, event: facts.GroupAdded, record: Record) -> Cluster:
@@ -121,6 +140,9 @@ FOLDS: Mapping[type[Event], Fold] = {
     facts.ClusterModified: _cluster_modified,
     facts.ClusterDestroyed: _cluster_destroyed,
     facts.MasterChanged: _master_changed,
+    facts.MasterAddressWanted: _address_wanted,
+    facts.MasterAddressTaken: _address_taken,
+    facts.MasterAddressGivenUp: _address_given_up,
     facts.GroupAdded: _group_added,
     facts.GroupModified: _group_modified,
     facts.GroupRemoved: _group_removed,

@@ -70,6 +70,8 @@ def _removed(cluster: Cluster, event: facts.NodeRemoved, record: Record) -> Clus
     for duty, owed in cluster.duties.items():
         if owed.node == event.node:  # what it owed, nobody can do any more
             cluster = cluster.with_duty(duty, None)
+    held = tuple(each for each in cluster.settings.master_ip_held if each.node != event.node)
+    cluster = seen(cluster, "cluster", cluster.settings, record, master_ip_held=held)
     return cluster.drop("node", event.node, record.seq)
 
 

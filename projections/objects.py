@@ -133,6 +133,15 @@ class Group(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fa
     serial: int = 1
 
 
+class HeldAddress(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+    """An address of the master that a node was told to hold, and was not told to give up."""
+
+    node: str  # uuid
+    address: str
+    prefix: int
+    device: str
+
+
 class ClusterInfo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """What holds for the whole cluster."""
 
@@ -156,6 +165,11 @@ class ClusterInfo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True,
     drbd_port_first: int = 11000
     default_iallocator: str = ""  # the one that decides where none is named; "" is the built-in
     default_iallocator_params: Params = {}
+    master_ip: str = ""  # by which the master is reached; "" with the next: there is no such thing
+    master_netmask: int = 0  # bits of its network; 0: the address alone
+    master_netdev: str = ""  # where it is to be, on the node whose voter leads
+    master_ip_up: bool = True  # False: an operator took it down
+    master_ip_held: tuple[HeldAddress, ...] = ()  # more than one while a node is out of reach
     tags: tuple[str, ...] = ()
     ctime_ms: int = 0
     mtime_ms: int = 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from commands.cluster_ops.finding import ERROR, Finding
-from shell import reading
+from shell import confirm, reading
 from shell.failure import Failure, Status
 from shell.following import listed
 from shell.orders import opcode_of
@@ -25,6 +25,16 @@ def destroy(session: Session, words: Words) -> int:
             hint="to really destroy this cluster, give the --yes-do-it option",
             status=Status.CONFIRMATION,
         )
+    return carry_out(session, words, op).status
+
+
+def deactivate_master_ip(session: Session, words: Words) -> int:
+    """Carry out deactivate-master-ip: whoever speaks to the master by its address is cut off."""
+    op = opcode_of(words)
+    question = "Commands and agents that use the address of the master lose it.\nGo on?"
+    sure = words.flag("confirm") or words.flag("dry_run")
+    if not sure and not confirm.ask(session, question, option="--yes"):
+        return Status.CONFIRMATION
     return carry_out(session, words, op).status
 
 

@@ -6,12 +6,14 @@ first node, the voters in this client's settings, the daemon; then the wait unti
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import time
 from pathlib import Path
 from typing import Any
 
 from commands.api import Query, QueryReply
+from commands.cluster_ops.master_address import netmask, with_checked_address
 from commands.cluster_ops.set_params import allocator_name, with_checked_allocator
 from commands.errors import Refused
 from commands.master import bootstrap
@@ -41,10 +43,14 @@ _PLAIN = {
     "file_storage_dir": "file_storage_dir",
     "shared_file_storage_dir": "shared_file_storage_dir",
     "candidate_pool_size": "candidate_pool_size",
+    "master_netdev": "master_netdev",
+    "master_ip": "master_ip",
 }
 _PARAMETERS = ("beparams", "nicparams", "ndparams", "hvparams", "diskparams")
 _ALLOCATOR = ("default_iallocator", "default_iallocator_params")
-_HONOURED = {*_LISTS, *_PLAIN, *_PARAMETERS, *_ALLOCATOR, "secondary_ip", *CLIENT}
+_HONOURED = {
+    *_LISTS, *_PLAIN, *_PARAMETERS, *_ALLOCATOR, "master_netmask", "secondary_ip", *CLIENT
+}  # fmt: skip
 # Ganeti's options about what Cairn does not have or do: they ask for nothing.
 _MOOT = {"modify_etc_hosts", "modify_ssh_setup"}
 
@@ -102,7 +108,23 @@ def info_of(words: Words) -> ClusterInfo:
         values["default_iallocator"] = allocator_name(words.given["default_iallocator"])
     if "default_iallocator_params" in words.given:
         values["default_iallocator_params"] = words.given["default_iallocator_params"]
-    return with_checked_allocator(ClusterInfo(**values))
+    if "master_netmask" in words.given:
+        values["master_netmask"] = netmask(words.given["master_netmask"])
+    if values.get("master_netdev") and not values.get("master_ip"):
+        values["master_ip"] = _resolved(values["name"])
+    return with_checked_address(with_checked_allocator(ClusterInfo(**values)))
+
+
+def _resolved(name: str) -> str:
+    """Return the address of the cluster's name. Raises Failure if it has none."""
+    try:
+        found = socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as failed:
+        raise Failure(
+            f"{name} does not resolve: {failed}",
+            hint="give the address by which the master is reached: --master-ip ADDRESS",
+        ) from None
+    return str(found[0][4][0])
 
 
 def _checked(ident: str, given: Any, tables: dict[str, params.Table]) -> Params:

@@ -28,6 +28,8 @@ COMMANDS: dict[str, dict[str, str]] = {
         "info": "shell.info:cluster",
         "verify": "shell.cluster:verify",
         "modify": _ORDER,
+        "activate-master-ip": _ORDER,
+        "deactivate-master-ip": "shell.cluster:deactivate_master_ip",
         "getmaster": "shell.cluster:getmaster",
         "master-failover": "shell.master:failover",
         "master-ping": "shell.master:ping",

@@ -29,6 +29,10 @@ class Order:
 _HV_STATE = frozenset({"hv_state", "disk_state", "diskparams"})
 
 ORDERS: dict[tuple[str, str], Order] = {
+    ("gnt-cluster", "activate-master-ip"): Order("OP_CLUSTER_ACTIVATE_MASTER_IP"),
+    ("gnt-cluster", "deactivate-master-ip"): Order(
+        "OP_CLUSTER_DEACTIVATE_MASTER_IP", client=frozenset({"confirm"})
+    ),
     ("gnt-cluster", "destroy"): Order("OP_CLUSTER_DESTROY", client=frozenset({"yes_do_it"})),
     ("gnt-cluster", "modify"): Order(
         "OP_CLUSTER_SET_PARAMS", pairs=_HV_STATE | {"hvparams"},

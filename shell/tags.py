@@ -91,6 +91,9 @@ def _from_file(words: Words) -> list[str]:
         return []
     try:
         text = sys.stdin.read() if source == "-" else Path(source).read_text()
-    except OSError as failed:
-        raise Failure(f"{source}: {failed.strerror}", hint="give a readable file, or -") from None
+    except (
+        OSError,
+        ValueError,
+    ) as failed:  # ValueError: no text, or no name of a file
+        raise Failure(f"{source}: {failed}", hint="give a readable file, or -") from None
     return [line.strip() for line in text.splitlines() if line.strip()]

@@ -2,6 +2,7 @@
 
 What can go wrong: what is in use cannot be disabled (a hypervisor or a disk template of an
 instance; the volume group of disks). Smaller pools of candidates make no node give its mark up.
+Another address of the master, or another device for it: the leader moves it, by jobs of its own.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import msgspec
 from msgspec import Meta
 
 from commands import parse
+from commands.cluster_ops.master_address import netmask, with_checked_address
 from commands.errors import WRONG_INPUT, WRONG_STATE, Refused
 from commands.given import Given
 from commands.group_ops.settings import disk_params
@@ -46,8 +48,6 @@ NOT_YET = dict.fromkeys(
         "prealloc_wipe_disks",
         "ipolicy",
         "drbd_helper",
-        "master_netdev",
-        "master_netmask",
         "reserved_lvs",
         "hidden_os",
         "blacklisted_os",
@@ -108,6 +108,15 @@ class ClusterSetParams(Opcode, frozen=True, kw_only=True):
     default_iallocator_params: Annotated[
         dict[str, Value] | None, Meta(description="Options that it gets")
     ] = None
+    master_netdev: Annotated[
+        str | None, Meta(description="Interface of the master's address; empty: no address")
+    ] = None
+    master_netmask: Annotated[
+        str | None, Meta(description="Bits of its network; 0: the address alone")
+    ] = None
+    master_ip: Annotated[str | None, Meta(description="Address by which the master is reached")] = (
+        None
+    )
     force: bool = False
     hv_state: Unsupported = None
     disk_state: Unsupported = None
@@ -121,8 +130,6 @@ class ClusterSetParams(Opcode, frozen=True, kw_only=True):
     prealloc_wipe_disks: Unsupported = None
     ipolicy: Unsupported = None
     drbd_helper: Unsupported = None
-    master_netdev: Unsupported = None
-    master_netmask: Unsupported = None
     reserved_lvs: Unsupported = None
     hidden_os: Unsupported = None
     blacklisted_os: Unsupported = None
@@ -197,10 +204,16 @@ def _changed(op: ClusterSetParams, now: ClusterInfo) -> ClusterInfo:
         changes["default_iallocator"] = allocator_name(op.default_iallocator)
     if op.default_iallocator_params is not None:
         changes["default_iallocator_params"] = op.default_iallocator_params
+    if op.master_netmask is not None:
+        changes["master_netmask"] = netmask(op.master_netmask)
+    for field in ("master_netdev", "master_ip"):
+        if getattr(op, field) is not None:
+            changes[field] = getattr(op, field)
     for field in ("file_storage_dir", "shared_file_storage_dir"):
         if getattr(op, field) is not None:
             changes[field] = _directory(getattr(op, field), field)
-    return with_checked_allocator(msgspec.structs.replace(now, **changes))
+    new = msgspec.structs.replace(now, **changes)
+    return with_checked_address(with_checked_allocator(new))
 
 
 def with_checked_allocator(info: ClusterInfo) -> ClusterInfo:

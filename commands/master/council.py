@@ -1,9 +1,10 @@
 """The leader's care for who votes, and for what is known of the leader itself (edge).
 
 A few times a second, on the leader: this voter's place is recorded if the log does not have it as
-it is, `cluster.master-changed` is recorded after a change of leader, and the membership takes its
-next step (membership.py). Changes of the configuration are proposed as they are; what agents must
-do is a job like any other, so that it is seen in the list, retried and undone like any other.
+it is, `cluster.master-changed` is recorded after a change of leader, the master's address is moved
+(cluster_ops/master_address.py), and the membership takes its next step (membership.py). Changes of
+the configuration are proposed as they are; what agents must do is a job like any other, so that it
+is seen in the list, retried and undone like any other.
 """
 
 from __future__ import annotations
@@ -13,6 +14,9 @@ import os
 from collections.abc import Callable
 
 from commands import api
+from commands.cluster_ops import master_address
+from commands.cluster_ops.activate_master_ip import ClusterActivateMasterIp
+from commands.cluster_ops.deactivate_master_ip import ClusterDeactivateMasterIp
 from commands.errors import Refused as OpRefused
 from commands.master import membership
 from commands.master.config import MasterConfig
@@ -26,7 +30,7 @@ from eventstore.events import STREAM, KeyRevoked, VoterPlaced
 from eventstore.quorum import QuorumVoter
 from eventstore.raft.membership import Config, event_of
 from eventstore.reactor import Reactor
-from eventstore.record import Batch, Draft, Event
+from eventstore.record import Batch, Draft, Epoch, Event
 from eventstore.replica import Committed, Outcome
 from projections.events.configuration import MasterChanged
 from projections.state import State
@@ -51,19 +55,26 @@ class Council:
         self._replica, self._reign, self._config = replica, reign, config
         self._place, self._state = place, state
         self._busy = False  # a proposal of ours is under way
-        self._tried_s: dict[str, float] = {}  # when such a job was submitted last
+        self._tried_s: dict[str, float] = {}  # when such a job was submitted last, in this reign
+        self._began: tuple[Epoch, float] | None = None  # the reign, and since when it is known
 
     def tick(self) -> None:
         """Take the next step, if there is one. Call it on the leader."""
         if self._busy or not self._reign.leads or self._state().cluster.settings.destroyed:
             return
+        epoch = self._replica.leadership.epoch
+        if self._began is None or self._began[0] != epoch:
+            self._began = epoch, Reactor.now()
+            self._tried_s.clear()
         many, known = self._config.max_voters > 1, self._replica.places.get(self._place.name)
         if many and known != self._place:
             self._propose(STREAM, self._place)
         elif (changed := self._master_changed()) is not None:
             self._propose("cluster", changed)
-        elif many:
-            self._members()
+        else:
+            self._address(Reactor.now() - self._began[1])
+            if many:
+                self._members()
 
     def _master_changed(self) -> MasterChanged | None:
         cluster = self._state().cluster
@@ -71,6 +82,17 @@ class Council:
         if own is None or cluster.settings.master == own:
             return None
         return MasterChanged(node=own)
+
+    def _address(self, reign_s: float) -> None:
+        cluster = self._state().cluster
+        for step in master_address.steps(cluster, reign_s=reign_s):
+            match step:
+                case master_address.Take():
+                    wanted = repr(master_address.wanted_address(cluster.settings))
+                    self._order(ClusterActivateMasterIp(), wanted)
+                case master_address.Drop(held=held):
+                    name = cluster.nodes[held.node].name
+                    self._order(ClusterDeactivateMasterIp(node_name=name), repr(held))
 
     def _members(self) -> None:
         voter = self._replica.core.voter
@@ -138,12 +160,13 @@ class Council:
         self._busy = True
         self._replica.propose(Batch(drafts=(Draft(stream=stream, event=event, actor=ACTOR),)), done)
 
-    def _order(self, op: Opcode) -> None:
-        """Submit a job about a node's voter, unless one is open or was tried a moment ago."""
+    def _order(self, op: Opcode, about: str = "") -> None:
+        """Submit a job, unless one is open or was tried a moment ago for the same reason."""
         now_s, summary = Reactor.now(), op.summary()
-        if now_s - self._tried_s.get(summary, -_AGAIN_S) < _AGAIN_S or self._open(summary):
+        why = f"{summary} {about}"
+        if now_s - self._tried_s.get(why, -_AGAIN_S) < _AGAIN_S or self._open(summary):
             return
-        self._tried_s[summary] = now_s
+        self._tried_s[why] = now_s
         submit = api.Submit(jobs=(api.JobSpec(ops=(pack(op),)),))
         ticket = self._reign.ticket(lambda outcome, body: None)
         try:

@@ -10,7 +10,16 @@ from typing import ClassVar
 
 from eventstore.packed import Packed
 from eventstore.record import Event
-from projections.objects import ClusterInfo, Disk, Group, Instance, Nic, Node, Params
+from projections.objects import (
+    ClusterInfo,
+    Disk,
+    Group,
+    HeldAddress,
+    Instance,
+    Nic,
+    Node,
+    Params,
+)
 
 
 class ClusterCreated(Event, frozen=True, kw_only=True):
@@ -41,6 +50,29 @@ class MasterChanged(Event, frozen=True, kw_only=True):
     """The master daemon of this node leads."""
 
     KIND: ClassVar[str] = "cluster.master-changed"
+    node: str
+
+
+class MasterAddressWanted(Event, frozen=True, kw_only=True):
+    """The address by which the master is reached is to be up, or to stay down."""
+
+    KIND: ClassVar[str] = "cluster.master-address-wanted"
+    up: bool
+
+
+class MasterAddressTaken(Event, frozen=True, kw_only=True):
+    """A node holds the master's address. `also_at`: the link addresses of other machines that
+    answered for it just before; they may hold it still."""
+
+    KIND: ClassVar[str] = "cluster.master-address-taken"
+    held: HeldAddress
+    also_at: tuple[str, ...] = ()
+
+
+class MasterAddressGivenUp(Event, frozen=True, kw_only=True):
+    """A node holds the master's address no more."""
+
+    KIND: ClassVar[str] = "cluster.master-address-given-up"
     node: str
 
 
@@ -308,6 +340,9 @@ ConfigurationEvent = (
     | ClusterModified
     | ClusterDestroyed
     | MasterChanged
+    | MasterAddressWanted
+    | MasterAddressTaken
+    | MasterAddressGivenUp
     | GroupAdded
     | GroupModified
     | GroupRemoved

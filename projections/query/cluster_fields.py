@@ -83,6 +83,15 @@ def _settings() -> Iterator[FieldDef]:
                 lambda c: c.file_storage_dir)  # fmt: skip
     yield value("shared_file_storage_dir", "SharedFileStorageDir", TEXT,
                 "Where disks in shared files lie", lambda c: c.shared_file_storage_dir)  # fmt: skip
+    yield value("master_ip", "MasterIP", TEXT, "Address by which the master is reached",
+                lambda c: c.master_ip)  # fmt: skip
+    yield value("master_netdev", "MasterNetdev", TEXT, "Interface that bears it",
+                lambda c: c.master_netdev)  # fmt: skip
+    yield value("master_netmask", "MasterNetmask", NUMBER, "Bits of its network",
+                lambda c: c.master_netmask)  # fmt: skip
+    yield value("master_ip_up", "MasterIPUp", BOOL, "It is to be up", lambda c: c.master_ip_up)
+    yield _of("master_ip_nodes", "MasterIPNodes", OTHER, "Nodes that were told to hold it",
+              lambda w, c: [w.node(held.node).name for held in c.master_ip_held])  # fmt: skip
     yield value("drbd_port_first", "DrbdPortFirst", NUMBER, "Lowest port of a mirror",
                 lambda c: c.drbd_port_first)  # fmt: skip
 

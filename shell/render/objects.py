@@ -31,6 +31,7 @@ GROUP_FIELDS = (
 CLUSTER_FIELDS = (
     "name", "uuid", "ctime", "mtime", "master_node", "tags", "enabled_hypervisors", "hvparams",
     "os_hvp", "osparams", "candidate_pool_size", "mac_prefix", "volume_group_name",
+    "master_ip", "master_netdev", "master_netmask", "master_ip_nodes",
     "enabled_disk_templates", "file_storage_dir", "shared_file_storage_dir", "drbd_port_first",
     "ndparams", "beparams", "nicparams", "diskparams", "node_cnt", "instance_cnt", "serial_no",
 )  # fmt: skip
@@ -197,6 +198,10 @@ def cluster(row: Row) -> Tree:
         "Cluster parameters": {
             "candidate pool size": row["candidate_pool_size"],
             "mac prefix": row["mac_prefix"],
+            "master ip": _or_none(row["master_ip"]),
+            "master netdev": _or_none(row["master_netdev"]),
+            "master netmask": row["master_netmask"],
+            "master ip held by": ", ".join(row["master_ip_nodes"]) or "nobody",
             "lvm volume group": row["volume_group_name"],
             "enabled disk templates": ", ".join(row["enabled_disk_templates"]),
             "default instance disk template": (row["enabled_disk_templates"] or [""])[0],

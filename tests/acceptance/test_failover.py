@@ -2,114 +2,29 @@
 
 from __future__ import annotations
 
+import json
 import signal
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
 import pytest
 
-from commands.api import Query, QueryReply, VotersReply, VoterStatus
-from eventstore.errors import EventStoreError
+from commands.api import Query, QueryReply
 from eventstore.log_view import LogView
 from nodeagent.calls import TASK_ENDS, TASK_REQUESTED, TaskNamed
 from shell.config import ClientConfig
 from tests.acceptance.live_lab import LiveLab
+from tests.acceptance.voters import WITHIN_S, Voters, until
 from tests.replaycheck import check_replay
-from tools.lab import running
 from tools.lab.founding import wait_for_voters
 
-WITHIN_S = 60.0
-_LOOK_S = 0.05
 WEB = "web1.example.net"
 REPLACE = f"gnt-instance replace-disks -s {WEB}"
 SLOW_S = 1.0
+ADDRESS = "192.0.2.9"
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(600)]
-
-
-class Voters:
-    """The master daemons of a lab, by the names of their nodes."""
-
-    def __init__(self, lab: LiveLab) -> None:
-        self.lab = lab
-        self.nodes = lab.layout.load().nodes
-
-    def daemon(self, node: str) -> str:
-        """The name of a node's master daemon."""
-        return self.lab.layout.voter(node)
-
-    def log(self, node: str) -> Path:
-        """The directory of its log."""
-        return self.lab.layout.home(self.daemon(node)) / "log"
-
-    def status(self, node: str) -> VoterStatus | None:
-        """How a voter is, as it says itself; None if it does not answer."""
-        session = self.lab.session()
-        try:
-            if node not in {voter.name for voter in session.voters}:
-                session.ask("voters", None, VotersReply)  # the settings are brought up to date
-                return None
-            return session.client.call("voter-status", timeout_s=2.0, voter=node).decode(
-                VoterStatus
-            )
-        except EventStoreError:
-            return None
-        finally:
-            session.close()
-
-    def leader(self) -> str:
-        """Wait until one voter leads; return its node."""
-        found: list[str] = []
-
-        def look() -> bool:
-            known = {node: self.status(node) for node in self.nodes}
-            led = {n: (s.gen, s.term) for n, s in known.items() if s and s.role == "leader"}
-            found[:] = [max(led, key=lambda node: led[node])] if led else []
-            return bool(found)
-
-        until(look)
-        return found[0]
-
-    def followers(self) -> list[str]:
-        """The nodes whose voters do not lead."""
-        leader = self.leader()
-        return [node for node in self.nodes if node != leader]
-
-    def restore(self) -> None:
-        """Start what is down and wait until all hold the same."""
-        for daemon, pid in running.pids(self.lab.layout).items():
-            if pid is None:
-                self.lab.start(daemon)
-        self.level()
-
-    def level(self) -> None:
-        """Wait until all voters have committed the same."""
-
-        def equal() -> bool:
-            known = [self.status(node) for node in self.nodes]
-            return len({status.committed if status else -1 for status in known}) == 1
-
-        until(equal)
-
-    def compare(self) -> int:
-        """Assert that all logs are equal up to what the shortest holds; return how far that is."""
-        chains = []
-        for node in self.nodes:
-            with LogView(self.log(node)) as view:
-                chains.append([stored.hash for stored in view.iterate()])
-        shared = min(map(len, chains))
-        assert len({tuple(chain[:shared]) for chain in chains}) == 1, "histories differ"
-        return shared
-
-
-def until(holds: Callable[[], bool], *, within_s: float = WITHIN_S) -> None:
-    """Look until it holds."""
-    deadline = time.monotonic() + within_s
-    while not holds():
-        assert time.monotonic() < deadline, f"not within {within_s} s"
-        time.sleep(_LOOK_S)
 
 
 @pytest.fixture(scope="module", name="lab")
@@ -271,3 +186,37 @@ def test_a_candidate_that_is_given_up_leaves_the_log(lab: LiveLab, voters: Voter
     lab.ok(f"gnt-node modify --master-candidate=yes {node}")
     wait_for_voters(lab.layout)
     until(lambda: (s := voters.status(node)) is not None and s.role == "follower")
+
+
+def addresses(lab: LiveLab) -> list[str]:
+    """Return the nodes that hold the master's address, as their drivers know it."""
+    held = {
+        node: json.loads(path.read_text()).get("addresses", {})
+        for node in lab.layout.load().nodes
+        if (path := lab.layout.machines / node / "network.json").exists()
+    }
+    return [node for node, addresses in held.items() if ADDRESS in addresses]
+
+
+def test_the_address_of_the_master_follows_it(lab: LiveLab, voters: Voters) -> None:
+    """It is on the leader's node, and on no other once that one is heard of again; an operator
+    takes it down, and it stays down until it is wanted again."""
+    old = voters.leader()
+    lab.ok(f"gnt-cluster modify --master-netdev=br0 --master-ip={ADDRESS} --master-netmask=24")
+    until(lambda: addresses(lab) == [old])
+    lab.kill(old)  # its agent: for the others its machine is down, and cannot give it up
+    lab.kill(voters.daemon(old), signal.SIGSTOP)
+    others = [node for node in voters.nodes if node != old]
+    until(lambda: any(node in addresses(lab) for node in others))
+    new = voters.leader()
+    assert set(addresses(lab)) == {old, new}, "it was cut off, and holds the address still"
+    lab.kill(voters.daemon(old), signal.SIGCONT)
+    lab.start(old)
+    until(lambda: addresses(lab) == [new])
+    lab.ok("gnt-cluster deactivate-master-ip --yes")
+    assert addresses(lab) == []
+    assert lab.ok(f"gnt-cluster master-failover {old}")
+    lab.ok("gnt-cluster activate-master-ip")
+    until(lambda: addresses(lab) == [old])
+    lab.ok("gnt-cluster modify --master-netdev=")
+    until(lambda: addresses(lab) == [])

@@ -16,7 +16,15 @@ from commands.cluster_ops.first_facts import first_facts
 from commands.given import Given
 from commands.handler import Done, Handler, Outcomes, PlanOutcome
 from eventstore.record import Event, Record
-from nodeagent.calls import CALLS, Call, InstanceSeen, NodeCheck, NodeStatus, VoterMade
+from nodeagent.calls import (
+    CALLS,
+    AddressTaken,
+    Call,
+    InstanceSeen,
+    NodeCheck,
+    NodeStatus,
+    VoterMade,
+)
 from projections import configuration, params
 from projections.cluster import Cluster
 from projections.events import configuration as facts
@@ -283,6 +291,8 @@ class Town:
                 replication="tcp://192.0.2.2:1813",
             )
             return msgspec.Raw(msgspec.msgpack.encode(made))
+        if step.call.name == "ensure-master-address":
+            return msgspec.Raw(msgspec.msgpack.encode(AddressTaken()))
         if step.call.name != "probe":
             return msgspec.Raw(b"\xc0")
         if step.node not in self.cluster.nodes:

@@ -162,7 +162,7 @@ def test_settings_of_the_cluster_are_merged() -> None:
         ({"vg_name": "other"}, "are in xenvg"),
         ({"mac_prefix": "01:00:00"}, "is not the beginning of MAC addresses"),
         ({"file_storage_dir": "files"}, "is not an absolute path"),
-        ({"master_netdev": "eth0"}, "master_netdev is not supported yet"),
+        ({"drbd_helper": "x"}, "drbd_helper is not supported yet"),
         ({"hvparams": {"fake": {"acpi": True}}}, "has no parameter acpi"),
         ({}, "nothing would change"),
     ],

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given, settings
 
 from commands import opcode
+from commands.cluster_ops import activate_master_ip, deactivate_master_ip, verify
 from commands.cluster_ops import destroy as cluster_destroy
 from commands.cluster_ops import set_params as cluster_set_params
-from commands.cluster_ops import verify
 from commands.errors import Refused
 from commands.group_ops import add as group_add
 from commands.group_ops import evacuate as group_evacuate
@@ -48,7 +48,7 @@ from commands.node_ops import set_params as node_set_params
 from commands.registry import MODULES, Registry
 from commands.tag_ops import delete_tags, set_tags
 from projections.errors import NoSuchObject
-from projections.events.configuration import DiskStateSeen
+from projections.events.configuration import DiskStateSeen, MasterAddressWanted
 from projections.objects import ADMIN_DOWN, Instance
 from projections.plans import Call, Plan, Record
 from tests.commands.building import KEY, Town
@@ -121,6 +121,20 @@ def town_without_candidate() -> Town:
     town = Town(4)
     order = node_set_params.NodeSetParams(node_name="node4", master_candidate=False, force=True)
     town.carry_out(node_set_params.HANDLER, order)
+    return town
+
+
+def address_town() -> Town:
+    """The cluster has an address of its master, which was taken down."""
+    town = Town(master_ip="192.0.2.9", master_netdev="br0")
+    town.fold("cluster", MasterAddressWanted(up=False))
+    return town
+
+
+def held_address_town() -> Town:
+    """The master's node holds its address."""
+    town = Town(master_ip="192.0.2.9", master_netdev="br0")
+    town.carry_out(activate_master_ip.HANDLER, activate_master_ip.ClusterActivateMasterIp())
     return town
 
 
@@ -313,6 +327,16 @@ PLAIN = {
         cluster_set_params.HANDLER,
         cluster_set_params.ClusterSetParams(beparams={"vcpus": 2}, mac_prefix="aa:bb:cc"),
         plain_town,
+    ),
+    "address up": (
+        activate_master_ip.HANDLER,
+        activate_master_ip.ClusterActivateMasterIp(),
+        address_town,
+    ),
+    "address down": (
+        deactivate_master_ip.HANDLER,
+        deactivate_master_ip.ClusterDeactivateMasterIp(),
+        held_address_town,
     ),
     "cluster destroy": (
         cluster_destroy.HANDLER,

@@ -20,7 +20,7 @@ from eventstore import events as log
 from eventstore.record import Stored
 from projections.events import configuration as c
 from projections.events import jobs as j
-from projections.objects import Group, Side
+from projections.objects import Group, HeldAddress, Side
 from projections.plans import Call, Plan, Undo, Wait, task_id
 from tests.projections.log_maker import CLUSTER_ID, LogMaker
 from tests.projections.stories import GIVEN, RESULT, Story, packed, requested, uid
@@ -52,6 +52,7 @@ def every_kind() -> LogMaker:
     story.found(3)
     _keys(story)
     story.create("web1.example.net", primary=story.nodes[0], secondary=story.nodes[1])
+    _master_address(story)
     _groups_and_nodes(story)
     _instance(story)
     _job_that_fails(story)
@@ -88,6 +89,16 @@ def _keys(story: Story) -> None:
         ),
     ):
         story.log.add((log.STREAM, event))
+
+
+def _master_address(story: Story) -> None:
+    held = HeldAddress(node=story.nodes[0], address="192.0.2.9", prefix=24, device="br0")
+    for event in (
+        c.MasterAddressWanted(up=True),
+        c.MasterAddressTaken(held=held, also_at=("aa:00:00:00:00:01",)),
+        c.MasterAddressGivenUp(node=story.nodes[0]),
+    ):
+        story.log.add(("cluster", event))
 
 
 def _groups_and_nodes(story: Story) -> None:

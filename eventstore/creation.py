@@ -17,9 +17,9 @@ from eventstore.errors import CorruptLog, NotOurLog, TooLarge
 from eventstore.events import STREAM, EpochStarted, LogCreated
 from eventstore.layout import Layout
 from eventstore.log_file import LogFile, Meta, RowValues
-from eventstore.opening import check_not_gone
 from eventstore.record import Batch, Draft, Epoch, Stored, genesis_hash
 from eventstore.replica import Refused
+from eventstore.soundness import check_not_gone
 from eventstore.writer_lock import WriterLock
 
 FIRST_EPOCH = Epoch(1, 1)

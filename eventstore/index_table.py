@@ -1,7 +1,7 @@
 """What a table of the index is: a name, columns and a pure function from a record to rows (pure).
 
 The index holds what a log is bad at: looking things up. Rooms above add tables of their own by
-handing `IndexTable`s to `open_single` and `Reader`; this package does not know what they mean.
+handing `IndexTable`s to `open_quorum` and `Reader`; this package does not know what they mean.
 """
 
 from __future__ import annotations

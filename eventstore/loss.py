@@ -25,9 +25,9 @@ from eventstore.events import STREAM, LossAccepted
 from eventstore.layout import Layout
 from eventstore.log_file import Row, RowValues
 from eventstore.log_reader import LogReader
-from eventstore.opening import check_mark
 from eventstore.record import Batch, Draft, Epoch, Stored, genesis_hash
 from eventstore.replica import Refused
+from eventstore.soundness import check_mark
 from eventstore.writer_lock import WriterLock
 
 _UNKNOWN_END = 1 << 20  # where to stop looking if neither the file nor the mark says

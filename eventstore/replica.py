@@ -1,7 +1,7 @@
 """The one joint between the log and all that stands on it: propose, committed, leadership (pure).
 
-Everything above the log sees it only through `Replica`. One voter implements it today
-(`single.py`); a quorum of voters implements the same protocol and takes the same path:
+Everything above the log sees it only through `Replica`. `quorum.py` implements it, for one voter as
+for many:
 
     propose -> encode (leader) -> durable here -> durable on a majority -> committed
             -> `on_committed` callbacks, in order, whole batches -> published
@@ -12,7 +12,7 @@ The rules that every implementation keeps (REPLICATION R1, R4, R7, R12):
 - callbacks run on the reactor's thread, in order of seq, each batch exactly once per process;
 - `done` of a proposal is called once, after the `on_committed` callbacks of its batch;
 - on loss of leadership every open proposal ends as `Unknown`, never as committed;
-- N = 1 takes the same path as N = 3.
+- N = 1 takes the same path as N = 3; there is no other implementation (ADR 130).
 """
 
 from __future__ import annotations

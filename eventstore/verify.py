@@ -19,8 +19,8 @@ from eventstore.errors import CorruptLog, DecodeError, EventStoreError
 from eventstore.layout import Layout
 from eventstore.log_reader import LogReader
 from eventstore.merkle import Tree, leaf_hash
-from eventstore.opening import check_mark
 from eventstore.record import Record, Stored, genesis_hash
+from eventstore.soundness import check_mark
 from eventstore.vouching import Vouching
 
 Progress = Callable[[int, int], None]  # (records done, records in all), over both passes

@@ -1,9 +1,10 @@
 """A voter's storage: opened with its checks, made empty for who joins, read by the core (edge).
 
-Opening is as in opening.py, with two differences. A log may hold no record yet, on a voter that
-joins. And a mark that is ahead of the log is no error here: the other voters may hold what is gone,
-so the core follows until it has it again (raft/recovery.py). Only a lone voter, that nobody can
-help, is refused as before.
+In this order: the writer's lock; the file and what it says about itself; the ack mark, which must
+be of this storage; then the end of the chain (soundness.py). A log may hold no record yet, on a
+voter that joins. A mark that is ahead of the log is no error here: the other voters may hold what
+is gone, so the core follows until it has it again (raft/recovery.py). Only a lone voter, that
+nobody can help, is refused (`check_alone`).
 
 A log that runs ahead of the mark is normal, a crash came between the two syncs; the mark is brought
 up to it before anybody is told anything.
@@ -22,11 +23,11 @@ from eventstore.errors import NotOurLog
 from eventstore.layout import Layout
 from eventstore.log_file import LogFile, Meta
 from eventstore.log_reader import LogReader, decoded
-from eventstore.opening import check_chain, check_first, check_mark, check_not_gone
 from eventstore.raft.entry import Entry, Position, from_records
 from eventstore.raft.recovery import assess
 from eventstore.raft.state import HardState, Identity
 from eventstore.record import Epoch, Stored, genesis_hash
+from eventstore.soundness import check_chain, check_first, check_mark, check_not_gone
 from eventstore.writer_lock import WriterLock
 
 _NOTHING = Epoch(0, 0)

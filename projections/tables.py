@@ -1,4 +1,4 @@
-"""The tables that this package adds to the index: hand them to `open_single` and its readers."""
+"""The tables that this package adds to the index: hand them to `open_quorum` and its readers."""
 
 from __future__ import annotations
 

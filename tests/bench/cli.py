@@ -18,11 +18,10 @@ from collections.abc import Mapping, Sequence
 
 from eventstore.record import Batch, Draft
 from eventstore.replica import Committed, Outcome
-from eventstore.single import open_single
 from projections.events.configuration import InstanceCreated
 from tests.bench.cluster import Cluster, running_cluster
 from tests.bench.figures import Figure, show
-from tests.bench.loop import Loop
+from tests.bench.lone_voter import lone_voter
 from tests.projections.stories import mirrored
 from tools.lab import daemons, running
 from tools.lab.layout import MASTER
@@ -77,10 +76,6 @@ def fill(cluster: Cluster, instances: int) -> None:
     """Put instances into the cluster's log while its master is down."""
     rows = cluster.gnt("gnt-node", "list", "--no-headers", "-o", "uuid").split()
     daemons.end(cluster.pid(MASTER))
-    loop = Loop()
-    log = cluster.layout.master / "log"
-    replica = open_single(log, voter=cluster.layout.load().nodes[0], post=loop.post)
-    loop.run_until(lambda: replica.leadership.ready)
     made = [mirrored(f"web{number}.example.net", *rows) for number in range(instances)]
     drafts = [
         Draft(
@@ -92,11 +87,12 @@ def fill(cluster: Cluster, instances: int) -> None:
     ]
     outcomes: list[Outcome] = []
     batches = range(0, instances, _BATCH)
-    for first in batches:
-        replica.propose(Batch(drafts=tuple(drafts[first : first + _BATCH])), outcomes.append)
-    loop.run_until(lambda: len(outcomes) == len(batches))
+    directory, voter = cluster.layout.master / "log", cluster.layout.load().nodes[0]
+    with lone_voter(directory, voter) as (log, reactor):
+        for first in batches:
+            log.propose(Batch(drafts=tuple(drafts[first : first + _BATCH])), outcomes.append)
+        reactor.run_until(lambda: len(outcomes) == len(batches))
     assert all(isinstance(outcome, Committed) for outcome in outcomes), outcomes
-    replica.close()
     running.start(cluster.layout, MASTER)
 
 

@@ -33,7 +33,6 @@ from eventstore.log_view import LogView
 from eventstore.reactor import Reactor
 from eventstore.record import Batch, Draft
 from eventstore.replica import Committed, Outcome
-from eventstore.single import open_single
 from eventstore.subscription import Delivery, Reign, Subscription
 from nodeagent.calls import NodeStatus, Promised
 from projections.events.configuration import NodeAdded, NodeInvited, NodeJoined, NodeLost
@@ -42,7 +41,7 @@ from projections.past import replay
 from tests.bench.cluster import Cluster, running_cluster
 from tests.bench.figures import Figure, show
 from tests.bench.jobs import Flight
-from tests.bench.loop import Loop
+from tests.bench.lone_voter import lone_voter
 from tools.lab import daemons, running
 from tools.lab.layout import MASTER
 
@@ -102,9 +101,6 @@ def add_members(cluster: Cluster, count: int) -> list[Member]:
     with LogView(directory) as view:
         (group,) = replay(view).state.cluster.groups
         epoch_voter = view.records(1, 1)[0].record.origin
-    loop = Loop()
-    replica = open_single(directory, voter=epoch_voter, post=loop.post)
-    loop.run_until(lambda: replica.leadership.ready)
     members, left = [], count
 
     def done(outcome: Outcome) -> None:
@@ -112,13 +108,13 @@ def add_members(cluster: Cluster, count: int) -> list[Member]:
         assert isinstance(outcome, Committed), outcome
         left -= 1
 
-    for number in range(count):
-        member = Member(str(uuid.uuid4()), new_curve_keys())
-        members.append(member)
-        replica.propose(_membership(member, group, number), done)
-    loop.run_until(lambda: left == 0)
-    assert replica.indexer.wait_for(replica.committed, _PATIENCE_S)
-    replica.close()
+    with lone_voter(directory, epoch_voter) as (replica, reactor):
+        for number in range(count):
+            member = Member(str(uuid.uuid4()), new_curve_keys())
+            members.append(member)
+            replica.propose(_membership(member, group, number), done)
+        reactor.run_until(lambda: left == 0)
+        assert replica.indexer.wait_for(replica.committed, _PATIENCE_S)
     return members
 
 

@@ -40,11 +40,10 @@ from eventstore.creation import create_log
 from eventstore.layout import Layout
 from eventstore.log_file import LogFile, Meta, Row
 from eventstore.log_reader import LogReader
+from eventstore.persister import WAL_PAGES
 from eventstore.record import Batch, Draft, Epoch, Event, chain_hash, genesis_hash
 from eventstore.replica import Committed, Outcome
-from eventstore.single import open_single
-from eventstore.writer import WAL_PAGES
-from tests.bench.loop import Loop
+from tests.bench.lone_voter import lone_voter
 
 RECORDS = 20_000
 ROUNDS = 3
@@ -94,9 +93,6 @@ def batches(records: int, size: int) -> Iterator[Batch]:
 def append(directory: Path, records: int, size: int) -> tuple[Rate, list[Row]]:
     """Append through the whole path, pipelined; return the rate and the rows."""
     create_log(directory, cluster_id=CLUSTER, origin="bench", voter="v1", now_ms=1)
-    loop = Loop()
-    replica = open_single(directory, voter="v1", post=loop.post)
-    loop.run_until(lambda: replica.leadership.ready)
     asked = list(batches(records, size))
     gc.collect()
     gc.freeze()  # as the master does with what it has loaded
@@ -110,14 +106,14 @@ def append(directory: Path, records: int, size: int) -> tuple[Rate, list[Row]]:
     def room() -> bool:
         return proposed - committed < IN_FLIGHT
 
-    begun = time.perf_counter()
-    for batch in asked:
-        loop.run_until(room)
-        replica.propose(batch, answered)
-        proposed += size
-    loop.run_until(lambda: committed == records)
-    taken = time.perf_counter() - begun
-    replica.close()
+    with lone_voter(directory, "v1") as (replica, reactor):
+        begun = time.perf_counter()
+        for batch in asked:
+            reactor.run_until(room)
+            replica.propose(batch, answered)
+            proposed += size
+        reactor.run_until(lambda: committed == records)
+        taken = time.perf_counter() - begun
     reader = LogReader(Layout(directory).log)
     rows = list(reader.rows(4, reader.head()))
     reader.close()

@@ -24,8 +24,8 @@ from eventstore.layout import Layout
 from eventstore.raft.entry import Position
 from eventstore.raft.recovery import assess
 from eventstore.voter_storage import StoredEntries, open_voter
+from tests.crash.recording_disk import SECTOR, Step, Synced, Wrote
 from tests.crash.voter_life import Life, State
-from tests.eventstore.power_cut import SECTOR, Step, Synced, Wrote
 
 Files = dict[str, bytes]
 Choice = Literal["none", "all", "some", "torn", "mixed"]
@@ -57,8 +57,6 @@ class PowerCut:
             case Synced():
                 for wrote in self._pending.pop(step.file, []):
                     _apply(self._synced.setdefault(step.file, bytearray()), wrote)
-            case _:
-                raise AssertionError(f"no step of a voter's disk: {step}")
 
     def image(self, choice: Choice) -> Files:
         """Return what is on the disk if power is cut now."""

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.crash.images import PowerCut, Verdict, allowed_at, restart
+from tests.crash.recording_disk import Synced, Wrote
 from tests.crash.voter_life import Life, live
 
 pytestmark = pytest.mark.acceptance
@@ -60,3 +61,14 @@ def test_the_cuts_find_a_commit_that_is_not_synced(tmp_path: Path, scratch: Path
     seen = cut_everywhere(life, scratch, seed=SEED)
     lost = seen[Verdict.LACKING] + seen[Verdict.RECOVERING]
     assert lost > seen.total() / 10, seen
+
+
+def test_a_word_comes_after_the_mark_and_the_mark_after_the_log(tmp_path: Path) -> None:
+    """Whatever is said: the log's sync, then the mark's, and only then the word."""
+    life = live(tmp_path / "voter", seed=SEED, persists=PERSISTS)
+    assert life.said
+    for at, _ticket in life.said:
+        *_, synced, marked, mark_synced = life.steps[:at]
+        assert (synced, mark_synced) == (Synced("log.sqlite-wal"), Synced("ack-mark"))
+        assert isinstance(marked, Wrote)
+        assert marked.file == "ack-mark"

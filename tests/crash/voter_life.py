@@ -28,7 +28,7 @@ from eventstore.raft.state import HardState, Identity
 from eventstore.record import Epoch, genesis_hash
 from eventstore.replica import Refused
 from eventstore.voter_storage import create_voter, open_voter
-from tests.eventstore.power_cut import RecordingDisk, Step, Synced, Wrote
+from tests.crash.recording_disk import RecordingDisk, Step, Synced, Wrote
 from tests.eventstore.storage_lab import CLUSTER, START_MS, batch
 
 _CANDIDATES = tuple(Identity(name, name.encode() * 8) for name in ("v1", "v2", "v3"))

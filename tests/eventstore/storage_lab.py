@@ -1,20 +1,29 @@
-"""A log in a temporary directory, and a reactor that runs what was posted when it is told to."""
+"""A log in a temporary directory with one voter on it, and a reactor that turns when it is told."""
 
 from __future__ import annotations
 
-import queue
+import weakref
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
 from eventstore.creation import create_log
+from eventstore.layout import Layout
+from eventstore.quorum import QuorumVoter
+from eventstore.quorum_opening import open_quorum
+from eventstore.raft.state import LAN
+from eventstore.reactor import Reactor
 from eventstore.record import Batch, Draft, Event, Stored
 from eventstore.replica import Outcome
-from eventstore.single import SingleVoter, open_single
+from eventstore.voter_storage import VoterStorage, open_voter
 
 CLUSTER = "11111111-2222-3333-4444-555555555555"
 ORIGIN = "cairn.example.net/log"
 START_MS = 1_700_000_000_000
+WITHIN_S = 20.0
+HASTY = replace(LAN, retry_full_ms=5)
+"""A full disk is tried again at once."""
 
 
 class Happened(Event, frozen=True, kw_only=True):
@@ -27,12 +36,13 @@ class Happened(Event, frozen=True, kw_only=True):
 
 
 class Lab:
-    """One log, and the thread that uses it."""
+    """One log, its voter, and the thread that uses it."""
 
     def __init__(self, directory: Path, *, first: Sequence[Draft] = ()) -> None:
         self.directory = directory
         self.now_ms = START_MS
-        self._posted: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self.reactor = Reactor()
+        weakref.finalize(self, self.reactor.close)
         if not (directory / "log.sqlite").exists():
             create_log(
                 directory,
@@ -43,39 +53,51 @@ class Lab:
                 first=first,
             )
 
-    def open(self, **options: Any) -> SingleVoter:
-        """Open the log and wait until it leads. Options are those of `open_single`."""
-        replica = open_single(
-            self.directory,
+    def start(self, directory: Path | None = None, **options: Any) -> QuorumVoter:
+        """Open the log and let its voter take part. Options are those of `open_quorum`."""
+        replica = open_quorum(
+            directory or self.directory,
             voter="v1",
-            post=self._posted.put,
+            post=self.reactor.call_soon_threadsafe,
+            call_at=self.reactor.call_at,
             now_ms=lambda: self.now_ms,
-            **options,
+            **{"timing": HASTY, **options},
         )
+        replica.start()
+        return replica
+
+    def open(self, **options: Any) -> QuorumVoter:
+        """Start, and wait until it leads."""
+        replica = self.start(**options)
         self.run_until(lambda: replica.leadership.ready)
         return replica
 
     def run_until(self, holds: Callable[[], bool]) -> None:
-        """Run what is posted, in order, until the condition holds."""
-        while not holds():
-            self._posted.get(timeout=20)()
+        """Turn until the condition holds."""
+        assert self.reactor.run_until(holds, timeout_s=WITHIN_S), "it took too long"
 
-    def run_posted(self) -> None:
-        """Run what is posted already."""
-        while not self._posted.empty():
-            self._posted.get()()
-
-    def post(self, callback: Callable[[], None]) -> None:
-        """What a reactor gives to the log."""
-        self._posted.put(callback)
-
-    def ask(self, replica: SingleVoter, *batches: Batch) -> list[Outcome]:
+    def ask(self, replica: QuorumVoter, *batches: Batch) -> list[Outcome]:
         """Propose batches, pipelined, and return what became of each."""
         outcomes: dict[int, Outcome] = {}
         for number, asked in enumerate(batches):
             replica.propose(asked, lambda outcome, n=number: outcomes.__setitem__(n, outcome))  # type: ignore[misc]  # mypy does not infer lambdas with defaults
         self.run_until(lambda: len(outcomes) == len(batches))
         return [outcomes[number] for number in range(len(batches))]
+
+    def wait_for_room(self, replica: QuorumVoter) -> None:
+        """Wait until the voter would try again what found no room before."""
+        self.run_until(lambda: not replica.core.voter.full)
+
+
+def open_alone(layout: Layout, *, cluster_id: str | None = None) -> VoterStorage:
+    """Open the storage of a lone voter, as its start does, with the whole of its chain checked."""
+    storage = open_voter(layout, cluster_id=cluster_id, whole=True)
+    try:
+        storage.check_alone()
+    except BaseException:
+        storage.close()
+        raise
+    return storage
 
 
 def batch(

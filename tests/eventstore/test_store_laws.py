@@ -18,9 +18,9 @@ from hypothesis.stateful import (
     rule,
 )
 
+from eventstore.quorum import QuorumVoter
 from eventstore.record import Batch, Stored
 from eventstore.replica import Committed, Outcome, Refused
-from eventstore.single import SingleVoter
 from eventstore.verify import verify
 from tests.eventstore.failing_disk import FailingDisk
 from tests.eventstore.storage_lab import Lab, batch
@@ -45,7 +45,7 @@ class StoreMachine(RuleBasedStateMachine):
         self._open()
 
     def _open(self) -> None:
-        self.replica: SingleVoter = self.lab.open(vfs=self.scratch.name)
+        self.replica: QuorumVoter = self.lab.open(vfs=self.scratch.name)
         self.before = list(self.replica.read(1, self.replica.committed))
         self.told = []
         self.replica.on_committed(self.told.extend)
@@ -66,6 +66,8 @@ class StoreMachine(RuleBasedStateMachine):
             asked.append(batch(*names, expected={name: versions[name] for name in set(names)}))
             for name in names:
                 versions[name] += 1
+        if self.full:  # sooner, the first is refused at once, and what builds on it clashes
+            self.lab.wait_for_room(self.replica)
         for names, outcome in zip(groups, self.lab.ask(self.replica, *asked), strict=True):
             self._judge(names, None, wrong=False, outcome=outcome)
 
@@ -100,6 +102,7 @@ class StoreMachine(RuleBasedStateMachine):
     def make_room(self) -> None:
         """Somebody cleaned up."""
         self.disk.heal()
+        self.lab.wait_for_room(self.replica)
         self.full = False
 
     @precondition(lambda self: not self.full)

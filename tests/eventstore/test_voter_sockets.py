@@ -14,11 +14,12 @@ from eventstore.following import Log, Streams
 from eventstore.index_reader import IndexReader
 from eventstore.keys import CurveKeys, new_curve_keys
 from eventstore.layout import Layout
+from eventstore.quorum import QuorumVoter
+from eventstore.quorum_opening import open_quorum
 from eventstore.reactor import Reactor
 from eventstore.record import Batch, Draft, Event, Stored
 from eventstore.replica import Committed, Outcome
 from eventstore.server import ReplyTo, Request
-from eventstore.single import SingleVoter, open_single
 from eventstore.subscriber import Subscriber
 from eventstore.voter_sockets import VoterSockets
 from eventstore.wire import messages
@@ -33,8 +34,11 @@ class Daemon:
 
     def __init__(self, directory: Path, keys: CurveKeys) -> None:
         self.reactor: Reactor = new_reactor()
-        self.replica: SingleVoter = open_single(
-            directory, voter="v1", post=self.reactor.call_soon_threadsafe
+        self.replica: QuorumVoter = open_quorum(
+            directory,
+            voter="v1",
+            post=self.reactor.call_soon_threadsafe,
+            call_at=self.reactor.call_at,
         )
         self.index = IndexReader(Layout(directory).index)
         self.sockets = VoterSockets(
@@ -48,6 +52,7 @@ class Daemon:
             publish_endpoint=self.sockets.publisher.endpoint,
             curve_key=keys.public,
         )
+        self.replica.start()
         assert self.reactor.run_until(lambda: self.replica.leadership.ready, timeout_s=10)
 
     def _add(self, asked: Request, reply: ReplyTo) -> None:

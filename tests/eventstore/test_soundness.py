@@ -17,9 +17,9 @@ from eventstore.creation import create_log
 from eventstore.errors import CorruptLog, EventStoreError, NotOurLog, StorageFailed
 from eventstore.layout import Layout
 from eventstore.log_file import LogFile
-from eventstore.opening import Opened, open_checked
 from eventstore.record import Stored
-from tests.eventstore.storage_lab import CLUSTER, ORIGIN, START_MS, Lab, batch, fill
+from eventstore.voter_storage import VoterStorage
+from tests.eventstore.storage_lab import CLUSTER, ORIGIN, START_MS, Lab, batch, fill, open_alone
 
 RECORDS = 60
 
@@ -47,14 +47,14 @@ def copied(image: Path, to: Path) -> Path:
     return to
 
 
-def all_records(opened: Opened) -> list[Stored]:
+def all_records(opened: VoterStorage) -> list[Stored]:
     return list(opened.reader.stored(1, opened.head))
 
 
 def test_a_crash_loses_nothing(crashed: tuple[Path, list[Stored]], tmp_path: Path) -> None:
     """The image of a running log opens with every record that was acknowledged."""
     image, records = crashed
-    opened = open_checked(Layout(copied(image, tmp_path / "log")), whole=True)
+    opened = open_alone(Layout(copied(image, tmp_path / "log")))
     assert all_records(opened) == records
     opened.close()
 
@@ -74,7 +74,7 @@ def test_a_flipped_bit_is_detected_or_harmless(
     content[at] ^= 1 << bit
     (log / name).write_bytes(content)
     try:
-        opened = open_checked(Layout(log), whole=True)
+        opened = open_alone(Layout(log))
     except (CorruptLog, NotOurLog, StorageFailed):
         return
     assert all_records(opened) == records, f"{name}, byte {at}, bit {bit}"
@@ -91,7 +91,7 @@ def test_a_rowid_that_flipped_does_not_end_the_walk_early(tmp_path: Path) -> Non
     for at in range(cell - 8, cell + 1):
         path.write_bytes(content[:at] + bytes([content[at] ^ 0x40]) + content[at + 1 :])
         with pytest.raises((CorruptLog, StorageFailed)):
-            open_checked(Layout(lab.directory), whole=True)
+            open_alone(Layout(lab.directory))
 
 
 @pytest.mark.property
@@ -106,7 +106,7 @@ def test_a_truncated_file_is_detected(
     log = copied(image, tmp_path / "log")
     os.truncate(log / name, int(left * (log / name).stat().st_size))
     try:
-        opened = open_checked(Layout(log), whole=True)
+        opened = open_alone(Layout(log))
     except (CorruptLog, NotOurLog, StorageFailed):
         return
     assert all_records(opened) == records
@@ -120,7 +120,7 @@ def test_a_wal_that_vanished_is_named_by_the_first_lost_seq(
     log = copied(crashed[0], tmp_path / "log")
     (log / "log.sqlite-wal").unlink()
     with pytest.raises(CorruptLog, match="were acknowledged") as caught:
-        open_checked(Layout(log))
+        open_alone(Layout(log))
     db = apsw.Connection(str(log / "log.sqlite"))
     assert caught.value.seq == db.execute("SELECT max(seq) FROM log").get + 1
     assert "gnt-log accept-loss" in caught.value.hint
@@ -153,7 +153,7 @@ def test_the_first_bad_seq_is_named(
     db.execute(damage)
     db.close()
     with pytest.raises(CorruptLog) as caught:
-        open_checked(Layout(log))
+        open_alone(Layout(log))
     assert caught.value.seq == bad
     assert "gnt-log" in caught.value.hint
 
@@ -175,7 +175,7 @@ def test_what_is_not_our_log_is_refused(
     db.execute(damage)
     db.close()
     with pytest.raises(NotOurLog):
-        open_checked(Layout(log))
+        open_alone(Layout(log))
 
 
 def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
@@ -183,7 +183,7 @@ def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
     for content in (b"", b"just text, and a good deal of it\n" * 400):
         (tmp_path / "log.sqlite").write_bytes(content)
         with pytest.raises(EventStoreError):
-            open_checked(Layout(tmp_path))
+            open_alone(Layout(tmp_path))
         assert (tmp_path / "log.sqlite").read_bytes() == content or not content
 
 
@@ -196,7 +196,7 @@ def test_a_mark_above_the_logs_epoch_is_refused(
     db.execute("UPDATE meta SET value = 1 WHERE name = 'term'")
     db.close()
     with pytest.raises(CorruptLog, match="epoch"):
-        open_checked(Layout(log))
+        open_alone(Layout(log))
 
 
 def test_the_settings_of_the_file_are_those_that_make_commits_durable(tmp_path: Path) -> None:
@@ -217,7 +217,7 @@ def test_a_log_is_not_made_over_another(tmp_path: Path) -> None:
     records = fill(lab, 5)
     with pytest.raises(NotOurLog, match="already"):
         create_log(lab.directory, cluster_id="x", origin="x", voter="v1", now_ms=START_MS)
-    opened = open_checked(Layout(lab.directory), cluster_id=CLUSTER)
+    opened = open_alone(Layout(lab.directory), cluster_id=CLUSTER)
     assert all_records(opened) == records
     opened.close()
 
@@ -235,7 +235,7 @@ def test_a_creation_that_was_killed_can_be_done_again(tmp_path: Path) -> None:
     (tmp_path / "log.sqlite.new-wal").write_bytes(b"half")
     (tmp_path / "ack-mark").write_bytes(b"half")
     create_log(tmp_path, cluster_id=CLUSTER, origin=ORIGIN, voter="v1", now_ms=START_MS)
-    opened = open_checked(Layout(tmp_path), whole=True)
+    opened = open_alone(Layout(tmp_path))
     assert [stored.record.kind for stored in all_records(opened)] == [
         "log.created",
         "log.epoch-started",
@@ -247,13 +247,13 @@ def test_a_creation_that_was_killed_can_be_done_again(tmp_path: Path) -> None:
 def test_two_processes_cannot_write_one_log(tmp_path: Path) -> None:
     """The second process is refused and told the pid of the first."""
     lab = Lab(tmp_path / "log")
-    opened = open_checked(Layout(lab.directory))
+    opened = open_alone(Layout(lab.directory))
     code = (
         "import sys, pathlib\n"
         "from eventstore.errors import LogInUse\n"
         "from eventstore.layout import Layout\n"
-        "from eventstore.opening import open_checked\n"
-        "try: open_checked(Layout(pathlib.Path(sys.argv[1])))\n"
+        "from eventstore.voter_storage import open_voter\n"
+        "try: open_voter(Layout(pathlib.Path(sys.argv[1])))\n"
         "except LogInUse as error: sys.exit(str(error))\n"
     )
     command = [sys.executable, "-c", code, str(lab.directory)]
@@ -271,7 +271,7 @@ def test_a_log_that_is_gone_is_neither_opened_nor_begun_anew(
     layout.log.unlink()
     mark = layout.mark.read_bytes()
     with pytest.raises(CorruptLog, match="is gone") as gone:
-        open_checked(layout)
+        open_alone(layout)
     assert "copy" in gone.value.hint
     with pytest.raises(CorruptLog, match="is gone"):
         create_log(layout.directory, cluster_id=CLUSTER, origin=ORIGIN, voter="v", now_ms=START_MS)

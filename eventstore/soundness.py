@@ -1,31 +1,25 @@
-"""Opening a log for writing: nobody else has it, it is ours, nothing acknowledged is gone (edge).
+"""Whether a log is sound: it is there, it is ours, it chains, nothing acknowledged is gone (edge).
 
-In this order: the writer's lock; the ack mark; the file and what it says about itself; then
-
-- the mark must belong to this storage, and its epoch must not be above the log's;
-- the log must reach at least to the mark, and hold the very record that the mark names;
-- the last TAIL records must chain (all of them, if the whole log is asked for).
+- A mark without a log says that there was one.
+- The mark must belong to this storage, and its epoch must not be above the log's.
+- The log must reach at least to the mark, and hold the very record that the mark names. Of these
+  two a voter among others may fall short, and recover from them (raft/recovery.py).
+- The last TAIL records must chain (all of them, if the whole log is asked for).
 
 The tail is where a crash or a bit flip in the WAL shows; the rest has been in the main file since
-an earlier start, and `gnt-log verify` walks it all. A log that runs ahead of the mark is normal: a
-crash came between the two syncs, nobody was told, and the mark is brought up to the log.
+an earlier start, and `gnt-log verify` walks it all.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-import msgspec
-
-from eventstore.ack_mark import AckMark, Mark, read_mark
+from eventstore.ack_mark import Mark, read_mark
 from eventstore.chain import walk
 from eventstore.errors import CorruptLog, NotOurLog
 from eventstore.layout import Layout
-from eventstore.log_file import LogFile, Meta
+from eventstore.log_file import Meta
 from eventstore.log_reader import LogReader, decoded
 from eventstore.record import Stored, chain_hash, genesis_hash
 from eventstore.sqlite_errors import VERIFY_HINT
-from eventstore.writer_lock import WriterLock
 
 TAIL = 2000
 
@@ -33,68 +27,6 @@ SHORT_HINT = (
     "bring the lost records back from a copy of this log; if there is none, "
     "gnt-log accept-loss goes on without them and says so in the log"
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Opened:
-    """A log that was found sound, held under the writer's lock."""
-
-    layout: Layout
-    lock: WriterLock
-    log: LogFile
-    mark: AckMark
-    reader: LogReader
-    first: Stored
-    last: Stored
-
-    @property
-    def head(self) -> int:
-        """Seq of the last record."""
-        return self.last.record.seq
-
-    def close(self) -> None:
-        """Close everything; the lock goes last."""
-        self.reader.close()
-        self.log.close()
-        self.mark.close()
-        self.lock.release()
-
-
-def open_checked(
-    layout: Layout, *, cluster_id: str | None = None, whole: bool = False, vfs: str = ""
-) -> Opened:
-    """Open the log for writing.
-
-    Raises LogInUse, NotOurLog, CorruptLog (with the first bad seq), DiskFull or StorageFailed;
-    then nothing stays open and nothing was changed.
-    """
-    if not layout.log.exists():
-        check_not_gone(layout)
-        raise NotOurLog(f"there is no log in {layout.directory}", hint="gnt-cluster init makes one")
-    lock = WriterLock(layout.lock)
-    closing = [lock.release]
-    try:
-        log = LogFile.open(layout.log, vfs=vfs)
-        closing.append(log.close)
-        if cluster_id not in (None, log.meta.cluster_id):
-            raise NotOurLog(
-                f"{layout.log} is the log of cluster {log.meta.cluster_id}",
-                hint=f"this is cluster {cluster_id}: give its directory, or move the file away",
-            )
-        mark = AckMark.open(layout.mark)
-        closing.append(mark.close)
-        reader = LogReader(layout.log, vfs=vfs)
-        closing.append(reader.close)
-        check_mark(reader, log.meta, mark.mark)
-        first = check_first(reader, log.meta)
-        last = check_chain(reader, log.meta, first=1 if whole else None)
-        if last.record.seq > mark.mark.seq:
-            mark.write(mark_at(mark.mark, last))
-    except BaseException:
-        for close in reversed(closing):
-            close()
-        raise
-    return Opened(layout, lock, log, mark, reader, first, last)
 
 
 def check_not_gone(layout: Layout) -> None:
@@ -159,9 +91,3 @@ def check_chain(reader: LogReader, meta: Meta, *, first: int | None = None) -> S
     if end is None:
         raise CorruptLog(f"record {first} is missing", seq=first, hint=VERIFY_HINT)
     return end
-
-
-def mark_at(mark: Mark, last: Stored) -> Mark:
-    """Return the mark that says that everything up to `last` is durable."""
-    gen, term = max(mark.epoch, last.record.epoch)
-    return msgspec.structs.replace(mark, seq=last.record.seq, hash=last.hash, gen=gen, term=term)

@@ -43,7 +43,15 @@ from nodeagent.errors import NodeAgentError
 from nodeagent.executor import Drivers, Executor, decode_call, disks_named
 from nodeagent.feedback import FeedbackGate
 from nodeagent.identity import AgentConfig, Identity, addresses
-from nodeagent.journal import Acknowledged, Entry, Journal, Noticed, Position, Settled
+from nodeagent.journal import (
+    Acknowledged,
+    Entry,
+    Journal,
+    Leaving,
+    Noticed,
+    Position,
+    Settled,
+)
 from nodeagent.observer import Observer
 from nodeagent.outbox import Outbox
 from nodeagent.status import StatusReader
@@ -61,7 +69,9 @@ class Agent:
     """One node's membership, from `start` to `close`.
 
     `on_voters` hears when the list of voters changes, `on_left` when the node has left the cluster,
-    `on_refused` when no voter admits its key any more.
+    `on_refused` when no voter admits its key any more. A node that has agreed to leave is refused
+    because it has left: the record that makes it a stranger is often committed before it hears
+    that its yes was heard.
     """
 
     def __init__(
@@ -102,7 +112,8 @@ class Agent:
         self._timers: dict[str, Timer] = {}  # of the tasks that run
         self._effects: list[Effect] = []
         self._flushing = self._closed = False
-        self._leaving = ""  # the task that makes the node leave
+        self._leaving = remembered.leaving
+        self._last_task = ""  # the one that makes the node leave
         self._told: NodeStatus | None = None
         self._subscription: Subscription | None = None
         self._looking: Timer | None = None
@@ -117,7 +128,7 @@ class Agent:
             self._keys,
             self._follower,
             on_delivery=self._on_delivery,
-            on_error=self._on_refused,
+            on_error=self._on_denied,
             on_reign=self._on_reign,
         )
         self._outbox.send_observations(self._unheard, self._on_recorded)
@@ -227,7 +238,9 @@ class Agent:
             case Send(result):
                 if not result.running:
                     self._passed("journaled")
-                self._outbox.send_result(result, lambda: self._on_result_heard(result.task))
+                self._outbox.send_result(
+                    result, lambda: self._on_result_heard(result.task), self._on_result_denied
+                )
                 self._passed("sent")
             case SendPromise(promised):
                 epoch = Epoch(promised.gen, promised.term)
@@ -244,8 +257,18 @@ class Agent:
                 assert_never(action)
 
     def _on_result_heard(self, task: str) -> None:
-        if task == self._leaving:
+        if task == self._last_task:
             self._on_left()
+
+    def _on_result_denied(self, error: EventStoreError) -> None:
+        if self._leaving:
+            self._on_left()
+
+    def _on_denied(self, error: EventStoreError) -> None:
+        if self._leaving:
+            self._on_left()
+        else:
+            self._on_refused(error)
 
     # --- tasks --------------------------------------------------------------------------------
 
@@ -282,8 +305,6 @@ class Agent:
 
     def _perform(self, task: str, call: Call, scope: TaskScope) -> TaskResult:
         value = self._executor.perform(call, scope)
-        if isinstance(call, LeaveCluster):
-            self._leaving = task
         encoded = msgspec.Raw(msgspec.msgpack.encode(value))
         if len(encoded) > _RESULT_BYTES:
             raise NodeAgentError(
@@ -305,6 +326,9 @@ class Agent:
         else:
             why = f"{result.failed.code}: {result.failed.message}"
             _log.warning("task %s: %s failed after %d ms: %s", task, name, took_ms, why)
+        if name == LeaveCluster.NAME and result.failed is None:
+            self._leaving, self._last_task = True, task
+            self._gather([Leaving()])
         for disk, instance in disks:
             self._gather(list(self.observer.belongs(disk, instance)))
         self._gather(self.core.on_finished(result))

@@ -6,7 +6,8 @@ commit, so a task costs at most two: accepted, result. What may be lost (that a 
 committed, how far the stream was read) rides along with the next commit and has none of its own; a
 restart then reads a little of the stream again, and the rules of core.py make that harmless.
 
-    meta(name, value)                  promised epoch, position in the stream, observation serial
+    meta(name, value)                  promised epoch, position in the stream, observation serial,
+                                       that the node was told to leave and has said yes
     tasks(task, version, order, result)  accepted, and once it has ended its result
     known(kind, uuid, value)           disks and instances: what was last reported of them
     observed(serial, body)             observations that the leader has not acknowledged
@@ -76,6 +77,10 @@ class Position(NamedTuple):
     version: int
 
 
+class Leaving(NamedTuple):
+    """The node has agreed to leave its cluster: whoever refuses its key now has let it go."""
+
+
 class Known(NamedTuple):
     """What was last reported of a disk or an instance; None: forget it."""
 
@@ -96,7 +101,7 @@ class Acknowledged(NamedTuple):
     serial: int
 
 
-Durable = Accepted | Ended | PromisedEpoch | Known | Noticed
+Durable = Accepted | Ended | PromisedEpoch | Leaving | Known | Noticed
 Lazy = Settled | Position | Acknowledged
 Entry = Durable | Lazy
 LAZY = (Settled, Position, Acknowledged)
@@ -112,6 +117,7 @@ class Remembered(NamedTuple):
     known: tuple[Known, ...] = ()
     observed: tuple[Observation, ...] = ()
     serial: int = 0  # of the last observation ever made
+    leaving: bool = False
 
 
 @dataclass(slots=True)
@@ -159,6 +165,7 @@ class Journal:
             known=tuple(Known(*row) for row in self._rows("SELECT kind, uuid, value FROM known")),
             observed=tuple(msgspec.msgpack.decode(body, type=Observation) for (body,) in observed),
             serial=meta.get("serial", 0),
+            leaving=bool(meta.get("leaving", 0)),
         )
 
     def write(self, entries: Iterable[Entry]) -> None:
@@ -232,6 +239,8 @@ class Journal:
             case PromisedEpoch(epoch):
                 self._set("gen", epoch.gen)
                 self._set("term", epoch.term)
+            case Leaving():
+                self._set("leaving", 1)
             case Settled(task):
                 run("DELETE FROM tasks WHERE task=?", (task,))
             case Position(version):

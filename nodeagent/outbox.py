@@ -127,16 +127,22 @@ class Outbox:
 
     # --- results ------------------------------------------------------------------------------
 
-    def send_result(self, result: TaskResult, on_heard: Callable[[], None] = lambda: None) -> None:
-        """Send until `settled`; `on_heard` is called when the leader has it for the first time.
+    def send_result(
+        self,
+        result: TaskResult,
+        on_heard: Callable[[], None] = lambda: None,
+        on_denied: Callable[[EventStoreError], None] = lambda error: None,
+    ) -> None:
+        """Send until `settled`; `on_heard` is called when the leader has it for the first time,
+        `on_denied` whenever no voter admits the key.
 
         The answer "it runs" is sent until it is heard.
         """
         if result.running:
-            self._transmit(result, "runs", again=False, on_heard=on_heard)
+            self._transmit(result, "runs", on_heard, on_denied)
         elif self._results.get(result.task) != result:
             self._results[result.task] = result
-            self._transmit(result, "end", again=True, on_heard=on_heard)
+            self._transmit(result, "end", on_heard, on_denied)
 
     def settled(self, task: str) -> None:
         """The end of the task is in the log."""
@@ -147,8 +153,14 @@ class Outbox:
             timer.cancel()
 
     def _transmit(
-        self, result: TaskResult, what: str, *, again: bool, on_heard: Callable[[], None]
+        self,
+        result: TaskResult,
+        what: str,
+        on_heard: Callable[[], None],
+        on_denied: Callable[[EventStoreError], None],
     ) -> None:
+        again = not result.running
+
         def answered(answer: Answer) -> None:
             self._on_word(answer)
             on_heard()
@@ -157,27 +169,32 @@ class Outbox:
                 if self._answers[result.task] >= _ENOUGH:
                     self._on_unwanted(result.task)
                 else:
-                    self._later(result, _UNSEEN_S)
+                    self._later(result, _UNSEEN_S, on_denied=on_denied)
 
         def failed(error: EventStoreError) -> None:
             _log.warning("the result of %s: %s (%s)", result.task, error, error.hint)
+            denied = isinstance(error, AccessDenied)
             if again:
-                self._later(result, _AGAIN_S, on_heard)
-            elif isinstance(error, AccessDenied):
-                return
-            else:
+                self._later(result, _AGAIN_S, on_heard, on_denied)
+            elif not denied:
                 self._reactor.call_later(
-                    _AGAIN_S, lambda: self._transmit(result, what, again=again, on_heard=on_heard)
+                    _AGAIN_S, lambda: self._transmit(result, what, on_heard, on_denied)
                 )
+            if denied:
+                on_denied(error)
 
         self._ask("task-result", result, f"{what}/{result.task}", answered, failed)
 
     def _later(
-        self, result: TaskResult, delay_s: float, on_heard: Callable[[], None] = lambda: None
+        self,
+        result: TaskResult,
+        delay_s: float,
+        on_heard: Callable[[], None] = lambda: None,
+        on_denied: Callable[[EventStoreError], None] = lambda error: None,
     ) -> None:
         def again() -> None:
             if self._results.get(result.task) == result:
-                self._transmit(result, "end", again=True, on_heard=on_heard)
+                self._transmit(result, "end", on_heard, on_denied)
 
         if self._results.get(result.task) == result:
             self._timers[result.task] = self._reactor.call_later(delay_s, again)

@@ -9,6 +9,7 @@ an event, the fold changes the configuration, and the condition holds. So every 
     disk-synced     instance   disk uuid; "" = all disks    no side has a bad state
     instance-state  instance   up, down, crashed            it is meant so; it crashed
     duties-done     node                                    it owes nothing
+    no-voter        node                                    no master daemon holds the log there
 
 A subject that is gone can no longer come true, so its condition does not hold and the wait runs
 out; for `disk-synced` likewise, if the disk is gone.
@@ -58,10 +59,16 @@ def _duties_done(cluster: Cluster, condition: Condition) -> bool:
     return all(owed.node != condition.subject for owed in cluster.duties.values())
 
 
+def _no_voter(cluster: Cluster, condition: Condition) -> bool:
+    node = cluster.nodes.get(condition.subject)
+    return node is not None and not node.voter_key
+
+
 KINDS: dict[str, Callable[[Cluster, Condition], bool]] = {
     "node-joined": _node_joined,
     "node-heard": _node_heard,
     "disk-synced": _disk_synced,
     "instance-state": _instance_state,
     "duties-done": _duties_done,
+    "no-voter": _no_voter,
 }

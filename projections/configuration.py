@@ -18,6 +18,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from eventstore.events import KeyRevoked, VoterPlaced
 from eventstore.record import Event, Record
 from projections import configuration_instances, configuration_nodes
 from projections.cluster import Cluster
@@ -37,6 +38,8 @@ def fold_configuration(
     """
     kind = type(event)
     if cluster.info is None:
+        if kind in OF_THE_LOG:
+            return cluster
         if kind is not facts.ClusterCreated:
             raise CorruptHistory(f"record {record.seq}: {record.kind} before there is a cluster")
     elif cluster.info.destroyed:
@@ -152,6 +155,9 @@ FOLDS: Mapping[type[Event], Fold] = {
     **configuration_instances.FOLDS,
 }
 
+# Facts in the log's own stream: keys and voters are there before there is a cluster.
+OF_THE_LOG: frozenset[type[Event]] = frozenset({VoterPlaced, KeyRevoked})
+
 # Facts that are observed, not decided: they may be late, and go on while a cluster is given up.
 SEEN: frozenset[type[Event]] = frozenset(
     {
@@ -164,5 +170,6 @@ SEEN: frozenset[type[Event]] = frozenset(
         facts.DutyFailed,
         facts.DutyRequested,
         facts.DutyDone,
+        *OF_THE_LOG,
     }
 )

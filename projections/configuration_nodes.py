@@ -1,4 +1,8 @@
-"""The fold of facts about nodes, and of the duties that they owe (pure)."""
+"""The fold of facts about nodes: themselves, the duties they owe, the voters on them (pure).
+
+Where a voter is stands in the log's own stream, under the name of its node. Voters that know no
+node yet (the founder's, while the cluster is made) are passed over.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from eventstore.events import KeyRevoked, VoterPlaced
 from eventstore.record import Event, Record
 from projections.cluster import Cluster
 from projections.errors import CorruptHistory
@@ -120,6 +125,20 @@ def _duty_done(cluster: Cluster, event: facts.DutyDone, record: Record) -> Clust
     return cluster.with_duty(event.duty, None)
 
 
+def _voter_placed(cluster: Cluster, event: VoterPlaced, record: Record) -> Cluster:
+    node = cluster.nodes.get(cluster.names.get(f"node/{event.name}", ""))
+    if node is None:
+        return cluster
+    return seen(cluster, "node", node, record, voter_key=event.curve_key)
+
+
+def _key_revoked(cluster: Cluster, event: KeyRevoked, record: Record) -> Cluster:
+    for node in cluster.nodes.values():
+        if node.voter_key == event.curve_key:
+            return seen(cluster, "node", node, record, voter_key="")
+    return cluster
+
+
 def _node(cluster: Cluster, uuid: str) -> Node:
     node = cluster.nodes.get(uuid)
     if node is None:
@@ -145,4 +164,6 @@ FOLDS: Mapping[type[Event], Callable[[Cluster, Any, Record], Cluster]] = {
     facts.DutyFailed: _duty_failed,
     facts.DutyRequested: _duty_requested,
     facts.DutyDone: _duty_done,
+    VoterPlaced: _voter_placed,
+    KeyRevoked: _key_revoked,
 }

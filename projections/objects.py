@@ -116,6 +116,7 @@ class Node(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fal
     ctime_ms: int = 0
     mtime_ms: int = 0
     serial: int = 1
+    voter_key: str = ""  # CURVE key of the master daemon that holds the log there
 
 
 class Group(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):

@@ -82,6 +82,7 @@ class Condition(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     disk-synced    subject: uuid of an instance; argument: uuid of one of its disks, "" for all.
                    No side of it is named in `Disk.health`.
     node-joined    subject: uuid of a node.
+    no-voter       subject: uuid of a node.
     """
 
     kind: str

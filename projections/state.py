@@ -36,7 +36,7 @@ from projections.jobs import FOLDS as JOB_FOLDS
 from projections.jobs import ended_by
 from projections.registry import decode
 
-FOLD, VERSION = "state", 3  # raise VERSION when a fold or the bytes of a state mean something else
+FOLD, VERSION = "state", 4  # raise VERSION when a fold or the bytes of a state mean something else
 FOLD_VERSION = f"{FOLD}-{VERSION}"
 
 _GATHER = 1024  # records after which the chain `Cluster.touched` is taken over and cut

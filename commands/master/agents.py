@@ -5,7 +5,9 @@ from a node that has left:
 
 - who it is follows from the key of the connection, never from the body;
 - a result is recorded once, whatever the agent repeats: the engine knows what it has heard;
-- an observation is recorded only if it is news to the projections.
+- an observation is recorded only if it is news to the projections;
+- a key of a node that is no member is revoked, whoever left it: its agent may have joined while
+  the invitation was taken back.
 
 `status` goes to every voter, so that a new leader is not blind, and is never recorded.
 """
@@ -23,6 +25,7 @@ from commands.master.telemetry import Telemetry
 from eventstore.errors import NotLeader
 from eventstore.events import STREAM as LOG_STREAM
 from eventstore.events import KeyAdmitted, KeyRevoked
+from eventstore.keyring import Keys
 from eventstore.reactor import Reactor
 from eventstore.record import Batch, Draft
 from eventstore.replica import Committed, Outcome, Replica
@@ -42,6 +45,8 @@ from projections.state import State
 
 NODE_PREFIX = "node:"  # the name of a node's key is this and its uuid
 ACTOR = "master"
+_OF_NODES = ("node", "ticket")  # roles
+_NOTHING_YET: tuple[Keys, object] = ({}, None)
 
 
 class AgentDesk:
@@ -55,12 +60,15 @@ class AgentDesk:
         telemetry: Telemetry,
         state: Callable[[], State],
         voters: Callable[[], tuple[calls.Voter, ...]],
+        keys: Callable[[], Keys],
     ) -> None:
         self._replica = replica
         self._reign = reign
         self._telemetry = telemetry
         self._state = state
         self._voters = voters
+        self._keys = keys
+        self._looked_at: tuple[Keys, object] = _NOTHING_YET
 
     def register(self, server: RequestServer) -> None:
         """Serve the kinds that agents use."""
@@ -72,8 +80,10 @@ class AgentDesk:
         server.register("status", ("node",), guarded(self._status))
 
     def tick(self) -> None:
-        """Say which nodes are lost. Call it about each second, on the leader."""
+        """Say which nodes are lost, and turn out strangers. Call it about each second, on the
+        leader."""
         now = Reactor.now()
+        self._turn_out_strangers()
         for gone in [node for node in self._telemetry.seen if node not in self._cluster.nodes]:
             self._telemetry.forget(gone)
         for node, silent in list(self._telemetry.overdue(self._cluster, now)):
@@ -214,13 +224,22 @@ class AgentDesk:
         """Return the uuid of the node that asks. Raises RemoteError if it is no member."""
         node = request.actor.removeprefix(NODE_PREFIX)
         if node not in self._cluster.nodes:
-            self._turn_out(request)
             raise RemoteError(ACCESS_DENIED, f"node {node} is no member", hint="invite it again")
         return node
 
-    def _turn_out(self, request: Request) -> None:
-        """Revoke the key of a node that is no member: it joined while it was taken back."""
-        if self._reign.leads:
-            revoked = KeyRevoked(curve_key=request.curve_key, reason="its node is no member")
-            key = f"no-member/{request.actor}/{request.curve_key}"
-            self._propose(Draft(stream=LOG_STREAM, event=revoked, actor=ACTOR, key=key))
+    def _turn_out_strangers(self) -> None:
+        """Revoke the keys of nodes that are no members. Looks only when one of the two changed."""
+        keys, nodes = self._keys(), self._cluster.nodes
+        if keys is self._looked_at[0] and nodes is self._looked_at[1]:
+            return
+        self._looked_at = (keys, nodes)
+        for key, who in keys.items():
+            if who.role in _OF_NODES and who.name.removeprefix(NODE_PREFIX) not in nodes:
+                revoked = KeyRevoked(curve_key=key, reason="its node is no member")
+                once = f"no-member/{who.name}/{key}"
+                draft = Draft(stream=LOG_STREAM, event=revoked, actor=ACTOR, key=once)
+                self._propose(draft, done=self._turned_out)
+
+    def _turned_out(self, outcome: Outcome) -> None:
+        if not isinstance(outcome, Committed):
+            self._looked_at = _NOTHING_YET

@@ -169,6 +169,7 @@ class MasterDaemon:
             telemetry=self._telemetry,
             state=self._state,
             voters=lambda: voters_of(self._replica, own),
+            keys=lambda: self._keyring.keys,
         )
         reads = ReadsDesk(
             past,

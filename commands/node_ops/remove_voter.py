@@ -42,12 +42,12 @@ class NodeRemoveVoter(Opcode, frozen=True, kw_only=True):
 
 
 def lock(op: NodeRemoveVoter, cluster: Cluster) -> tuple[Lock, ...]:
-    """Its voter, alone; the node shared."""
+    """Its voter, alone. Not the node: its removal holds that, and waits for this."""
     try:
         node = cluster.node(op.node_name)
     except NoSuchObject:
         return ()
-    return locks(exclusive=(f"voter/{node.uuid}",), shared=(f"node/{node.uuid}",))
+    return locks(exclusive=(f"voter/{node.uuid}",))
 
 
 def decide(op: NodeRemoveVoter, cluster: Cluster, given: Given, so_far: Outcomes) -> Plan | Done:

@@ -207,18 +207,8 @@ def _promoted(op: NodeSetParams, cluster: Cluster, node: Node, new: Node) -> tup
     """
     if new.master_candidate or not node.master_candidate:
         return ()
-    others = [each for each in cluster.nodes.values() if each.uuid != node.uuid]
-    left = sum(each.master_candidate for each in others)
-    eligible = [
-        each
-        for each in others
-        if each.master_capable
-        and each.joined
-        and not (each.master_candidate or each.offline or each.drained or each.lost)
-    ]
-    wanted = min(cluster.settings.candidate_pool_size, left + len(eligible))
-    if op.auto_promote and left < wanted:
-        chosen = min(eligible, key=lambda each: each.name)
+    left, wanted = _candidates_without(cluster, node)
+    if op.auto_promote and (chosen := next_candidate(cluster, node)) is not None:
         return (msgspec.structs.replace(chosen, master_candidate=True),)
     if left == 0:
         raise Refused(
@@ -233,6 +223,33 @@ def _promoted(op: NodeSetParams, cluster: Cluster, node: Node, new: Node) -> tup
             hint="--auto-promote makes another node one; --force goes on with fewer",
         )
     return ()
+
+
+def next_candidate(cluster: Cluster, node: Node) -> Node | None:
+    """Return who becomes a candidate in the place of `node`, None if the pool is full or nobody
+    can."""
+    left, wanted = _candidates_without(cluster, node)
+    if left >= wanted:
+        return None
+    return min(_eligible(cluster, node), key=lambda each: each.name)
+
+
+def _candidates_without(cluster: Cluster, node: Node) -> tuple[int, int]:
+    """Return how many candidates there would be without `node`, and how many there should be."""
+    left = sum(each.master_candidate for each in cluster.nodes.values() if each.uuid != node.uuid)
+    most = left + len(_eligible(cluster, node))
+    return left, min(cluster.settings.candidate_pool_size, most)
+
+
+def _eligible(cluster: Cluster, node: Node) -> list[Node]:
+    return [
+        each
+        for each in cluster.nodes.values()
+        if each.uuid != node.uuid
+        and each.master_capable
+        and each.joined
+        and not (each.master_candidate or each.offline or each.drained or each.lost)
+    ]
 
 
 def _differences(old: Node, new: Node) -> Iterable[str]:

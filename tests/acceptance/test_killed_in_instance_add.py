@@ -20,9 +20,11 @@ pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(900)]
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PreparedLab]:
     """A cluster of three nodes without instances."""
     prepared = PreparedLab(Path(tmp_path_factory.mktemp("add")))
-    prepared.prepare()
-    yield prepared
-    prepared.stop()
+    try:
+        prepared.prepare()
+        yield prepared
+    finally:
+        prepared.stop()
 
 
 @pytest.fixture(scope="module")

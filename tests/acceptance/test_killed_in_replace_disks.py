@@ -20,9 +20,11 @@ pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(900)]
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PreparedLab]:
     """A cluster of three nodes with one mirrored instance."""
     prepared = PreparedLab(Path(tmp_path_factory.mktemp("replace")))
-    prepared.prepare(ADD)
-    yield prepared
-    prepared.stop()
+    try:
+        prepared.prepare(ADD)
+        yield prepared
+    finally:
+        prepared.stop()
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from commands.errors import Refused
 from commands.node_ops import remove as node_remove
 from commands.node_ops.set_params import HANDLER, NodeSetParams
 from eventstore.events import KeyRevoked
-from projections.plans import Plan, Record
+from projections.plans import Condition, Plan, Record, Wait
 from projections.registry import REGISTRY
 from tests.commands.building import KEY, Town, ids, node_uuid
 
@@ -126,6 +126,7 @@ def test_parameters_of_a_node_are_set_and_reset() -> None:
 def test_a_node_leaves_and_its_key_is_worth_nothing() -> None:
     """It is told to leave, if it can be, and its key goes in the same record."""
     town = Town()
+    town.set_node(2, master_candidate=False)
     plan = town.decide(node_remove.HANDLER, leave(2))
     assert ids(plan) == ["leave", "removed"]
     assert isinstance(plan, Plan)
@@ -139,11 +140,27 @@ def test_a_node_leaves_and_its_key_is_worth_nothing() -> None:
     assert node_uuid(2) not in town.cluster.nodes
 
 
+def test_a_candidate_gives_its_vote_back_before_it_leaves() -> None:
+    """It is waited for, and another node takes its place where the pool lacks one."""
+    town = Town(3, candidate_pool_size=2)
+    town.set_node(3, master_candidate=False)
+    plan = town.decide(node_remove.HANDLER, leave(2))
+    assert ids(plan) == ["demoted", "unvoted", "leave", "removed"]
+    assert isinstance(plan, Plan)
+    demoted, unvoted = plan.steps[:2]
+    assert isinstance(demoted, Record)
+    assert demoted.undo, "the voters may not agree"
+    assert isinstance(unvoted, Wait)
+    assert unvoted.until == Condition(kind="no-voter", subject=node_uuid(2))
+    town.carry_out(node_remove.HANDLER, leave(2))
+    assert town.node(3).master_candidate
+
+
 def test_a_dead_node_is_removed_without_asking_it() -> None:
-    """Only the record is left to do."""
+    """Only what the others do is left to do."""
     town = Town()
     town.lose(2)
-    assert ids(town.decide(node_remove.HANDLER, leave(2))) == ["removed"]
+    assert ids(town.decide(node_remove.HANDLER, leave(2))) == ["demoted", "unvoted", "removed"]
 
 
 def test_a_node_that_is_needed_stays() -> None:

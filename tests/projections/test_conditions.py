@@ -47,6 +47,8 @@ def cluster(*, disks: tuple[Disk, ...] = (), **node: object) -> Cluster:
         (Condition(kind="instance-state", subject="i1", argument="down"), cluster(), True),
         (Condition(kind="instance-state", subject="i1", argument="up"), cluster(), False),
         (Condition(kind="instance-state", subject="i1", argument="crashed"), cluster(), False),
+        (Condition(kind="no-voter", subject="n1"), cluster(), True),
+        (Condition(kind="no-voter", subject="n1"), cluster(voter_key="k"), False),
         (Condition(kind="duties-done", subject="n1"), cluster(), True),
         (
             Condition(kind="duties-done", subject="n1"),

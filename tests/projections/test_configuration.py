@@ -7,10 +7,11 @@ from typing import get_args
 import msgspec
 import pytest
 
+from eventstore.events import KeyRevoked, VoterPlaced
 from eventstore.packed import Packed
 from eventstore.record import Event
 from projections.cluster import Cluster
-from projections.configuration import FOLDS, fold_configuration
+from projections.configuration import FOLDS, OF_THE_LOG, fold_configuration
 from projections.errors import CorruptHistory
 from projections.events import configuration as c
 from projections.objects import Disk, Group, Instance, Node, Side
@@ -60,8 +61,35 @@ def world() -> World:
 
 
 def test_every_configuration_event_has_a_fold() -> None:
-    """The table of folds covers the union exactly."""
-    assert set(FOLDS) == set(get_args(c.ConfigurationEvent))
+    """The table of folds covers the union exactly, and what it takes of the log's own events."""
+    assert set(FOLDS) == set(get_args(c.ConfigurationEvent)) | OF_THE_LOG
+
+
+def test_a_node_knows_the_voter_on_it(world: World) -> None:
+    """From its place until its key is revoked; a voter of no node is passed over."""
+    name = world.cluster.nodes[world.second].name
+    for number, (key, where) in enumerate((("a" * 40, name), ("b" * 40, name), ("c" * 40, "?"))):
+        world.tell(
+            VoterPlaced(
+                name=where, inc=f"{number:032x}", curve_key=key,
+                requests="tcp://a:1", publications="tcp://a:2", replication="tcp://a:3",
+            )
+        )  # fmt: skip
+    before = world.cluster.nodes[world.second]
+    assert before.voter_key == "b" * 40
+    world.tell(KeyRevoked(curve_key="a" * 40))
+    assert world.cluster.nodes[world.second] == before
+    world.tell(KeyRevoked(curve_key="b" * 40))
+    after = world.cluster.nodes[world.second]
+    assert after.voter_key == ""
+    assert (after.serial, after.mtime_ms) == (before.serial, before.mtime_ms), "it was only seen"
+
+
+def test_voters_and_keys_may_come_before_the_cluster() -> None:
+    """They are the log's own events; there is no node yet that they could be about."""
+    story = Story()
+    (stored,) = story.log.add(("log", KeyRevoked(curve_key="a" * 40)))
+    assert fold_configuration(Cluster(), KeyRevoked(curve_key="a" * 40), stored.record) == Cluster()  # type: ignore[arg-type]
 
 
 def test_a_wanted_change_raises_serial_and_mtime(world: World) -> None:

@@ -12,7 +12,8 @@ import pytest
 
 from commands.master.agents import AgentDesk
 from commands.master.telemetry import Telemetry
-from eventstore.events import KeyRevoked
+from eventstore.events import KeyAdmitted, KeyRevoked
+from eventstore.keyring import Identity
 from eventstore.reactor import Reactor
 from eventstore.record import Batch, Draft
 from eventstore.replica import Committed, Outcome, Replica
@@ -33,6 +34,7 @@ class Desk:
     keys: set[str] = field(default_factory=set)
     drafts: list[Draft] = field(default_factory=list)
     cluster_id: str = "cluster"
+    admitted: dict[str, Identity] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.telemetry = Telemetry(lost_after_s=5.0, now_s=Reactor.now())
@@ -42,6 +44,7 @@ class Desk:
             telemetry=self.telemetry,
             state=lambda: cast(Any, SimpleNamespace(cluster=self.town.cluster)),
             voters=lambda: (),
+            keys=lambda: dict(self.admitted),
         )
         self.desk.register(cast(RequestServer, self))
 
@@ -56,9 +59,17 @@ class Desk:
         if not repeated:
             self.drafts += batch.drafts
             for draft in batch.drafts:
-                if not draft.event.KIND.startswith("log."):
-                    self.town.fold(draft.stream, draft.event)
+                self._fold(draft)
         done(Committed((), repeated=repeated))
+
+    def _fold(self, draft: Draft) -> None:
+        match draft.event:
+            case KeyAdmitted(name=name, role=role, curve_key=key):
+                self.admitted[key] = Identity(name, role)
+            case KeyRevoked(curve_key=key):
+                self.admitted.pop(key, None)
+            case fact:
+                self.town.fold(draft.stream, fact)
 
     def ask(self, kind: str, body: object, actor: str) -> None:
         raw = msgspec.Raw(msgspec.msgpack.encode(body))
@@ -99,13 +110,30 @@ def test_a_node_joins_with_the_address_by_which_it_reaches_the_voters(desk: Desk
 
 def test_the_key_of_a_node_that_is_no_member_is_revoked(desk: Desk) -> None:
     """Its agent had joined while the invitation was taken back: refused, and turned out, once."""
-    stranger = f"node:{node_uuid(9)}"
+    stranger, other = f"node:{node_uuid(9)}", "o" * 40
+    desk.admitted = {
+        KEY: Identity(stranger, "node"),
+        other: Identity(f"node:{node_uuid(2)}", "node"),
+        "p" * 40: Identity("operator:alice", "operator"),
+    }
     status = msgspec.structs.replace(desk.town.status(node_uuid(2)), node=node_uuid(9))
+    with pytest.raises(RemoteError, match="no member"):
+        desk.ask("status", status, stranger)
     for _ in range(2):
-        with pytest.raises(RemoteError, match="no member"):
-            desk.ask("status", status, stranger)
+        desk.desk.tick()
     (draft,) = desk.drafts
     assert draft.event == KeyRevoked(curve_key=KEY, reason="its node is no member")
+
+
+def test_a_key_is_revoked_when_its_node_goes(desk: Desk) -> None:
+    """Also where the record that took the node away did not name its key."""
+    node = node_uuid(3)
+    desk.admitted = {KEY: Identity(f"node:{node}", "node")}
+    desk.desk.tick()
+    assert not desk.drafts
+    desk.town.fold(f"node/{node}", facts.NodeRemoved(node=node))
+    desk.desk.tick()
+    assert desk.kinds() == ["log.key-revoked"]
 
 
 def test_what_a_node_said_that_left_is_forgotten(desk: Desk) -> None:

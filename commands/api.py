@@ -248,7 +248,7 @@ class VoterStatus(Message, frozen=True):
     """How one voter is. `peers` only from the leader."""
 
     name: str
-    role: str  # leader, follower, candidate, learner, joining, recovering
+    role: str  # leader, follower, witness (follows), candidate, learner, joining, recovering
     gen: int
     term: int
     leader: str
@@ -260,6 +260,7 @@ class VoterStatus(Message, frozen=True):
     worst_fsync_ms: float
     voters: tuple[str, ...]
     learners: tuple[str, ...] = ()
+    witnesses: tuple[str, ...] = ()  # of the voters, those that never lead
     alarms: tuple[str, ...] = ()  # the last ones of this process
     peers: tuple[PeerStatus, ...] = ()
 

@@ -25,8 +25,10 @@ AnyHandler = Handler[Any]
 
 MODULES: Mapping[str, str] = {
     "OP_CLUSTER_ACTIVATE_MASTER_IP": "commands.cluster_ops.activate_master_ip",
+    "OP_CLUSTER_ADD_WITNESS": "commands.cluster_ops.add_witness",
     "OP_CLUSTER_DEACTIVATE_MASTER_IP": "commands.cluster_ops.deactivate_master_ip",
     "OP_CLUSTER_DESTROY": "commands.cluster_ops.destroy",
+    "OP_CLUSTER_REMOVE_WITNESS": "commands.cluster_ops.remove_witness",
     "OP_CLUSTER_SET_PARAMS": "commands.cluster_ops.set_params",
     "OP_CLUSTER_VERIFY": "commands.cluster_ops.verify",
     "OP_GROUP_ADD": "commands.group_ops.add",

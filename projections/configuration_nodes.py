@@ -67,6 +67,11 @@ def _modified(cluster: Cluster, event: facts.NodeModified, record: Record) -> Cl
     )
 
 
+def _witness_set(cluster: Cluster, event: facts.NodeWitnessSet, record: Record) -> Cluster:
+    node = _node(cluster, event.node)
+    return changed(cluster, "node", node, record, witness=event.witness)
+
+
 def _removed(cluster: Cluster, event: facts.NodeRemoved, record: Record) -> Cluster:
     left = cluster.on_node(event.node) | cluster.mirrored_on(event.node)
     if left:
@@ -157,6 +162,7 @@ FOLDS: Mapping[type[Event], Callable[[Cluster, Any, Record], Cluster]] = {
     facts.NodeJoined: _joined,
     facts.NodeAdded: _added,
     facts.NodeModified: _modified,
+    facts.NodeWitnessSet: _witness_set,
     facts.NodeRemoved: _removed,
     facts.NodeLost: _lost,
     facts.NodeReturned: _returned,

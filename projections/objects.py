@@ -110,6 +110,7 @@ class Node(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fal
     powered: bool = True
     joined: bool = False
     curve_key: str = ""
+    witness: bool = False  # holds the log and votes, and never leads
     lost: bool = False  # no status for longer than it may be silent
     ndparams: Params = {}
     tags: tuple[str, ...] = ()

@@ -29,6 +29,8 @@ COMMANDS: dict[str, dict[str, str]] = {
         "verify": "shell.cluster:verify",
         "modify": _ORDER,
         "activate-master-ip": _ORDER,
+        "add-witness": _ORDER,
+        "remove-witness": _ORDER,
         "deactivate-master-ip": "shell.cluster:deactivate_master_ip",
         "getmaster": "shell.cluster:getmaster",
         "master-failover": "shell.master:failover",

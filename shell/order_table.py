@@ -30,6 +30,8 @@ _HV_STATE = frozenset({"hv_state", "disk_state", "diskparams"})
 
 ORDERS: dict[tuple[str, str], Order] = {
     ("gnt-cluster", "activate-master-ip"): Order("OP_CLUSTER_ACTIVATE_MASTER_IP"),
+    ("gnt-cluster", "add-witness"): Order("OP_CLUSTER_ADD_WITNESS", ("node_name",)),
+    ("gnt-cluster", "remove-witness"): Order("OP_CLUSTER_REMOVE_WITNESS", ("node_name",)),
     ("gnt-cluster", "deactivate-master-ip"): Order(
         "OP_CLUSTER_DEACTIVATE_MASTER_IP", client=frozenset({"confirm"})
     ),

@@ -89,7 +89,12 @@ class MasterDaemon:
         self._draws = SeededDraws(config.draw_seed) if config.draw_seed else RandomDraws()
         self._registry = Registry()
         self._ended = EndedJobs(history)
-        self._reign = Reign(reactor, self._replica, make_engine=self._make_engine)
+        self._reign = Reign(
+            reactor,
+            self._replica,
+            make_engine=self._make_engine,
+            stands_back=lambda: self._replica.config.stands_back(config.voter),
+        )
         self._jobs = JobsDesk(reactor, self._reign, self._ended, state=self._state)
         self._replica.on_committed(self._on_committed)
         self._replica.on_leadership(self._on_leadership)

@@ -3,7 +3,8 @@
 Master candidates hold the log; up to `most` of them vote, and an odd number of them if there are
 three or more, since a fourth voter makes every commit wait longer and saves nothing. Two vote both:
 then everything acknowledged is on both, and losing one stops writes until an operator decides.
-With `most` 1 nobody but the founder holds the log.
+With `most` 1 nobody but the founder holds the log. Witnesses (nodes that vote and never lead) come
+last: two candidates and a witness vote all three, of three candidates and a witness it learns.
 
 One step at a time, each a committed record before the next is looked for (R10):
 
@@ -11,6 +12,7 @@ One step at a time, each a committed record before the next is looked for (R10):
     wanted, and nobody knows where it is                               ->  its agent makes a voter
     wanted and placed                                                  ->  learner
     learner that should vote and is level                              ->  voter
+    witness that is no longer needed as a voter                        ->  learner
     placed, not wanted, no member                                      ->  its agent removes it
 
 The leader is never given up here: whoever wants that lets it hand over first.
@@ -93,9 +95,11 @@ def _wanted(seen: Seen) -> list[Node]:
     nodes = [
         node
         for node in seen.cluster.nodes.values()
-        if node.name == seen.me or (node.master_candidate and node.joined and not node.offline)
+        if node.name == seen.me
+        or ((node.master_candidate or node.witness) and node.joined and not node.offline)
     ]
-    nodes.sort(key=lambda n: (n.name != seen.me, n.name not in seen.config.voters, n.lost, n.name))
+    voters = seen.config.voters
+    nodes.sort(key=lambda n: (n.name != seen.me, n.witness, n.name not in voters, n.lost, n.name))
     return nodes[:1] if seen.most <= 1 else nodes
 
 
@@ -103,7 +107,7 @@ def _change(seen: Seen, wanted: list[Node]) -> Config | None:
     """Return the next configuration, None if it is as it should be, or must wait."""
     config, names = seen.config, {node.name for node in wanted}
     for name in (*config.learners, *config.voters):
-        if name == seen.me or name in config.witnesses:
+        if name == seen.me:
             continue
         place = seen.places.get(name)
         placed = bytes.fromhex(place.inc) if place else None
@@ -117,9 +121,16 @@ def _change(seen: Seen, wanted: list[Node]) -> Config | None:
         inc = bytes.fromhex(place.inc)
         if node.name not in config.learners:
             return replace(config, learners={**config.learners, node.name: inc})
-        promoted = replace(_without(config, node.name), voters={**config.voters, node.name: inc})
+        promoted = replace(
+            _without(config, node.name),
+            voters={**config.voters, node.name: inc},
+            witnesses=config.witnesses | {node.name} if node.witness else config.witnesses,
+        )
         if node.name in voting and seen.level(promoted):
             return promoted
+    for name in sorted(config.witnesses - voting - {seen.me}):
+        learners = {**config.learners, name: config.voters[name]}
+        return replace(_without(config, name), learners=learners)
     return None
 
 
@@ -128,4 +139,5 @@ def _without(config: Config, name: str) -> Config:
         config,
         voters={other: inc for other, inc in config.voters.items() if other != name},
         learners={other: inc for other, inc in config.learners.items() if other != name},
+        witnesses=config.witnesses - {name},
     )

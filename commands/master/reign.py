@@ -29,11 +29,18 @@ class Reign:
     """Owns the engine while this voter leads."""
 
     def __init__(
-        self, reactor: Reactor, replica: Replica, *, make_engine: Callable[[], Engine]
+        self,
+        reactor: Reactor,
+        replica: Replica,
+        *,
+        make_engine: Callable[[], Engine],
+        stands_back: Callable[[], bool],
     ) -> None:
+        """`stands_back`: this voter, if it leads, only hands over, and carries no job on."""
         self._reactor = reactor
         self._replica = replica
         self._make_engine = make_engine
+        self._stands_back = stands_back
         self._engine: Engine | None = None
         self._waiting: dict[int, Answered] = {}
         self._tickets = itertools.count(1)
@@ -54,7 +61,7 @@ class Reign:
 
     def on_leadership(self, leadership: Leadership) -> None:
         """Begin or end a reign."""
-        leads = leadership.here and leadership.ready
+        leads = leadership.here and leadership.ready and not self._stands_back()
         if leads and self._engine is None:
             _log.info("leading in epoch %d.%d", *leadership.epoch)
             self._engine = self._make_engine()

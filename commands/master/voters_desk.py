@@ -67,6 +67,7 @@ def status_of(replica: QuorumVoter, name: str) -> api.VoterStatus:
         worst_fsync_ms=replica.metrics.worst_fsync_ms,
         voters=tuple(sorted(config.voters)),
         learners=tuple(sorted(config.learners)),
+        witnesses=tuple(sorted(config.witnesses)),
         alarms=tuple(f"{alarm.code}: {alarm.message}" for alarm in replica.alarms),
         peers=tuple(
             api.PeerStatus(
@@ -84,8 +85,11 @@ def status_of(replica: QuorumVoter, name: str) -> api.VoterStatus:
 def _role(replica: QuorumVoter, name: str) -> str:
     if replica.core.voter.recovery:
         return "recovering"
-    if replica.core.role is Role.FOLLOWER and name not in replica.config.voters:
-        return "learner" if name in replica.config.learners else "joining"
+    config = replica.config
+    if replica.core.role is Role.FOLLOWER and name not in config.voters:
+        return "learner" if name in config.learners else "joining"
+    if replica.core.role is Role.FOLLOWER and name in config.witnesses:
+        return "witness"
     return replica.core.role.value
 
 

@@ -1,4 +1,4 @@
-"""OP_NODE_ENSURE_VOTER: a master candidate gets a master daemon of its own (pure).
+"""OP_NODE_ENSURE_VOTER: a master candidate, or a witness, gets a master daemon of its own (pure).
 
 The leader submits it for a candidate that has none (commands/master/council.py); an operator may.
 
@@ -35,7 +35,7 @@ MAKE_S = 90.0
 
 
 class NodeEnsureVoter(Opcode, frozen=True, kw_only=True):
-    """Give a master candidate a master daemon."""
+    """Give a master candidate, or a witness, a master daemon."""
 
     NAME: ClassVar[str] = "OP_NODE_ENSURE_VOTER"
     SUMMARY: ClassVar[str] = "node_name"
@@ -67,10 +67,10 @@ def decide(op: NodeEnsureVoter, cluster: Cluster, given: Given, so_far: Outcomes
 
 
 def _make(op: NodeEnsureVoter, cluster: Cluster, node: Node) -> Plan:
-    if not node.master_candidate:
+    if not (node.master_candidate or node.witness):
         raise Refused(
             WRONG_STATE,
-            f"{node.name} is no master candidate",
+            f"{node.name} is neither master candidate nor witness",
             hint=f"gnt-node modify --master-candidate=yes {node.name}",
         )
     wanted = EnsureVoter(

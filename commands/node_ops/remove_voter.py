@@ -61,6 +61,12 @@ def decide(op: NodeRemoveVoter, cluster: Cluster, given: Given, so_far: Outcomes
             f"{node.name} is a master candidate",
             hint=f"gnt-node modify --master-candidate=no {node.name}",
         )
+    if node.witness:
+        raise Refused(
+            WRONG_STATE,
+            f"{node.name} is a witness",
+            hint=f"gnt-cluster remove-witness {node.name}",
+        )
     steps: list[Step] = []
     if not why_unreachable(node):
         gone = RemoveVoter(cluster_id=cluster.settings.uuid)

@@ -183,6 +183,12 @@ def _check(op: NodeSetParams, cluster: Cluster, node: Node, new: Node) -> None:
             f"{node.name} is the master node",
             hint="it stays a candidate, online and not drained; master-failover changes the master",
         )
+    if node.witness and (new.master_capable or new.vm_capable):
+        raise Refused(
+            WRONG_STATE,
+            f"{node.name} is a witness, which neither leads nor holds instances",
+            hint=f"gnt-cluster remove-witness {node.name}",
+        )
     if not new.vm_capable and node.vm_capable:
         held = cluster.on_node(node.uuid) | cluster.mirrored_on(node.uuid)
         if held:

@@ -137,6 +137,14 @@ class NodeModified(Event, frozen=True, kw_only=True):
     group: str = ""  # "" = unchanged
 
 
+class NodeWitnessSet(Event, frozen=True, kw_only=True):
+    """The node is to hold the log and vote, and never to lead; or not to."""
+
+    KIND: ClassVar[str] = "node.witness-set"
+    node: str
+    witness: bool
+
+
 class NodeRemoved(Event, frozen=True, kw_only=True):
     """The node is no member any more (or its invitation was taken back)."""
 
@@ -350,6 +358,7 @@ ConfigurationEvent = (
     | NodeJoined
     | NodeAdded
     | NodeModified
+    | NodeWitnessSet
     | NodeRemoved
     | NodeLost
     | NodeReturned

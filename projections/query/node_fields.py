@@ -68,6 +68,7 @@ def _own() -> Iterator[FieldDef]:
                 lambda n: n.secondary_ip or n.primary_ip)  # fmt: skip
     yield value("offline", "Offline", BOOL, "Not to be contacted", lambda n: n.offline)
     yield value("drained", "Drained", BOOL, "To get no new instances", lambda n: n.drained)
+    yield value("witness", "Witness", BOOL, "Votes on the log and never leads", lambda n: n.witness)
     yield value("master_candidate", "MasterC", BOOL, "May become master",
                 lambda n: n.master_candidate)  # fmt: skip
     yield value("master_capable", "MasterCapable", BOOL, "Could become a candidate",

@@ -1,11 +1,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 import msgspec
 import pytest
 
+from commands.cluster_ops.add_witness import HANDLER as ADD
+from commands.cluster_ops.add_witness import ClusterAddWitness
+from commands.cluster_ops.remove_witness import HANDLER as REMOVE
+from commands.cluster_ops.remove_witness import ClusterRemoveWitness
+from commands.errors import Refused
 from commands.master.membership import Change, Make, Seen, Step, Unmake, steps, voters_wanted
+from commands.node_ops.set_params import HANDLER as MODIFY
+from commands.node_ops.set_params import NodeSetParams
 from eventstore.events import VoterPlaced
 from eventstore.raft.membership import Config
 from projections.events.configuration import NodeModified
@@ -157,3 +165,74 @@ def test_a_lost_node_is_left_as_it_is() -> None:
 def test_a_cluster_that_wants_one_voter_has_one() -> None:
     """With `max_voters` 1 no other node holds the log, however many are candidates."""
     assert found(Town(5), config([1]), [place(1)], most=1) == []
+
+
+def with_witness(candidates: int) -> Town:
+    """So many candidates, and a witness, the last node."""
+    town = Town(candidates)
+    number = candidates + 1
+    town.add_node(number, master_candidate=False, master_capable=False, vm_capable=False)
+    town.carry_out(ADD, ClusterAddWitness(node_name=f"node{number}"))
+    return town
+
+
+def witnessed(now: Config, *numbers: int) -> Config:
+    return replace(now, witnesses=frozenset(f"node{number}" for number in numbers))
+
+
+def test_two_candidates_and_a_witness_vote_all_three() -> None:
+    """It follows first, as any other; when it votes, it is said to be a witness."""
+    town, placed = with_witness(2), [place(number) for number in (1, 2, 3)]
+    made = [
+        step.node.name for step in found(town, config([1, 2]), placed[:2]) if isinstance(step, Make)
+    ]
+    assert made == ["node3"]
+    change = change_of(found(town, config([1, 2]), placed))
+    assert change is not None
+    assert (list(change.learners), change.witnesses) == (["node3"], frozenset())
+    change = change_of(found(town, config([1, 2], [3]), placed))
+    assert change is not None
+    assert (sorted(change.voters), change.witnesses) == (["node1", "node2", "node3"], {"node3"})
+    assert found(town, witnessed(config([1, 2, 3]), 3), placed) == []
+
+
+def test_a_third_candidate_takes_the_place_of_the_witness() -> None:
+    """First it votes too, then the witness learns: there are never fewer voters meanwhile."""
+    town = with_witness(3)
+    placed = [place(number) for number in (1, 2, 3, 4)]
+    before = witnessed(config([1, 2, 4], [3]), 4)
+    change = change_of(found(town, before, placed))
+    assert change is not None
+    assert sorted(change.voters) == ["node1", "node2", "node3", "node4"]
+    assert change.witnesses == {"node4"}
+    change = change_of(found(town, change, placed))
+    assert change is not None
+    assert sorted(change.voters) == ["node1", "node2", "node3"]
+    assert (list(change.learners), change.witnesses) == (["node4"], frozenset())
+
+
+def test_a_witness_that_is_given_up_leaves_the_log() -> None:
+    """It is no member any more, then its files are removed."""
+    town, placed = with_witness(2), [place(number) for number in (1, 2, 3)]
+    town.carry_out(REMOVE, ClusterRemoveWitness(node_name="node3"))
+    change = change_of(found(town, witnessed(config([1, 2, 3]), 3), placed))
+    assert change is not None
+    assert (sorted(change.voters), change.witnesses) == (["node1", "node2"], frozenset())
+    (unmake,) = found(town, config([1, 2]), placed)
+    assert isinstance(unmake, Unmake)
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [({"master_capable": True}, "may lead"), ({"vm_capable": True}, "may hold instances")],
+)
+def test_a_node_that_does_more_is_no_witness(flags: dict[str, bool], says: str) -> None:
+    """It is told what to give up; and a witness that wants to do more is told that it is one."""
+    town = Town(2)
+    none = {"master_candidate": False, "master_capable": False, "vm_capable": False}
+    town.add_node(3, **{**none, **flags})
+    with pytest.raises(Refused, match=says) as refused:
+        town.decide(ADD, ClusterAddWitness(node_name="node3"))
+    assert "gnt-node modify" in refused.value.hint
+    with pytest.raises(Refused, match="is a witness"):
+        with_witness(2).decide(MODIFY, NodeSetParams(node_name="node3", **flags))

@@ -12,7 +12,13 @@ import pytest
 from hypothesis import given, settings
 
 from commands import opcode
-from commands.cluster_ops import activate_master_ip, deactivate_master_ip, verify
+from commands.cluster_ops import (
+    activate_master_ip,
+    add_witness,
+    deactivate_master_ip,
+    remove_witness,
+    verify,
+)
 from commands.cluster_ops import destroy as cluster_destroy
 from commands.cluster_ops import set_params as cluster_set_params
 from commands.errors import Refused
@@ -136,6 +142,20 @@ def held_address_town() -> Town:
     """The master's node holds its address."""
     town = Town(master_ip="192.0.2.9", master_netdev="br0")
     town.carry_out(activate_master_ip.HANDLER, activate_master_ip.ClusterActivateMasterIp())
+    return town
+
+
+def small_node_town() -> Town:
+    """node4 may neither lead nor hold instances."""
+    town = Town(3)
+    town.add_node(4, master_candidate=False, master_capable=False, vm_capable=False)
+    return town
+
+
+def witness_town() -> Town:
+    """node4 is a witness."""
+    town = small_node_town()
+    town.carry_out(add_witness.HANDLER, add_witness.ClusterAddWitness(node_name="node4"))
     return town
 
 
@@ -328,6 +348,16 @@ PLAIN = {
         cluster_set_params.HANDLER,
         cluster_set_params.ClusterSetParams(beparams={"vcpus": 2}, mac_prefix="aa:bb:cc"),
         plain_town,
+    ),
+    "witness": (
+        add_witness.HANDLER,
+        add_witness.ClusterAddWitness(node_name="node4"),
+        small_node_town,
+    ),
+    "no witness": (
+        remove_witness.HANDLER,
+        remove_witness.ClusterRemoveWitness(node_name="node4"),
+        witness_town,
     ),
     "address up": (
         activate_master_ip.HANDLER,

@@ -118,6 +118,7 @@ def _groups_and_nodes(story: Story) -> None:
             vm_capable=True,
             group=group.uuid,
         ),
+        c.NodeWitnessSet(node=node, witness=True),
         c.NodeLost(node=node, silent_s=61.5),
         c.NodeReturned(node=node, boot_id="b2"),
         c.NodeRemoved(node=node),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import msgspec
 
@@ -32,6 +33,7 @@ from projections.objects import Group, Instance, Node
 from projections.plans import Plan
 
 MOST_LINES, MOST_NAMES = 10, 5  # of an explanation or a refusal
+NO_REASONS: Mapping[str, str] = MappingProxyType({})
 NOTHING = b"\xc0"  # the basis of what was named, not chosen
 
 
@@ -77,25 +79,35 @@ def choose(
     group: Group | None,
     *,
     ignore_policy: bool = False,
+    unfit: Mapping[str, str] = NO_REASONS,
 ) -> Choice:
-    """Return nodes for an instance that is on none. Raises Refused, with what is free where."""
-    roomy = None
+    """Return nodes for an instance that is on none. Raises Refused, with what is free where.
+
+    `unfit` are nodes, by name, that may not be chosen for a reason that the engine does not know.
+    """
     if wish.template in FILE:  # the engine does not know of space for files
-        roomy = tuple(
-            node.name
-            for node in candidates(cluster, group)
-            if node.uuid in seen and room_on(cluster, node, seen[node.uuid]).file_mib >= wish.disk
-        )
+        unfit = {**unfit, **_short_of_files(cluster, seen, wish, group)}
+    fit = [node.name for node in candidates(cluster, group) if node.name not in unfit]
     asked = Basis(
         kind=basis.PLACE,
         instance=wish,
         figures=figures(cluster, seen),
         group="" if group is None else group.uuid,
-        restrict_to=roomy,
+        restrict_to=tuple(fit) if unfit else None,
         ignore_policy=ignore_policy,
         options=hail_options(cluster),
     )
-    return _answer(cluster, seen, asked, group)
+    return _answer(cluster, seen, asked, group, unfit=unfit)
+
+
+def _short_of_files(
+    cluster: Cluster, seen: Mapping[str, NodeStatus], wish: Wish, group: Group | None
+) -> dict[str, str]:
+    return {
+        node.name: "has too little space for files"
+        for node in candidates(cluster, group)
+        if node.uuid not in seen or room_on(cluster, node, seen[node.uuid]).file_mib < wish.disk
+    }
 
 
 def choose_other(
@@ -181,15 +193,10 @@ def _answer(
     group: Group | None,
     *,
     not_on: Iterable[str] = (),
+    unfit: Mapping[str, str] = NO_REASONS,
 ) -> Choice:
     found = basis.decide(cluster, asked)
-    refused = _left_out(cluster, seen, group, set(not_on)) | _reasons(found)
-    if asked.restrict_to is not None:
-        refused |= {
-            node.name: "has too little space for files"
-            for node in candidates(cluster, group)
-            if node.name not in asked.restrict_to and node.name not in refused
-        }
+    refused = {**unfit, **_left_out(cluster, seen, group, set(not_on)), **_reasons(found)}
     if not found.chosen:
         raise _no_place(cluster, seen, found, group, refused)
     nodes = tuple(cluster.node(name).uuid for name in found.chosen)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import time
 from importlib import metadata
 
-from nodeagent.calls import NodeStatus
+from nodeagent.calls import NodeStatus, OsSeen
 from nodeagent.executor import Drivers
+
+_OS_EVERY_S = 2.0
 
 
 class StatusReader:
@@ -18,6 +21,8 @@ class StatusReader:
         self._versions = {"kernel": os.uname().release, "cairn": metadata.version("cairn")}
         for hypervisor in drivers.hypervisors:
             self._versions |= hypervisor.versions()
+        self._os: tuple[OsSeen, ...] = ()
+        self._os_read_s = -_OS_EVERY_S
 
     def read(self) -> NodeStatus:
         """Return what is seen now. Cheap enough for once a second."""
@@ -42,4 +47,16 @@ class StatusReader:
             versions=self._versions,
             file_total_mib=file.total_mib,
             file_free_mib=file.free_mib,
+            os=self._definitions(),
         )
+
+    def _definitions(self) -> tuple[OsSeen, ...]:
+        """Return the OS definitions, read anew every few seconds: they are many small files."""
+        now_s = time.monotonic()
+        if now_s - self._os_read_s >= _OS_EVERY_S:
+            self._os_read_s = now_s
+            self._os = tuple(
+                OsSeen(each.name, each.variants, each.problem)
+                for each in self._drivers.os.definitions()
+            )
+        return self._os

@@ -113,14 +113,15 @@ def _with_what_was_seen_before(given: Given, op: OpState) -> Given:
 def recorded(given: Given) -> bytes:
     """Return the given values as they stand in `op.planned`.
 
-    What was seen of very many nodes would not fit into a record. The lists of instances and disks
-    are left out then: they would only explain a decision that stands in its plan anyway.
+    What was seen of very many nodes would not fit into a record. The lists of instances, disks
+    and OS definitions are left out then: they would only explain a decision that stands in its
+    plan anyway.
     """
     whole = msgspec.msgpack.encode(given)
     if len(whole) <= MAX_GIVEN_BYTES:
         return whole
     seen = {
-        node: msgspec.structs.replace(status, instances=(), disks=(), versions={})
+        node: msgspec.structs.replace(status, instances=(), disks=(), versions={}, os=None)
         for node, status in given.seen.items()
     }
     return msgspec.msgpack.encode(msgspec.structs.replace(given, seen=seen))

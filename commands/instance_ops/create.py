@@ -32,7 +32,7 @@ from typing import Annotated, ClassVar
 import msgspec
 from msgspec import Meta
 
-from commands import allocation, allocator_call, looking, parse
+from commands import allocation, allocator_call, looking, os_definitions, parse
 from commands.allocation import Choice
 from commands.backend import backend_params
 from commands.disks import (
@@ -216,6 +216,8 @@ def decide(op: InstanceCreate, cluster: Cluster, given: Given, so_far: Outcomes)
         return _ask(op, cluster, given, seen, order, allocator)
     chosen = _nodes(op, cluster, seen, order, answer)
     nodes = chosen.nodes
+    if not op.no_install:
+        os_definitions.require(seen, cluster.nodes[nodes[0]], op.os_type or "")
     numbers = Numbers(cluster, nodes)
     instance = _instance(op, cluster, given, order, nodes, numbers)
     return Plan(
@@ -225,7 +227,7 @@ def decide(op: InstanceCreate, cluster: Cluster, given: Given, so_far: Outcomes)
                 instance.disks,
                 nodes=nodes,
                 primary=instance.primary,
-                memory_mib=order.wish.memory if op.start else 0,
+                memory_mib=order.wish.memory if starts(op) else 0,
                 vcpus=order.wish.vcpus,
                 numbers=numbers,
             ),
@@ -234,7 +236,7 @@ def decide(op: InstanceCreate, cluster: Cluster, given: Given, so_far: Outcomes)
             macs=tuple(nic.mac for nic in instance.nics),
             ips=tuple(nic.ip for nic in instance.nics if nic.ip),
         ),
-        explanation=chosen.explanation,
+        explanation=(*chosen.explanation, *_not_started_because(op)),
         basis=msgspec.Raw(chosen.basis),
     )
 
@@ -253,7 +255,7 @@ def _checked(op: InstanceCreate, cluster: Cluster) -> Order:
             f"there is an instance {name} already",
             hint=f"another name, or first: gnt-instance remove {name}",
         )
-    if op.os_type is None and not op.no_install:
+    if not op.os_type and not op.no_install:
         raise Refused(
             WRONG_INPUT, "no operating system was named", hint="-o debian; or --no-install"
         )
@@ -306,9 +308,12 @@ def choose_nodes(
 ) -> tuple[Choice, Wish]:
     """Return the nodes that the engine would choose, and what was asked of it. Raises Refused."""
     order = _checked(op, cluster)
-    group = cluster.group(op.group_name) if op.group_name else None
-    choice = allocation.choose(cluster, seen, order.wish, group, ignore_policy=op.ignore_ipolicy)
-    return choice, order.wish
+    return _chosen(op, cluster, seen, order), order.wish
+
+
+def starts(op: InstanceCreate) -> bool:
+    """Whether it is started: what nothing was installed on cannot boot, as in Ganeti."""
+    return op.start and not op.no_install
 
 
 def is_named(op: InstanceCreate) -> bool:
@@ -348,8 +353,7 @@ def _nodes(
     if primary is None and secondary is None:
         if answer is not None:
             return _answered(op, cluster, seen, order, answer)
-        group = cluster.group(op.group_name) if op.group_name else None
-        return allocation.choose(cluster, seen, order.wish, group, ignore_policy=op.ignore_ipolicy)
+        return _chosen(op, cluster, seen, order)
     if op.iallocator is not None or op.group_name is not None:
         raise Refused(
             WRONG_INPUT,
@@ -357,8 +361,22 @@ def _nodes(
             hint="either -n NODE, or -I . and -g GROUP",
         )
     nodes = _named(cluster, primary, secondary, order)
-    _require(cluster, seen, order, nodes, start=op.start)
+    _require(cluster, seen, order, nodes, start=starts(op))
     return Choice(tuple(node.uuid for node in nodes), ("the nodes were named",))
+
+
+def _chosen(
+    op: InstanceCreate, cluster: Cluster, seen: Mapping[str, NodeStatus], order: Order
+) -> Choice:
+    """Return the engine's choice, among the nodes that have the OS: a mirror may fail over."""
+    group = cluster.group(op.group_name) if op.group_name else None
+    unfit: dict[str, str] = {}
+    if not op.no_install:
+        heard = (node for node in allocation.candidates(cluster, group) if node.uuid in seen)
+        unfit = os_definitions.lacking(seen, heard, op.os_type or "")
+    return allocation.choose(
+        cluster, seen, order.wish, group, ignore_policy=op.ignore_ipolicy, unfit=unfit
+    )
 
 
 def _answered(
@@ -372,7 +390,7 @@ def _answered(
     group = cluster.group(op.group_name).uuid if op.group_name else ""
     count = 2 if order.wish.mirrored else 1
     choice = allocator_call.chosen(cluster, answer, count=count, group=group)
-    _require(cluster, seen, order, [cluster.nodes[each] for each in choice.nodes], start=op.start)
+    _require(cluster, seen, order, [cluster.nodes[each] for each in choice.nodes], start=starts(op))
     return choice
 
 
@@ -482,7 +500,7 @@ def _steps(op: InstanceCreate, cluster: Cluster, instance: Instance) -> tuple[St
                 timeout_s=INSTALL_S,
             )
         )
-    if not op.start:
+    if not starts(op):
         steps += deactivate(cluster, instance, names(steps[-1:]))
     created = Record(
         id="created",
@@ -496,7 +514,7 @@ def _steps(op: InstanceCreate, cluster: Cluster, instance: Instance) -> tuple[St
         ),
     )
     steps.append(created)
-    if not op.start:
+    if not starts(op):
         return tuple(steps)
     waits = wait_synced(cluster, instance, ("created",), indices=every if mirrors else ())
     if op.wait_for_sync:
@@ -507,6 +525,11 @@ def _steps(op: InstanceCreate, cluster: Cluster, instance: Instance) -> tuple[St
         )
     )
     return tuple(steps)
+
+
+def _not_started_because(op: InstanceCreate) -> Iterable[str]:
+    if op.start and op.no_install:
+        yield "it is not started, since nothing is installed on it"
 
 
 def _told(op: InstanceCreate, cluster: Cluster, outcome: PlanOutcome) -> Done:

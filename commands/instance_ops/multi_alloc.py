@@ -139,7 +139,7 @@ def _placed(
             nodes=tuple(
                 Reservation(
                     node=node,
-                    memory_mib=wish.memory if each.start and not at else 0,
+                    memory_mib=wish.memory if create.starts(each) and not at else 0,
                     disk_mib=wish.disk,
                     vcpus=0 if at else wish.vcpus,
                 )

@@ -15,7 +15,7 @@ from typing import Annotated, ClassVar
 
 from msgspec import Meta
 
-from commands import allocation, looking, parse
+from commands import allocation, looking, os_definitions, parse
 from commands.backend import backend_params
 from commands.capacity import running
 from commands.disks import call
@@ -105,6 +105,10 @@ def decide(op: InstanceSetParams, cluster: Cluster, given: Given, so_far: Outcom
     instance = subject(op, cluster)
     new = _changed(op, cluster, given, instance)
     state = _new_state(op, instance)
+    if op.os_name and not op.force:
+        os_definitions.require(
+            looking.seen(given, so_far), cluster.nodes[instance.primary], op.os_name
+        )
     differences = tuple(_differences(op, instance, new, state))
     if not differences:
         raise Refused(

@@ -76,6 +76,7 @@ from nodeagent.calls.status import (
     InstanceSeen,
     NodeStatus,
     Observation,
+    OsSeen,
 )
 from nodeagent.calls.storage import (
     EnsureActive,
@@ -136,6 +137,7 @@ __all__ = [
     "NodeStatus",
     "Observation",
     "Observed",
+    "OsSeen",
     "OsStatus",
     "OwnedVolume",
     "PrepareMigration",

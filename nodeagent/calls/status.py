@@ -27,6 +27,14 @@ class InstanceSeen(msgspec.Struct, frozen=True, array_like=True):
     generation: int
 
 
+class OsSeen(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
+    """An OS definition that the node has; `problem` is empty where it is valid."""
+
+    name: str
+    variants: tuple[str, ...] = ()
+    problem: str = ""
+
+
 class NodeStatus(msgspec.Struct, frozen=True, array_like=True):
     """Telemetry: sent every few seconds, kept in memory, never in the log as such."""
 
@@ -48,6 +56,7 @@ class NodeStatus(msgspec.Struct, frozen=True, array_like=True):
     versions: dict[str, str] = {}  # kernel, hypervisor, drbd, lvm, cairn
     file_total_mib: int = 0  # file storage
     file_free_mib: int = 0
+    os: tuple[OsSeen, ...] | None = None  # None: not told
 
 
 class DiskObserved(msgspec.Struct, frozen=True, kw_only=True, tag="disk"):

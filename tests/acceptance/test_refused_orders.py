@@ -39,14 +39,19 @@ def test_an_unknown_name_is_answered_with_the_nearest(
     lab.refuses(line, "unknown_entity", hint=nearest)
 
 
-def test_an_unknown_os_is_answered_with_those_there_are(lab: LiveLab) -> None:
-    """The node says which it has; what was made for the instance by then is taken back."""
-    before = lab.configuration()
-    ran = lab.run("gnt-instance add -t plain -o debain -s 1G -n node2 web2.example.net")
-    assert (ran.status, ran.hint) == (1, "there are: debian, redhat")
-    assert "no OS 'debain'" in ran.err
-    assert lab.configuration() == before
-    assert lab.drivers().get("node2/volumes.json", {}).get("volumes", {}) == {}
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("add -t plain -o debain -s 1G -n node2 web2.example.net", "node node2 has no OS 'debain'"),
+        ("add -t plain -o debain -s 1G web2.example.net", "no node can install the OS 'debain'"),
+        ("add -t plain -o debian+mini -s 1G -n node2 web2.example.net", "no variant 'mini'"),
+        ("add --dry-run -t plain -o debain -s 1G web2.example.net", "no node can install"),
+        ("modify -o debain web1.example.net", "node node1 has no OS 'debain'"),
+    ],
+)
+def test_an_unknown_os_is_answered_with_the_nearest(lab: LiveLab, line: str, says: str) -> None:
+    """Before anything is made."""
+    lab.refuses(f"gnt-instance {line}", "wrong_input", says, hint="did you mean debian")
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ from nodeagent.calls import (
     InstanceSeen,
     NodeCheck,
     NodeStatus,
+    OsSeen,
     VoterMade,
 )
 from projections import configuration, params
@@ -35,6 +36,7 @@ from projections.plans import Record as RecordStep
 from projections.registry import CONFIGURATION_TYPES, REGISTRY
 
 KEY = "k" * 40
+OS = (OsSeen("debian"), OsSeen("redhat", ("minimal", "server")))  # of every node but those in `os`
 UUID = "00000000-0000-4000-8000-{:012d}"
 GIVEN_SEED = bytes(16)
 
@@ -57,6 +59,7 @@ class Town:
         self.seq = 0
         self.memory_mib: dict[str, int] = defaultdict(lambda: 8192)
         self.disk_mib: dict[str, int] = defaultdict(lambda: 102400)
+        self.os: dict[str, tuple[OsSeen, ...] | None] = {}
         settings = ClusterInfo(
             **{
                 "uuid": UUID.format(0),
@@ -215,6 +218,7 @@ class Town:
             cpu_nodes=1,
             file_total_mib=self.disk_mib[uuid],
             file_free_mib=self.disk_mib[uuid] - file_mib,
+            os=self.os.get(uuid, OS),
             instances=tuple(
                 InstanceSeen(
                     uuid=instance.uuid,

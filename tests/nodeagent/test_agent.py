@@ -196,6 +196,16 @@ def test_a_guest_that_crashes_is_observed_once(leader: FakeLeader) -> None:
     assert found == [(1, "crashed"), (2, "running")]
 
 
+def test_a_node_tells_which_os_definitions_it_has(leader: FakeLeader) -> None:
+    """With their variants, in its status."""
+    agent = leader.add_agent("node1")
+    leader.until(lambda: agent.uuid in leader.statuses)
+    found = {each.name: each for each in leader.statuses[agent.uuid].os or ()}
+    assert sorted(found) == ["debian", "redhat"]
+    assert "default" in found["debian"].variants
+    assert not found["debian"].problem
+
+
 def test_a_node_leaves_and_can_be_invited_again(leader: FakeLeader) -> None:
     """After `leave-cluster` the agent forgets the cluster, keeps its key and takes a new ticket."""
     agent = leader.add_agent("node1")

@@ -28,8 +28,8 @@ from tools.testbed.layout import (
     NODES,
     PROJECT,
     VOLUME_GROUP,
-    Layout,
     BedError,
+    Layout,
     number_of,
 )
 from tools.testbed.machine import TEMPLATE, Machine

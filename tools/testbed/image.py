@@ -21,7 +21,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from tools.testbed.layout import GUEST, PROJECT, ROOT_MIB, Layout, BedError
+from tools.testbed.layout import GUEST, PROJECT, ROOT_MIB, BedError, Layout
 
 TOOLS = {
     "mmdebstrap": "mmdebstrap",

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tools.testbed import network
-from tools.testbed.layout import DISKS, MEMORY_MIB, NODES, Layout, BedError, number_of
+from tools.testbed.layout import DISKS, MEMORY_MIB, NODES, BedError, Layout, number_of
 
 TEMPLATE = "template"
 _FIRST_PORT = 2000  # of the namespace's loopback

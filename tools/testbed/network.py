@@ -14,7 +14,7 @@ import subprocess
 import threading
 from pathlib import Path
 
-from tools.testbed.layout import NODES, SUBNET, Layout, BedError
+from tools.testbed.layout import NODES, SUBNET, BedError, Layout
 
 _CLONE_NEWNET = 0x4000_0000
 _libc = ctypes.CDLL(None, use_errno=True)

@@ -148,6 +148,11 @@ class RequestServer:
         keyring.on_revoked(self._on_revoked)
         reactor.on_close(self.close)
 
+    @property
+    def waiting(self) -> bool:
+        """Whether requests have come that were not read yet."""
+        return not self._socket.closed and bool(self._socket.poll(0))
+
     def register(self, kind: str, roles: Collection[str], handler: Handler) -> None:
         """Let clients of these roles make requests of `kind`, answered by `handler`."""
         assert kind not in self._kinds, kind

@@ -25,7 +25,11 @@ _HARD_LIMIT = 2 * frames.MAX_REQUEST_BYTES
 _PUBLISH_HWM = 256  # messages of at most 64 kB as a rule: 16 MB for each slow subscriber
 _REQUEST_HWM = 1000
 _HANDSHAKE_MS = 10_000
-_PING_MS, _SILENT_MS = 1000, 3000  # ZMTP PING: a dead link is dropped after 3 seconds
+# ZMTP PING. Who dials pings each second: a dead link is dropped after 3 seconds, on both ends (the
+# ping says how long it counts). A server of thousands pings those who do not, seldom: with each
+# second it would spend most of an idle master's time.
+_PING_MS, _SILENT_MS = 1000, 3000
+_SERVER_PING_MS, _SERVER_SILENT_MS = 10_000, 30_000
 
 MONITORED = (
     zmq.EVENT_HANDSHAKE_SUCCEEDED
@@ -56,6 +60,7 @@ def request_server(context: zmq.Context[Any], keys: CurveKeys, domain: str) -> S
     draws one for each connection, so none of them is ever mistaken for its dead self.
     """
     socket = _serving(context, zmq.ROUTER, keys, domain)
+    _ping(socket, _SERVER_PING_MS, _SERVER_SILENT_MS)
     socket.setsockopt(zmq.ROUTER_MANDATORY, 1)  # a reply to a gone peer is an error, not silence
     socket.setsockopt(zmq.MAXMSGSIZE, _HARD_LIMIT)
     socket.setsockopt(zmq.SNDHWM, _REQUEST_HWM)
@@ -79,14 +84,19 @@ def request_client(context: zmq.Context[Any], keys: CurveKeys, server_key: str) 
 def publisher(context: zmq.Context[Any], keys: CurveKeys, domain: str) -> Socket:
     """Return an XPUB that says when a topic gets its first subscriber and loses its last."""
     socket = _serving(context, zmq.XPUB, keys, domain)
+    _ping(socket, _SERVER_PING_MS, _SERVER_SILENT_MS)
     socket.setsockopt(zmq.SNDHWM, _PUBLISH_HWM)
     socket.setsockopt(zmq.MAXMSGSIZE, 4096)  # only subscriptions come in: names of topics
     return socket
 
 
 def subscriber(context: zmq.Context[Any], keys: CurveKeys, server_key: str) -> Socket:
-    """Return a SUB; what it loses, its owner finds by counting."""
+    """Return a SUB; what it loses, its owner finds by counting.
+
+    Heartbeats come each second, so its owner hears a silence by itself: it pings as a server does.
+    """
     socket = _connecting(context, zmq.SUB, keys, server_key)
+    _ping(socket, _SERVER_PING_MS, _SERVER_SILENT_MS)
     socket.setsockopt(zmq.RCVHWM, _PUBLISH_HWM)
     socket.setsockopt(zmq.MAXMSGSIZE, frames.MAX_PUBLISHED_BYTES + _CURVE_OVERHEAD)
     return socket
@@ -145,10 +155,14 @@ def _plain(context: zmq.Context[Any], kind: int) -> Socket:
     socket: Socket = context.socket(kind)
     socket.setsockopt(zmq.LINGER, 0)
     socket.setsockopt(zmq.HANDSHAKE_IVL, _HANDSHAKE_MS)
-    socket.setsockopt(zmq.HEARTBEAT_IVL, _PING_MS)
-    socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, _SILENT_MS)
-    socket.setsockopt(zmq.HEARTBEAT_TTL, _SILENT_MS)
+    _ping(socket, _PING_MS, _SILENT_MS)
     return socket
+
+
+def _ping(socket: Socket, every_ms: int, silent_ms: int) -> None:
+    socket.setsockopt(zmq.HEARTBEAT_IVL, every_ms)
+    socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, silent_ms)
+    socket.setsockopt(zmq.HEARTBEAT_TTL, silent_ms)
 
 
 def _serving(context: zmq.Context[Any], kind: int, keys: CurveKeys, domain: str) -> Socket:

@@ -65,6 +65,7 @@ class AgentDesk:
         self._replica = replica
         self._reign = reign
         self._telemetry = telemetry
+        self._waiting: Callable[[], bool] = lambda: False  # requests that nobody has read yet
         self._state = state
         self._voters = voters
         self._keys = keys
@@ -72,6 +73,7 @@ class AgentDesk:
 
     def register(self, server: RequestServer) -> None:
         """Serve the kinds that agents use."""
+        self._waiting = lambda: server.waiting
         server.register("join", ("ticket",), guarded(self._join))
         server.register("promise", ("node",), guarded(self._promise))
         server.register("task-result", ("node",), guarded(self._task_result))
@@ -80,15 +82,17 @@ class AgentDesk:
         server.register("status", ("node",), guarded(self._status))
 
     def tick(self) -> None:
-        """Say which nodes are lost, and turn out strangers. Call it about each second, on the
+        """Say which nodes are lost, and turn out strangers. Call it about twice a second, on the
         leader."""
-        now = Reactor.now()
+        self._telemetry.listen(Reactor.now())
         self._turn_out_strangers()
         for gone in [node for node in self._telemetry.seen if node not in self._cluster.nodes]:
             self._telemetry.forget(gone)
-        for node, silent in list(self._telemetry.overdue(self._cluster, now)):
+        if self._waiting():
+            return
+        for node, silent in list(self._telemetry.overdue(self._cluster)):
             lost = NodeLost(node=node, silent_s=round(silent, 1))
-            self._telemetry.alive(node, now)  # do not say it again before it is committed
+            self._telemetry.alive(node)  # do not say it again before it is committed
             self._propose(Draft(stream=f"node/{node}", event=lost, actor=ACTOR))
 
     @property
@@ -151,7 +155,7 @@ class AgentDesk:
         if (promised.gen, promised.term) != epoch:
             told = f"epoch {promised.gen}.{promised.term} is not the present one"
             raise RemoteError(WRONG_STATE, told, hint=f"promise {epoch.gen}.{epoch.term}")
-        self._telemetry.alive(node, Reactor.now())
+        self._telemetry.alive(node)
         version = self._replica.version(f"node/{node}")
         reply.done(calls.PromiseReply(version=version, voters=self._voters()))
         self._reign.carry_out(engine.on_promise(node))
@@ -176,7 +180,7 @@ class AgentDesk:
     def _status(self, request: Request, reply: ReplyTo) -> None:
         status = request.decode(calls.NodeStatus)
         node = self._node_of(request)
-        self._telemetry.heard(msgspec.structs.replace(status, node=node), Reactor.now())
+        self._telemetry.heard(msgspec.structs.replace(status, node=node))
         reply.done(calls.StatusReply(voters=self._voters() if self._reign.leads else ()))
         known = self._cluster.nodes.get(node)
         if known is not None and known.lost and self._reign.leads:

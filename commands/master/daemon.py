@@ -190,7 +190,7 @@ class MasterDaemon:
         return agents
 
     def _make_engine(self) -> Engine:
-        self._telemetry.reign_began(Reactor.now())
+        self._telemetry.reign_began()
         state = self._state()
         return Engine(
             cluster_id=self._replica.cluster_id,

@@ -294,11 +294,13 @@ def be_agents(pipe: Connection, voters: Sequence[Voter], members: Sequence[Membe
 
         def reign(reign: Reign) -> None:
             if reign.leads:
-                body = Promised(node=member.uuid, gen=reign.epoch.gen, term=reign.epoch.term)
-                client.call(
-                    "promise", body, timeout_s=60.0, key=f"promise/{member.uuid}",
-                    on_answer=answered, on_error=_fail,
-                )  # fmt: skip
+                promise(Promised(node=member.uuid, gen=reign.epoch.gen, term=reign.epoch.term))
+
+        def promise(body: Promised) -> None:
+            client.call(
+                "promise", body, timeout_s=60.0, key=f"promise/{member.uuid}",
+                on_answer=answered, on_error=lambda _late: promise(body),
+            )  # fmt: skip
 
         Subscription(
             reactor, client, member.keys, Streams({f"node/{member.uuid}": 0}),

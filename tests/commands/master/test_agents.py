@@ -34,6 +34,7 @@ class Desk:
     keys: set[str] = field(default_factory=set)
     drafts: list[Draft] = field(default_factory=list)
     cluster_id: str = "cluster"
+    backlog: bool = False
     admitted: dict[str, Identity] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -47,6 +48,11 @@ class Desk:
             keys=lambda: dict(self.admitted),
         )
         self.desk.register(cast(RequestServer, self))
+
+    @property
+    def waiting(self) -> bool:
+        """Be the server: whether requests wait to be read."""
+        return self.backlog
 
     def register(self, kind: str, roles: tuple[str, ...], handler: Handler) -> None:
         """Be the server."""
@@ -144,3 +150,19 @@ def test_what_a_node_said_that_left_is_forgotten(desk: Desk) -> None:
     desk.town.fold(f"node/{node}", facts.NodeRemoved(node=node))
     desk.desk.tick()
     assert not desk.telemetry.seen
+
+
+def test_nobody_is_lost_while_messages_wait_to_be_read(desk: Desk) -> None:
+    """What a node said may be among them; once all are read, who is silent is lost, once."""
+    start = Reactor.now()
+    desk.telemetry.listen(start)
+    for second in range(1, 10):
+        desk.telemetry.listen(start + second)
+    desk.backlog = True
+    desk.desk.tick()
+    assert desk.kinds() == []
+    desk.backlog = False
+    desk.ask("status", desk.town.status(node_uuid(2)), f"node:{node_uuid(2)}")
+    desk.desk.tick()
+    assert desk.kinds() == ["node.lost"] * 2
+    assert not desk.town.cluster.nodes[node_uuid(2)].lost

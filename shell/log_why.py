@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from shell import log_source, reading
@@ -88,8 +89,17 @@ def _column(table: str, field: str) -> tuple[str, str]:
 
 
 def _seq(session: Session, words: Words, source: Source) -> int:
+    from projections.moments import require_seq, require_time, seq_at
+
     moment = words.get("at") or session.at
     if not moment:
         return source.head
     wanted = parse_moment(moment)
-    return wanted.seq if wanted.seq is not None else source.seq_at(wanted.time_ms or 0)
+    (last,) = source.records(source.head, source.head)
+    head, head_ms = source.head, last.record.unix_ms
+    if wanted.seq is not None:
+        require_seq(wanted.seq, head=head, head_ms=head_ms)
+        return wanted.seq
+    time_ms = wanted.time_ms or 0
+    require_time(time_ms, now_ms=time.time_ns() // 1_000_000, head=head, head_ms=head_ms)
+    return seq_at(source, time_ms)

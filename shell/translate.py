@@ -35,7 +35,7 @@ def as_failure(error: Exception) -> Failure | None:
                 else Failure(f"Failure: {error}", hint=error.hint)
             )
         case ProjectionError():
-            return refused("wrong_input", str(error))
+            return refused("wrong_input", str(error), getattr(error, "hint", ""))
         case OSError():
             return Failure(f"Failure: {error.filename or ''}: {error.strerror}".replace(" :", ""))
     return None

@@ -13,6 +13,7 @@ from eventstore.replica import Committed, Outcome, Refused, Unknown
 from eventstore.server import Handler, ReplyTo, Request
 from eventstore.wire.faults import RemoteError
 from projections.errors import NoSuchObject
+from projections.moments import NoSuchMoment
 from projections.query.evaluate import UnknownTable
 from projections.query.filters import BadFilter
 
@@ -53,7 +54,7 @@ def refusals_as_remote() -> Iterator[None]:
         raise RemoteError(
             UNKNOWN_ENTITY, str(missing), hint=nearest_hint(missing), data={"name": missing.name}
         ) from None
-    except (BadFilter, UnknownTable) as wrong:
+    except (BadFilter, UnknownTable, NoSuchMoment) as wrong:
         raise RemoteError(WRONG_INPUT, str(wrong), hint=getattr(wrong, "hint", "")) from None
 
 

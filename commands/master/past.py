@@ -11,6 +11,7 @@ One moment at a time is worked out; what was asked by somebody who has gone is p
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
@@ -21,7 +22,7 @@ from commands.api import Moment
 from commands.errors import ENVIRONMENT_ERROR
 from commands.master.answers import refusals_as_remote
 from commands.master.history import History
-from eventstore.errors import EventStoreError
+from eventstore.errors import EventStoreError, NotLeader
 from eventstore.log_view import LogView
 from eventstore.reactor import Reactor
 from eventstore.replica import Replica
@@ -29,7 +30,8 @@ from eventstore.server import ReplyTo
 from eventstore.snapshots import SnapshotStore
 from eventstore.wire.faults import RemoteError
 from projections.errors import ProjectionError
-from projections.past import state_at, state_at_time
+from projections.moments import require_seq, require_time, seq_at
+from projections.past import state_at
 from projections.state import State
 
 _KEPT = 3  # states that were asked for by their seq
@@ -66,8 +68,9 @@ class Past:
     ) -> None:
         """Make something of the state at a moment, and answer with it on the reactor's thread.
 
-        None, or a moment in the future, is now: then it is all done at once. Of the past `make` is
-        called on the worker's thread. What goes wrong is the reply.
+        None, or a moment since the last record, is now: then it is all done at once. Of the past
+        `make` is called on the worker's thread. What goes wrong is the reply. Raises NoSuchMoment
+        for what is still to come, NotLeader if a voter that leads may already have it.
         """
         present = self._at_hand(moment)
         if present is not None:
@@ -89,10 +92,17 @@ class Past:
         present = self._present()
         if moment is None or (moment.seq is None and moment.time_ms is None):
             return present
+        head, head_ms = present.seq, present.unix_ms
         if moment.seq is not None:
-            return present if moment.seq >= present.seq else self._kept.get(moment.seq)
+            leadership = self._replica.leadership
+            if moment.seq > head and not leadership.here:
+                raise NotLeader("this voter may lag", leader=leadership.leader or "")
+            require_seq(moment.seq, head=head, head_ms=head_ms)
+            return present if moment.seq == head else self._kept.get(moment.seq)
         assert moment.time_ms is not None
-        return present if moment.time_ms >= present.unix_ms else None
+        now_ms = time.time_ns() // 1_000_000
+        require_time(moment.time_ms, now_ms=now_ms, head=head, head_ms=head_ms)
+        return present if moment.time_ms >= head_ms else None
 
     def _work_out(self, moment: Moment) -> State:
         """On the worker's thread."""
@@ -101,7 +111,7 @@ class Past:
         history = History(self._view, self._replica)
         if moment.seq is None:
             assert moment.time_ms is not None
-            return state_at_time(history, self._snapshots, moment.time_ms)
+            return state_at(history, self._snapshots, seq_at(history, moment.time_ms))
         found = self._kept.get(moment.seq)
         if found is None:
             found = state_at(history, self._snapshots, moment.seq)

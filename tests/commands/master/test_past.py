@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,11 +14,12 @@ import pytest
 
 from commands.api import Moment
 from commands.master.past import Past
-from eventstore.errors import EventStoreError
+from eventstore.errors import EventStoreError, NotLeader
 from eventstore.reactor import Reactor
 from eventstore.record import Stored
 from eventstore.replica import Replica
 from eventstore.server import ReplyTo
+from projections.moments import NoSuchMoment
 from projections.state import Projector, State, digest_of
 from tests.projections.log_on_disk import snapshots, write_log
 from tests.projections.stories import Story
@@ -65,7 +67,8 @@ def asked(tmp_path: Path) -> Iterator[Asked]:
     projector = Projector()
     projector.apply(records)
     reactor = Reactor()
-    replica = cast(Replica, SimpleNamespace(committed=len(records)))
+    here = SimpleNamespace(here=True, leader="node1")
+    replica = cast(Replica, SimpleNamespace(committed=len(records), leadership=here))
     store = snapshots(tmp_path)
     past = Past(reactor, tmp_path, replica, store, lambda: projector.state)
     reactor.on_close(store.close)
@@ -88,13 +91,47 @@ def test_an_earlier_state_is_worked_out_on_another_thread(asked: Asked) -> None:
 
 
 def test_the_present_is_answered_at_once(asked: Asked) -> None:
-    """Now, or a moment that is still to come, by seq or by time: nothing has to be folded."""
+    """Now, by seq or by a time since the last record: nothing has to be folded."""
     later_ms = asked.present.unix_ms + 1
-    for moment in (None, Moment(), Moment(seq=10_000), Moment(time_ms=later_ms)):
+    for moment in (None, Moment(), Moment(seq=asked.present.seq), Moment(time_ms=later_ms)):
         asked.at(moment)
     assert all(state is asked.present for state in asked.answers)
     assert len(asked.answers) == 4
     assert set(asked.threads) == {"MainThread"}
+
+
+def test_what_is_still_to_come_is_refused_with_where_the_log_ends(asked: Asked) -> None:
+    """A record that is not there yet, none, a time in the future."""
+    head = asked.present.seq
+    hour_ms = 3_600_000
+    for moment, message in (
+        (Moment(seq=head + 1), f"no record {head + 1} yet"),
+        (Moment(seq=0), "count from 1"),
+        (Moment(time_ms=time.time_ns() // 1_000_000 + hour_ms), "still to come"),
+        (Moment(time_ms=1 << 62), "still to come"),
+    ):
+        with pytest.raises(NoSuchMoment, match=message) as refused:
+            asked.at(moment)
+        assert f"ends with record {head}, of 20" in refused.value.hint
+    asked.at(Moment(time_ms=time.time_ns() // 1_000_000 + 1000))  # clocks differ a little
+    assert asked.answers == [asked.present]
+
+
+def test_a_voter_that_follows_leaves_newer_records_to_the_leader(asked: Asked) -> None:
+    """It may lag; who asks goes on to the one that does not."""
+    cast(Any, asked.past)._replica.leadership = SimpleNamespace(here=False, leader="node2")
+    with pytest.raises(NotLeader) as told:
+        asked.at(Moment(seq=asked.present.seq + 1))
+    assert told.value.leader == "node2"
+
+
+def test_a_time_before_the_first_record_is_refused(asked: Asked) -> None:
+    """With the time at which the log begins."""
+    reply = asked.at(Moment(time_ms=-86_400_000))
+    asked.reactor.run_until(lambda: bool(reply.failed), timeout_s=10.0)
+    (refused,) = reply.failed
+    assert "nothing as old as 1969-12-31" in str(refused)
+    assert refused.hint.startswith("it begins at 20")
 
 
 def test_a_moment_by_its_time(asked: Asked) -> None:

@@ -1,7 +1,6 @@
-"""Running an OS definition's scripts: environment, bounds, logs (edge).
+"""Running an OS definition's scripts: bounds, logs, one at a time (edge).
 
-Source: Ganeti's OS interface (docs/os-interface.md); the environment is exactly its, so that OS
-definitions written for it run unchanged.
+Source: Ganeti's OS interface (docs/os-interface.md).
 
 A script changes an instance's disks, so two must never run for one instance. An agent that dies
 leaves its script running; the next one finds the script's lock held (every process of the script
@@ -15,17 +14,17 @@ import fcntl
 import os
 import signal
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from nodeagent.calls import Device, DiskSpec, InstanceSpec, NicSpec, OsStatus, Value
+from nodeagent.calls import Device, InstanceSpec, OsStatus
 from nodeagent.errors import BadCall, CommandFailed, StateMismatch
-from nodeagent.os_definition import OsDefinition, chosen_variant, find_os, list_os
-from nodeagent.runner import PATH, run_process
+from nodeagent.os_definition import OsDefinition, find_os, list_os
+from nodeagent.os_environment import instance_environment, os_environment
+from nodeagent.runner import run_process
 from nodeagent.task_scope import TaskScope
 
-_BACKENDS = {"file": "file:loop", "sharedfile": "file:loop", "gluster": "file:loop"}
 _ORPHAN_S = 10.0
 _SCRIPT_S = 3600.0 * 24  # the task's own timeout is the real bound
 _VERIFY_S = 60.0
@@ -159,94 +158,6 @@ class OsInterface:
                     hint="look for processes that hang on the disks of this instance",
                 )
             time.sleep(0.02)
-
-
-def os_environment(
-    definition: OsDefinition, name: str, parameters: Mapping[str, str], *, debug_level: int
-) -> dict[str, str]:
-    """What every script sees, with or without an instance. `name` includes the variant."""
-    environment = {
-        "PATH": PATH,
-        "OS_API_VERSION": str(definition.api_version),
-        "OS_NAME": definition.name,
-        "INSTANCE_OS": name,
-        "OS_VARIANT": chosen_variant(definition, name),
-        "DEBUG_LEVEL": str(debug_level),
-    }
-    for parameter, value in parameters.items():
-        environment[f"OSP_{parameter.upper().replace('-', '_')}"] = value
-    return environment
-
-
-def instance_environment(
-    definition: OsDefinition,
-    instance: InstanceSpec,
-    devices: Sequence[Device],
-    *,
-    debug_level: int = 0,
-) -> dict[str, str]:
-    """What a script sees that works on an instance; `devices` are its disks', in order."""
-    environment = os_environment(
-        definition, instance.os, instance.osparams, debug_level=debug_level
-    )
-    environment |= {
-        "INSTANCE_NAME": instance.name,
-        "INSTANCE_UUID": instance.uuid,
-        "INSTANCE_CTIME": str(instance.ctime),
-        "INSTANCE_MTIME": str(instance.mtime),
-        "INSTANCE_PRIMARY_NODE": instance.primary,
-        "INSTANCE_SECONDARY_NODES": " ".join(instance.secondaries),
-        "HYPERVISOR": instance.hypervisor,
-        "DISK_COUNT": str(len(instance.disks)),
-        "NIC_COUNT": str(len(instance.nics)),
-    }
-    environment |= dict(_prefixed("INSTANCE_BE_", instance.beparams))
-    environment |= dict(_prefixed("INSTANCE_HV_", instance.hvparams))
-    for number, (disk, device) in enumerate(zip(instance.disks, devices, strict=True)):
-        pairs = _disk_environment(disk, device, instance)
-        environment |= {f"DISK_{number}_{key}": value for key, value in pairs}
-    for number, nic in enumerate(instance.nics):
-        pairs = _nic_environment(nic, instance)
-        environment |= {f"NIC_{number}_{key}": value for key, value in pairs}
-    return environment
-
-
-def _prefixed(prefix: str, parameters: Mapping[str, Value]) -> Iterable[tuple[str, str]]:
-    return ((prefix + name, str(value)) for name, value in parameters.items())
-
-
-def _disk_environment(
-    disk: DiskSpec, device: Device, instance: InstanceSpec
-) -> Iterable[tuple[str, str]]:
-    yield "ACCESS", disk.mode
-    yield "SIZE", str(disk.size_mib)
-    yield "UUID", disk.uuid
-    yield "BACKEND_TYPE", _BACKENDS.get(disk.template, "block")
-    if device.path:
-        yield "PATH", device.path
-    if device.uri:
-        yield "URI", device.uri
-    if disk.name:
-        yield "NAME", disk.name
-    if "disk_type" in instance.hvparams:
-        yield "FRONTEND_TYPE", str(instance.hvparams["disk_type"])
-
-
-def _nic_environment(nic: NicSpec, instance: InstanceSpec) -> Iterable[tuple[str, str]]:
-    yield "MAC", nic.mac
-    yield "UUID", nic.uuid
-    yield "MODE", nic.mode
-    yield "LINK", nic.link
-    if nic.mode == "bridged":
-        yield "BRIDGE", nic.link
-    if nic.name:
-        yield "NAME", nic.name
-    if nic.ip:
-        yield "IP", nic.ip
-    if nic.network:
-        yield "NETWORK_UUID", nic.network
-    if "nic_type" in instance.hvparams:
-        yield "FRONTEND_TYPE", str(instance.hvparams["nic_type"])
 
 
 def _speak(scope: TaskScope, piece: bytes) -> None:

@@ -15,7 +15,8 @@ import pytest
 from nodeagent.calls import Device
 from nodeagent.errors import BadCall, CommandFailed, Missing, NoSuchThing, Stopped
 from nodeagent.os_definition import find_os, list_os
-from nodeagent.os_interface import OsInterface, instance_environment
+from nodeagent.os_environment import instance_environment
+from nodeagent.os_interface import OsInterface
 from nodeagent.task_scope import Progress, TaskScope
 from tests.nodeagent.specs import instance, plain_disk
 

@@ -38,7 +38,12 @@ class AgentConfig(msgspec.Struct, frozen=True, kw_only=True):
     name: str = ""
     drivers: str = "simulated"
     lab: str = ""  # directory where simulated nodes meet; empty: `<dir>/lab`
-    os_path: tuple[str, ...] = ("/srv/ganeti/os",)
+    os_path: tuple[str, ...] = (  # directories of OS definitions: Ganeti's, and Debian's for it
+        "/srv/ganeti/os",
+        "/usr/local/lib/ganeti/os",
+        "/usr/lib/ganeti/os",
+        "/usr/share/ganeti/os",
+    )
     allocator_path: tuple[str, ...] = (  # directories of instance allocators; Ganeti's last
         "/usr/local/lib/cairn/iallocators",
         "/usr/lib/ganeti/iallocators",

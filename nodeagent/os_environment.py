@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from nodeagent.calls import Device, DiskSpec, InstanceSpec, NicSpec, Value
+from nodeagent.network.scripts import network_variables
 from nodeagent.os_definition import OsDefinition, chosen_variant
 from nodeagent.runner import PATH
 
@@ -64,6 +65,19 @@ def instance_environment(
     return environment
 
 
+def disk_environment(prefix: str, index: int, device: Device) -> dict[str, str]:
+    """What `export` and `import` see of the one disk that they are about, beside the rest.
+
+    `prefix`: EXPORT or IMPORT. A disk without a path has a URI only.
+    """
+    environment = {f"{prefix}_INDEX": str(index)}
+    if device.path:
+        environment |= {f"{prefix}_DISK_PATH": device.path, f"{prefix}_DEVICE": device.path}
+    if device.uri:
+        environment[f"{prefix}_DISK_URI"] = device.uri
+    return environment
+
+
 def _prefixed(prefix: str, parameters: Mapping[str, Value]) -> Iterable[tuple[str, str]]:
     return ((prefix + name, str(value)) for name, value in parameters.items())
 
@@ -96,7 +110,6 @@ def _nic_environment(nic: NicSpec, instance: InstanceSpec) -> Iterable[tuple[str
         yield "NAME", nic.name
     if nic.ip:
         yield "IP", nic.ip
-    if nic.network:
-        yield "NETWORK_UUID", nic.network
+    yield from ((f"NETWORK_{name}", value) for name, value in network_variables(nic))
     if "nic_type" in instance.hvparams:
         yield "FRONTEND_TYPE", str(instance.hvparams["nic_type"])

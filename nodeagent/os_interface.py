@@ -21,7 +21,7 @@ from typing import NamedTuple
 from nodeagent.calls import Device, InstanceSpec, OsStatus
 from nodeagent.errors import BadCall, CommandFailed, StateMismatch
 from nodeagent.os_definition import OsDefinition, find_os, list_os
-from nodeagent.os_environment import instance_environment, os_environment
+from nodeagent.os_environment import disk_environment, instance_environment, os_environment
 from nodeagent.runner import run_process
 from nodeagent.task_scope import TaskScope
 
@@ -29,6 +29,13 @@ _ORPHAN_S = 10.0
 _SCRIPT_S = 3600.0 * 24  # the task's own timeout is the real bound
 _VERIFY_S = 60.0
 _FEEDBACK_BYTES = 2000
+_END_BYTES = 16_384  # of what a script prints; all of it is in its log
+_LEFT = {
+    "create": "the disks are half done",
+    "rename": "the guest may have its old name in some places, and the new one in others",
+    "export": "the dump is not whole",
+    "import": "the disk is half done",
+}
 
 
 class OsRun(NamedTuple):
@@ -36,6 +43,13 @@ class OsRun(NamedTuple):
 
     log: Path
     output: str  # its end
+
+
+class Exported(NamedTuple):
+    """What came of an export. `expected_bytes`: what the script said of its size beforehand."""
+
+    run: OsRun
+    expected_bytes: int | None
 
 
 class OsInterface:
@@ -60,7 +74,10 @@ class OsInterface:
         debug_level: int,
         scope: TaskScope,
     ) -> OsRun:
-        """Run `create` on the instance's disks. Raises CommandFailed with the end of its output."""
+        """Have the parameters verified, then run `create` on the instance's disks.
+
+        Raises CommandFailed with the end of what the script printed.
+        """
         definition = find_os(self._search_path, instance.os)
         if definition.untrusted:
             raise BadCall(
@@ -70,6 +87,7 @@ class OsInterface:
         environment = instance_environment(definition, instance, devices, debug_level=debug_level)
         if reinstall:
             environment["INSTANCE_REINSTALL"] = "1"
+        self.verify(instance.os, instance.osparams, scope=scope)
         return self._run(definition, "create", instance, environment, scope)
 
     def rename(
@@ -81,18 +99,62 @@ class OsInterface:
         environment["OLD_INSTANCE_NAME"] = old_name
         return self._run(definition, "rename", instance, environment, scope)
 
+    def export_disk(
+        self,
+        instance: InstanceSpec,
+        devices: Sequence[Device],
+        *,
+        index: int,
+        copy: Device,
+        sink: int,
+        scope: TaskScope,
+    ) -> Exported:
+        """Run `export` for one disk; the dump goes to the descriptor `sink`.
+
+        `copy` is what is dumped: a snapshot of the disk, or the disk itself while it is not in use.
+        """
+        definition = find_os(self._search_path, instance.os)
+        environment = instance_environment(definition, instance, devices)
+        environment |= disk_environment("EXPORT", index, copy)
+        reading, writing = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        try:
+            environment["EXP_SIZE_FD"] = str(writing)
+            ran = self._run(
+                definition, "export", instance, environment, scope, sink=sink, inherit=(writing,)
+            )
+            return Exported(ran, _size_said(reading))
+        finally:
+            os.close(reading)
+            os.close(writing)
+
+    def import_disk(
+        self,
+        instance: InstanceSpec,
+        devices: Sequence[Device],
+        *,
+        index: int,
+        source: int,
+        scope: TaskScope,
+    ) -> OsRun:
+        """Run `import` for one disk; the dump comes from the descriptor `source`."""
+        definition = find_os(self._search_path, instance.os)
+        environment = instance_environment(definition, instance, devices)
+        environment |= disk_environment("IMPORT", index, devices[index])
+        return self._run(definition, "import", instance, environment, scope, source=source)
+
     def verify(self, name: str, parameters: Mapping[str, str], *, scope: TaskScope) -> str:
         """Ask the definition whether these parameters are right; returns what it says.
 
-        Raises CommandFailed if they are not. Definitions older than version 20 cannot be asked.
+        Raises BadCall for one that it does not have, CommandFailed if it refuses them. Definitions
+        older than version 20 have no parameters to ask about.
         """
         definition = find_os(self._search_path, name)
+        if definition.api_version < 20:
+            return ""
         unknown = sorted(set(parameters) - set(definition.parameters))
         if unknown:
             known = ", ".join(definition.parameters) or "none"
             raise BadCall(f"OS {name} has no parameter {unknown[0]!r}", hint=f"it has: {known}")
-        if definition.api_version < 20:
-            return ""
         environment = os_environment(definition, name, parameters, debug_level=0)
         argv = [str(definition.directory / "verify"), "parameters"]
         ran = run_process(
@@ -100,8 +162,11 @@ class OsInterface:
             directory=definition.directory, merged=True,
         )  # fmt: skip
         output = ran.stdout.decode(errors="replace")
+        if scope.stopping:
+            raise scope.stopped(left="nothing was changed", output=output)
         if ran.exit_status != 0:
-            raise CommandFailed(argv, exit_status=ran.exit_status, output=output)
+            hint = f"it was killed: {_VERIFY_S:.0f} s were over" if ran.late else ""
+            raise CommandFailed(argv, exit_status=ran.exit_status, output=output, hint=hint)
         return output
 
     def _run(
@@ -111,29 +176,37 @@ class OsInterface:
         instance: InstanceSpec,
         environment: Mapping[str, str],
         scope: TaskScope,
+        *,
+        source: int | None = None,
+        sink: int | None = None,
+        inherit: tuple[int, ...] = (),
     ) -> OsRun:
         self._logs.mkdir(parents=True, exist_ok=True)
         path = self._logs / f"{script}-{definition.name}-{instance.name}-{instance.uuid[:8]}.log"
         argv = [str(definition.directory / script)]
         lock = self._lock(instance)
+        end = bytearray()
         try:
             with path.open("ab") as log:
 
                 def on_output(piece: bytes) -> None:
                     log.write(piece)
                     log.flush()
+                    end.extend(piece)
+                    del end[:-_END_BYTES]
                     _speak(scope, piece)
 
                 ran = run_process(
                     argv, scope=scope, timeout_s=_SCRIPT_S, environment=environment,
-                    directory=definition.directory, merged=True, inherit=(lock,),
+                    directory=definition.directory, merged=sink is None, source=source, sink=sink,
+                    inherit=(lock, *inherit),
                     on_start=lambda group: _write_group(lock, group), on_output=on_output,
                 )  # fmt: skip
         finally:
             os.close(lock)
-        output = ran.stdout.decode(errors="replace")
+        output = end.decode(errors="replace")
         if scope.stopping:
-            raise scope.stopped(left=f"{script} was killed; the disks are half done", output=output)
+            raise scope.stopped(left=f"{script} was killed; {_LEFT[script]}", output=output)
         if ran.exit_status != 0:
             raise CommandFailed(
                 argv, exit_status=ran.exit_status, output=output, hint=f"all of it: {path}"
@@ -158,6 +231,15 @@ class OsInterface:
                     hint="look for processes that hang on the disks of this instance",
                 )
             time.sleep(0.02)
+
+
+def _size_said(reading: int) -> int | None:
+    """Return the number that an export wrote, None if it wrote none. Never waits for one."""
+    try:
+        said = os.read(reading, 64).decode(errors="replace").strip()
+    except BlockingIOError:
+        return None
+    return int(said) if said.isascii() and said.isdigit() else None
 
 
 def _speak(scope: TaskScope, piece: bytes) -> None:

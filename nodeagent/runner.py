@@ -79,20 +79,25 @@ def run_process(
     directory: Path = Path("/"),
     stdin: bytes = b"",
     merged: bool = False,
+    source: int | None = None,
+    sink: int | None = None,
     inherit: tuple[int, ...] = (),
     on_start: Callable[[int], None] = lambda _: None,
     on_output: Callable[[bytes], None] = lambda _: None,
 ) -> Ran:
     """Run one command to its end, or to that of its time or its task; never raises for how it ends.
 
-    `merged`: stderr goes where stdout goes. `on_output` gets every piece of either. `on_start` gets
-    the process group's id. Raises Missing if it cannot be started.
+    `merged`: stderr goes where stdout goes. `source` and `sink`: descriptors that it reads from and
+    writes to, past this process. `on_output` gets every piece of stdout and stderr that comes here.
+    `on_start` gets the process group's id. Raises Missing if it cannot be started.
     """
+    assert source is None or not stdin, "either given, or read from a descriptor"
+    assert sink is None or not merged, "what goes to a descriptor must not have words in it"
     try:
         process = subprocess.Popen(
             list(argv),
-            stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
+            stdin=subprocess.PIPE if stdin else subprocess.DEVNULL if source is None else source,
+            stdout=subprocess.PIPE if sink is None else sink,
             stderr=subprocess.STDOUT if merged else subprocess.PIPE,
             env=dict(environment),
             cwd=directory,

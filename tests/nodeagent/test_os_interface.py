@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import threading
@@ -12,7 +11,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from nodeagent.calls import Device
+from nodeagent.calls import Device, NetworkSpec
 from nodeagent.errors import BadCall, CommandFailed, Missing, NoSuchThing, Stopped
 from nodeagent.os_definition import find_os, list_os
 from nodeagent.os_environment import instance_environment
@@ -147,7 +146,8 @@ def test_the_environment_is_ganetis(make: Make, tmp_path: Path) -> None:
 
 def test_a_script_sees_its_environment_and_its_directory(make: Make, tmp_path: Path) -> None:
     """It runs in the OS directory; what it prints is logged, said and returned."""
-    make(create='pwd; echo "$INSTANCE_REINSTALL $OSP_DHCP_RANGE"; echo wrong >&2')
+    directory = make(create='pwd; echo "$INSTANCE_REINSTALL $OSP_DHCP_RANGE"; echo wrong >&2')
+    (directory / "parameters.list").write_text("dhcp-range  Addresses to choose from\n")
     said: list[Progress] = []
     spec = instance(os="test")
     ran = interface(tmp_path).create(
@@ -252,25 +252,73 @@ def test_a_sample_installs_renames_exports_and_imports(tmp_path: Path, os_name: 
     assert disk.stat().st_size == 65_536
     copy = tmp_path / "copy"
     copy.write_bytes(bytes(65_536))
-    _export_import(SAMPLES / os_name, disk, copy)
+    dump = tmp_path / "dump"
+    with dump.open("w+b") as file:
+        exported = samples.export_disk(
+            spec, [device], index=0, copy=device, sink=file.fileno(), scope=TaskScope()
+        )
+        assert exported.expected_bytes == dump.stat().st_size
+        file.seek(0)
+        samples.import_disk(
+            spec, [Device(path=str(copy))], index=0, source=file.fileno(), scope=TaskScope()
+        )
     assert copy.read_bytes() == disk.read_bytes()
 
 
-def _export_import(directory: Path, source: Path, target: Path) -> None:
-    """Pipe the export of one disk into the import of another."""
-    reading, writing = os.pipe()
-    export = subprocess.run(
-        [str(directory / "export")], cwd=directory, stdout=subprocess.PIPE, check=True,
-        env={"EXPORT_DISK_PATH": str(source), "EXP_SIZE_FD": str(writing), "PATH": "/usr/bin:/bin"},
-        pass_fds=(writing,),
+def test_an_export_that_fails_is_told_apart_from_its_dump(make: Make, tmp_path: Path) -> None:
+    """What it dumped so far is in the sink, what it said is in the error."""
+    script = make() / "export"
+    script.write_text("#!/bin/sh\necho data; echo no disk $EXPORT_INDEX >&2; exit 3\n")
+    spec = instance(plain_disk(), os="test")
+    with (tmp_path / "dump").open("wb") as sink, pytest.raises(CommandFailed) as failed:
+        interface(tmp_path).export_disk(
+            spec, [Device()], index=0, copy=Device(uri="rbd:pool/x"), sink=sink.fileno(),
+            scope=TaskScope(),
+        )  # fmt: skip
+    assert (failed.value.exit_status, failed.value.output) == (3, "no disk 0\n")
+    assert (tmp_path / "dump").read_text() == "data\n"
+
+
+def test_parameters_are_verified_before_a_disk_is_touched(make: Make, tmp_path: Path) -> None:
+    """One that the definition refuses, or does not have, ends the call."""
+    directory = make(create=f"touch {tmp_path}/touched")
+    (directory / "verify").write_text('#!/bin/sh\necho "dhcp: $OSP_DHCP?"; exit 1\n')
+    for parameters, error in (({"dhcp": "x"}, CommandFailed), ({"color": "red"}, BadCall)):
+        spec = msgspec.structs.replace(instance(os="test"), osparams=parameters)
+        with pytest.raises(error):
+            interface(tmp_path).create(spec, [], reinstall=False, debug_level=0, scope=TaskScope())
+    assert not (tmp_path / "touched").exists()
+
+
+def test_a_network_is_described_to_scripts(make: Make, tmp_path: Path) -> None:
+    """With those of its properties that it has."""
+    make()
+    network = NetworkSpec(
+        uuid="n1", name="lan", subnet="192.0.2.0/24", subnet6="2001:db8::/64",
+        gateway6="2001:db8::1", tags=("a", "b"),
     )  # fmt: skip
-    os.close(writing)
-    with os.fdopen(reading) as size:
-        assert int(size.read()) == len(export.stdout)
-    subprocess.run(
-        [str(directory / "import")], cwd=directory, input=export.stdout, check=True,
-        env={"IMPORT_DISK_PATH": str(target), "PATH": "/usr/bin:/bin"},
-    )  # fmt: skip
+    spec = instance(os="test")
+    nic = msgspec.structs.replace(spec.nics[0], network="n1", network_spec=network)
+    spec = msgspec.structs.replace(spec, nics=(nic,))
+    environment = instance_environment(find_os([tmp_path / "os"], "test"), spec, [])
+    assert {k: v for k, v in environment.items() if "NETWORK" in k} == {
+        "NIC_0_NETWORK_UUID": "n1",
+        "NIC_0_NETWORK_NAME": "lan",
+        "NIC_0_NETWORK_TAGS": "a b",
+        "NIC_0_NETWORK_SUBNET": "192.0.2.0/24",
+        "NIC_0_NETWORK_SUBNET6": "2001:db8::/64",
+        "NIC_0_NETWORK_GATEWAY6": "2001:db8::1",
+    }
+
+
+def test_of_long_output_the_end_is_shown(make: Make, tmp_path: Path) -> None:
+    """A script that prints for hours ends with what matters; its log has all of it."""
+    make(create="yes line | head -c 3000000; echo the reason; exit 1")
+    with pytest.raises(CommandFailed) as failed:
+        _create(interface(tmp_path), TaskScope())
+    assert failed.value.output.endswith("the reason\n")
+    (log,) = (tmp_path / "logs").iterdir()
+    assert log.stat().st_size > 3_000_000
 
 
 def _create(interface: OsInterface, scope: TaskScope) -> None:

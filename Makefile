@@ -26,7 +26,8 @@ lint: $(STAMP)
 	@$(BIN)/mypy
 
 test: lint
-	@tools/dev/system-packages sqlite3 gcc libc6-dev libzmq3-dev spin
+	@tools/dev/system-packages sqlite3 gcc libc6-dev libzmq3-dev spin iproute2 apt-utils ganeti-os-noop \
+		ganeti-instance-debootstrap
 	@$(BIN)/python -m pytest -n 2 --dist loadfile
 
 quick: $(STAMP)

@@ -14,7 +14,7 @@ import msgspec
 from eventstore.packed import Packed
 from nodeagent import calls
 from nodeagent.allocators import Allocators
-from nodeagent.calls import Device, InstanceSpec, NodeCheck, NodeStatus
+from nodeagent.calls import Device, HostFacts, InstanceSpec, NodeCheck, NodeStatus
 from nodeagent.errors import BadCall, Missing
 from nodeagent.hypervisor.contract import Hypervisor
 from nodeagent.inventory import inventory
@@ -54,16 +54,17 @@ class Drivers:
     interference: Interference | None = None
     allocators: Allocators = field(default_factory=lambda: Allocators((), run_command))
     addresses: AddressDriver | None = None  # None: this node can hold no address of the master
+    facts: Callable[[calls.Probe], HostFacts] | None = None
 
-    def needs(self) -> tuple[str, ...]:
-        """What the drivers lack on this node, one sentence each."""
-        others: list[Hypervisor | NetworkDriver | AddressDriver] = [
-            *self.hypervisors,
-            *self.networks,
-        ]
+    def lacks(self) -> dict[str, tuple[str, ...]]:
+        """What the drivers lack on this node, by what needs it (`NodeCheck.lacks`)."""
+        lacks = self.disks.lacks()
+        lacks |= {hypervisor.names[0]: hypervisor.needs() for hypervisor in self.hypervisors}
+        network = {need: None for driver in self.networks for need in driver.needs()}
         if self.addresses is not None:
-            others.append(self.addresses)
-        return (*self.disks.needs(), *(need for driver in others for need in driver.needs()))
+            network |= dict.fromkeys(self.addresses.needs())
+        lacks["network"] = tuple(network)
+        return {what: needs for what, needs in lacks.items() if needs}
 
 
 def decode_call(packed: Packed) -> calls.Call:
@@ -215,7 +216,13 @@ class Executor:
 
     def _check(self, probe: calls.Probe) -> NodeCheck:
         status = msgspec.structs.replace(self._status(), disks=())
-        check = NodeCheck(status=status, missing=self._drivers.needs())
+        lacks = self._drivers.lacks()
+        check = NodeCheck(
+            status=status,
+            missing=tuple(need for needs in lacks.values() for need in needs),
+            lacks=lacks,
+            host=self._drivers.facts(probe) if self._drivers.facts is not None else None,
+        )
         if not probe.inventory:
             return check
         check = msgspec.structs.replace(check, os=self._drivers.os.definitions())

@@ -6,6 +6,7 @@ import os
 import time
 from importlib import metadata
 
+from nodeagent import host
 from nodeagent.calls import NodeStatus, OsSeen
 from nodeagent.executor import Drivers
 
@@ -27,8 +28,8 @@ class StatusReader:
     def read(self) -> NodeStatus:
         """Return what is seen now. Cheap enough for once a second."""
         drivers = self._drivers
-        host = drivers.hypervisors[0]
-        memory, cpus = host.memory(), host.cpus()
+        machine = drivers.hypervisors[0]
+        memory, cpus = machine.memory(), machine.cpus()
         lvm, file = drivers.disks.space("lvm"), drivers.disks.space("file")
         return NodeStatus(
             node=self._node,
@@ -44,7 +45,7 @@ class StatusReader:
             instances=tuple(seen for hv in drivers.hypervisors for seen in hv.seen()),
             disks=drivers.disks.seen(),
             simulated=drivers.simulated,
-            versions=self._versions,
+            versions=self._versions if drivers.simulated else self._versions | _of_modules(),
             file_total_mib=file.total_mib,
             file_free_mib=file.free_mib,
             os=self._definitions(),
@@ -60,3 +61,9 @@ class StatusReader:
                 for each in self._drivers.os.definitions()
             )
         return self._os
+
+
+def _of_modules() -> dict[str, str]:
+    """Versions of what may be loaded at any time."""
+    drbd = host.drbd_version()
+    return {"drbd": drbd} if drbd else {}

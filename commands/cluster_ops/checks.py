@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 
 from commands.capacity import RUNS, memory_need_mib, room_on, running
-from commands.cluster_ops import holdings
+from commands.cluster_ops import holdings, hosts
 from commands.cluster_ops.finding import ERROR, WARNING, Checks, Finding, answered, sorted_nodes
 from commands.nodes import why_unreachable
 from projections.cluster import Cluster
@@ -47,16 +47,6 @@ def reach(cluster: Cluster, checks: Checks) -> Iterator[Finding]:
             yield Finding(severity, "ENODERPC", node.name, problem)
         elif node.uuid not in checks:
             yield Finding(ERROR, "ENODERPC", node.name, "did not answer")
-
-
-def setup(cluster: Cluster, checks: Checks) -> Iterator[Finding]:
-    """Each node has the tools that its drivers need, and sound OS definitions."""
-    for node, check in answered(cluster, checks):
-        for missing in check.missing if node.vm_capable else ():
-            yield Finding(ERROR, "ENODESETUP", node.name, missing)
-        for os in check.os:
-            if os.problem:
-                yield Finding(WARNING, "ENODEOS", node.name, f"OS {os.name}: {os.problem}")
 
 
 def parked(cluster: Cluster, checks: Checks) -> Iterator[Finding]:
@@ -150,7 +140,10 @@ def redundancy(cluster: Cluster, checks: Checks) -> Iterator[Finding]:
 ALL: Mapping[str, Check] = {
     "candidates": candidates,
     "reach": reach,
-    "setup": setup,
+    "needs": hosts.needs,
+    "links": hosts.links,
+    "versions": hosts.versions,
+    "definitions": hosts.definitions,
     "parked": parked,
     "duties": duties,
     "orphan_volumes": holdings.orphan_volumes,

@@ -19,6 +19,7 @@ import msgspec
 from msgspec import Meta
 
 from commands import parse
+from commands.cluster_ops import hosts
 from commands.cluster_ops.checks import ALL, NPLUSONE
 from commands.cluster_ops.finding import WARNING, Checks, Finding
 from commands.cluster_ops.holdings import unlike
@@ -70,17 +71,18 @@ def decide(op: ClusterVerify, cluster: Cluster, given: Given, so_far: Outcomes) 
     nodes = sorted(cluster.nodes.values(), key=lambda node: node.name)
     asked = [node for node in nodes if not why_unreachable(node)]
     if not so_far and asked:
-        return probes((node, Probe(inventory=True)) for node in asked)
+        return probes((node, hosts.question(cluster, node)) for node in asked)
     checks = _checks(so_far)
     if len(so_far) == 1 and (closer := list(_where_sums_differ(cluster, asked, checks))):
         return probes(closer)
-    findings = [
-        _as_wished(op, finding)
+    found = [
+        finding
         for name, check in ALL.items()
         if name not in op.skip_checks
         for finding in check(cluster, checks)
-        if about is None or finding.object in about
     ]
+    found += hosts.clocks(cluster, checks, given.now_ms)
+    findings = [_as_wished(op, each) for each in found if about is None or each.object in about]
     return Done([tuple(finding) for finding in findings])
 
 
@@ -100,7 +102,7 @@ def _where_sums_differ(
     for node in nodes:
         check = checks.get(node.uuid)
         if check is not None and (buckets := unlike(cluster, node, check)):
-            yield node, Probe(inventory=True, buckets=buckets)
+            yield node, msgspec.structs.replace(hosts.question(cluster, node), buckets=buckets)
 
 
 def _checks(so_far: Outcomes) -> Checks:

@@ -11,12 +11,15 @@ class Probe(Call, frozen=True, kw_only=True):
     """Nothing changes. Returns `NodeCheck`: the status seen now, and what the drivers lack.
 
     `inventory`: also what the node holds, and its OS definitions. `buckets`: list these in full.
+    `links` and `addresses`: say which of these the node does not have.
     """
 
     NAME: ClassVar[str] = "probe"
 
     inventory: bool = False
     buckets: tuple[int, ...] = ()
+    links: tuple[str, ...] = ()
+    addresses: tuple[str, ...] = ()
 
 
 class RunAllocator(Call, frozen=True, kw_only=True):

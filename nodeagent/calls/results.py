@@ -49,6 +49,19 @@ class NodeCheck(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     missing: tuple[str, ...] = ()  # per driver: what it needs and does not find, what to install
     holds: Inventory | None = None
     os: tuple[OsStatus, ...] = ()
+    # The same as `missing`, by what needs it: a kind of volume (lvm, file, sharedfile), drbd, the
+    # name of a hypervisor, network. Older agents do not say it.
+    lacks: dict[str, tuple[str, ...]] = {}
+    host: HostFacts | None = None
+
+
+class HostFacts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What is seen of the machine itself, of what the probe asked for."""
+
+    clock_ms: int  # since 1970 UTC
+    missing_links: tuple[str, ...] = ()
+    missing_addresses: tuple[str, ...] = ()
+    drbd_helper: str = ""  # what DRBD's module calls when a mirror's state changes
 
 
 class Inventory(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from ipaddress import ip_address
 
-from nodeagent.calls import InstanceSpec, NicSpec
+from nodeagent.calls import HostFacts, InstanceSpec, NicSpec, Probe
 from nodeagent.errors import BadCall, Missing
+from nodeagent.host import clock_ms
 from nodeagent.network.contract import NetworkCapabilities
 from nodeagent.network.rules import BRIDGED, OPENVSWITCH, ROUTED, check_nic
 from nodeagent.simulated.lab import Lab
@@ -95,6 +96,11 @@ class SimulatedNetwork:
     def holds(self, address: str) -> bool:
         """See AddressDriver."""
         return address in self._file.read().addresses
+
+    def facts(self, probe: Probe) -> HostFacts:
+        """What is seen of the machine: it has every address that it should."""
+        missing = [link for link in probe.links if self._links and link not in self._links]
+        return HostFacts(clock_ms=clock_ms(), missing_links=tuple(missing))
 
     def lose_power(self) -> None:
         """All of it is kept in memory."""

@@ -74,6 +74,7 @@ def simulated_machine(
         disks=Disks((volumes, files, shared), mirrors, in_use=hypervisor.uses_disk),
         hypervisors=(hypervisor,),
         networks=(network,),
+        facts=network.facts,
         addresses=network,
         os=os,
         boot_id=lab.boot_id,

@@ -43,10 +43,10 @@ class Disks:
         self._mirrors = mirrors
         self._in_use = in_use
 
-    def needs(self) -> tuple[str, ...]:
-        """What is missing, over all drivers."""
-        volumes = (need for driver in self._drivers for need in driver.needs())
-        return (*volumes, *self._mirrors.needs())
+    def lacks(self) -> dict[str, tuple[str, ...]]:
+        """What is missing, by the first kind of volume that needs it, and for `drbd`."""
+        lacks = {driver.kinds[0]: driver.needs() for driver in self._drivers}
+        return lacks | {"drbd": self._mirrors.needs()}
 
     def ensure_volume(self, call: EnsureVolume, scope: TaskScope) -> None:
         """See EnsureVolume."""

@@ -12,7 +12,15 @@ from commands.cluster_ops.holdings import unlike
 from commands.cluster_ops.verify import HANDLER, ClusterVerify
 from commands.errors import Refused
 from commands.handler import PlanOutcome
-from nodeagent.calls import InstanceSeen, NodeCheck, NodeStatus, OsStatus, OwnedVolume, Probe
+from nodeagent.calls import (
+    HostFacts,
+    InstanceSeen,
+    NodeCheck,
+    NodeStatus,
+    OsStatus,
+    OwnedVolume,
+    Probe,
+)
 from nodeagent.inventory import inventory
 from projections.events.configuration import DiskStateSeen, DutyFailed, DutyRecorded
 from projections.objects import ADMIN_DOWN
@@ -29,10 +37,14 @@ class Held(msgspec.Struct, frozen=True, kw_only=True):
     volumes: tuple[OwnedVolume, ...] = ()
     minors: dict[int, str] = {}
     os: tuple[OsStatus, ...] = ()
+    lacks: dict[str, tuple[str, ...]] = {}
+    host: HostFacts | None = None
 
     def answer(self, probe: Probe) -> NodeCheck:
         """Return what its agent answers."""
-        check = NodeCheck(status=self.status, missing=self.missing, os=self.os)
+        check = NodeCheck(
+            status=self.status, missing=self.missing, os=self.os, lacks=self.lacks, host=self.host
+        )
         beside = len(msgspec.msgpack.encode(check))
         holds = inventory(self.volumes, self.minors, probe.buckets, beside_bytes=beside)
         return msgspec.structs.replace(check, holds=holds)

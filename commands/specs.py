@@ -114,6 +114,7 @@ def instance_spec(cluster: Cluster, instance: Instance, node: str) -> InstanceSp
         hvparams=params.of_hypervisor(cluster, instance),
         beparams=backend,
         osparams=params.of_os(cluster.settings, instance.os, instance.osparams),
+        network_port=instance.network_port,
         primary=instance.primary,
         secondaries=() if instance.secondary is None else (instance.secondary,),
         tags=instance.tags,

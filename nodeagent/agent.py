@@ -131,6 +131,8 @@ class Agent:
             on_error=self._on_denied,
             on_reign=self._on_reign,
         )
+        for hypervisor in self._drivers.hypervisors:
+            hypervisor.on_news(lambda: self._from_worker(self.look_soon))
         self._outbox.send_observations(self._unheard, self._on_recorded)
         self._stop_status = self._reactor.call_every(self._config.status_s, self._tell_status)
         self._look()

@@ -172,10 +172,18 @@ class Executor:
 
     def _migrate(self, call: calls.Call, scope: TaskScope) -> msgspec.Struct | None:
         match call:
+            case calls.DescribeRunning(instance=instance):
+                description = self._hypervisor(instance.hypervisor).describe(instance)
+                return calls.RunningGuest(description=description)
             case calls.PrepareMigration(instance=instance):
-                # Its disks need not be active yet: a driver that opens them asks for them itself.
-                self._interfaces_up(instance, scope, incoming=True)
-                return self._hypervisor(instance.hypervisor).prepare(instance, scope=scope)
+                return self._hypervisor(instance.hypervisor).prepare(
+                    instance,
+                    devices=self._devices(instance),
+                    interfaces=self._interfaces_up(instance, scope, incoming=True),
+                    address=call.address,
+                    running=call.running,
+                    scope=scope,
+                )
             case calls.Migrate(instance=instance):
                 self._hypervisor(instance.hypervisor).send(
                     instance, target=call.target, address=call.target_address,

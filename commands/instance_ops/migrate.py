@@ -3,19 +3,23 @@
 First plan:
 
     follow/node1/0      the mirror on the target is up
-    prepare             the target is ready to receive it
     dual/node3/0 ...    for this time both sides may be written (mirrors only)
+    describe            how the guest is put together, which the target must build alike
+
+Second plan:
+
+    prepare             the target waits for it, with its disks open
     migrate             the point of no return: what becomes of it is decided by what came of it
 
-Second plan, if it came through:              if it did not:
+Third plan, if it came through:               if it did not:
 
     moved         node1 is the primary            abort/node1, abort/node3   both put in order
     finish/node1, finish/node3                    single/node1/0             the target follows
     single/node3/0    the old primary follows     single/node3/0
 
-Both are decided from the result of `migrate`, not undone: a guest that runs on the target must not
-be torn down because somebody cancels a moment later. A migration that failed and was put in order
-ends the opcode as failed, with the instance where it was.
+The last is decided from the result of `migrate`, not undone: a guest that runs on the target must
+not be torn down because somebody cancels a moment later. A migration that failed and was put in
+order ends the opcode as failed, with the instance where it was.
 
 What can go wrong: before `migrate` all is put back. If the source is lost while it sends, nobody
 knows on which side the guest runs; then the opcode is parked for a person. An instance that does
@@ -27,6 +31,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Annotated, ClassVar
 
+import msgspec
 from msgspec import Meta
 
 from commands import allocation, looking, parse, relocation
@@ -43,13 +48,22 @@ from commands.relocation import RelocationOpcode, check_consistent, moved, moves
 from commands.runs import not_started, resource_of
 from commands.specs import disk_spec, instance_spec, whole
 from commands.unsupported import refuse_unsupported
-from nodeagent.calls import EnsureActive, EnsureInactive, FinishMigration, Migrate, PrepareMigration
+from nodeagent.calls import (
+    DescribeRunning,
+    EnsureActive,
+    EnsureInactive,
+    FinishMigration,
+    Migrate,
+    PrepareMigration,
+    RunningGuest,
+)
 from projections import params
 from projections.cluster import Cluster
 from projections.objects import ADMIN_UP, Instance, Node
 from projections.plans import Call, Plan, Reservation, Reservations, Step, names
 
 LIVE, NON_LIVE = "live", "non-live"
+DESCRIBE = "describe"
 MIGRATE = "migrate"
 GRACE_S = 600.0
 NOT_YET = {
@@ -81,18 +95,21 @@ def decide(op: InstanceMigrate, cluster: Cluster, given: Given, so_far: Outcomes
     outcomes = acted(so_far)
     if not outcomes:
         return _first(op, cluster, given, so_far, instance)
-    first = outcomes[0]
-    if MIGRATE not in names(first.plan.steps):  # it was failed over
-        return Done(None, not_started(instance, first, "was failed over"))
-    if len(outcomes) == 1:
-        return _settle(cluster, instance, first)
-    return Done(None, _failed(instance, first))
+    last = outcomes[-1]
+    if DESCRIBE in names(last.plan.steps):
+        return _send(op, cluster, instance, last)
+    if MIGRATE in names(last.plan.steps):
+        return _settle(cluster, instance, last)
+    sent = next((outcome for outcome in outcomes if MIGRATE in names(outcome.plan.steps)), None)
+    if sent is None:
+        return Done(None, not_started(instance, last, "was failed over"))
+    return Done(None, _failed(instance, sent))
 
 
 def _first(
     op: InstanceMigrate, cluster: Cluster, given: Given, so_far: Outcomes, instance: Instance
 ) -> Plan:
-    mode = _mode(op, cluster, instance)
+    _mode(op, cluster, instance)
     seen = looking.seen(given, so_far)
     if not so_far:
         nodes = (cluster.nodes[instance.primary], *relocation.possible(op, cluster, instance))
@@ -116,7 +133,7 @@ def _first(
         )
     require_reachable(cluster.nodes[instance.primary])
     check_consistent(instance, node, alone=False)
-    return allocation.with_reasons(_send(cluster, instance, node, live=mode == LIVE), choice)
+    return allocation.with_reasons(_open(cluster, instance, node), choice)
 
 
 def _mode(op: InstanceMigrate, cluster: Cluster, instance: Instance) -> str:
@@ -128,47 +145,63 @@ def _mode(op: InstanceMigrate, cluster: Cluster, instance: Instance) -> str:
     return parse.choice(op.mode or str(inherited), (LIVE, NON_LIVE), "mode")
 
 
-def _send(cluster: Cluster, instance: Instance, to: Node, *, live: bool) -> Plan:
+def _open(cluster: Cluster, instance: Instance, to: Node) -> Plan:
     after = moved(instance, to.uuid)
-    resource = resource_of(instance)
-    memory_mib = memory_need_mib(cluster, instance)
-    there = instance_spec(cluster, after, to.uuid)
     mirrored = instance.template in MIRRORED
     steps: list[Step] = []
     if mirrored:
         steps += follow(cluster, instance, to.uuid, undo=None, prefix="follow", tolerate=False)
+    steps += _open_both(cluster, instance, after, mirrored=mirrored, after_steps=names(steps))
     steps.append(
         call(
-            "prepare",
-            to.uuid,
-            PrepareMigration(instance=there),
-            resource=resource,
-            after=names(steps),
-            undo=_finish(cluster, instance, after, on=to.uuid, succeeded=False),
-        )
-    )
-    steps += _open_both(cluster, instance, after, mirrored=mirrored)
-    steps.append(
-        call(
-            MIGRATE,
+            DESCRIBE,
             instance.primary,
-            Migrate(
-                instance=there,
-                target=to.uuid,
-                target_address=to.secondary_ip or to.primary_ip,
-                live=live,
-            ),
-            resource=resource,
-            after=names(steps),
-            timeout_s=GRACE_S + memory_mib / _bandwidth_mib_s(cluster, instance),
-            final=True,
-            tolerate=True,
+            DescribeRunning(instance=instance_spec(cluster, instance, instance.primary)),
+            resource=resource_of(instance),
         )
     )
     return Plan(
         steps=tuple(steps),
-        reserves=Reservations(nodes=(Reservation(node=to.uuid, memory_mib=memory_mib),)),
+        reserves=_room(cluster, instance, to.uuid),
     )
+
+
+def _send(op: InstanceMigrate, cluster: Cluster, instance: Instance, opened: PlanOutcome) -> Plan:
+    (reservation,) = opened.plan.reserves.nodes
+    to = cluster.nodes[reservation.node]
+    after = moved(instance, to.uuid)
+    there = instance_spec(cluster, after, to.uuid)
+    address = to.secondary_ip or to.primary_ip
+    running = msgspec.msgpack.decode(opened.results[DESCRIBE], type=RunningGuest)
+    limit_s = memory_need_mib(cluster, instance) / _bandwidth_mib_s(cluster, instance)
+    prepare = call(
+        "prepare",
+        to.uuid,
+        PrepareMigration(instance=there, address=address, running=running.description),
+        resource=resource_of(instance),
+        undo=_finish(cluster, instance, after, on=to.uuid, succeeded=False),
+    )
+    migrate = call(
+        MIGRATE,
+        instance.primary,
+        Migrate(
+            instance=there,
+            target=to.uuid,
+            target_address=address,
+            live=_mode(op, cluster, instance) == LIVE,
+        ),
+        resource=resource_of(instance),
+        after=("prepare",),
+        timeout_s=GRACE_S + limit_s,
+        final=True,
+        tolerate=True,
+    )
+    return Plan(steps=(prepare, migrate), reserves=_room(cluster, instance, to.uuid))
+
+
+def _room(cluster: Cluster, instance: Instance, to: str) -> Reservations:
+    memory_mib = memory_need_mib(cluster, instance)
+    return Reservations(nodes=(Reservation(node=to, memory_mib=memory_mib),))
 
 
 def _bandwidth_mib_s(cluster: Cluster, instance: Instance) -> int:
@@ -180,7 +213,12 @@ def _bandwidth_mib_s(cluster: Cluster, instance: Instance) -> int:
 
 
 def _open_both(
-    cluster: Cluster, instance: Instance, after: Instance, *, mirrored: bool
+    cluster: Cluster,
+    instance: Instance,
+    after: Instance,
+    *,
+    mirrored: bool,
+    after_steps: tuple[str, ...],
 ) -> tuple[Call, ...]:
     """Return the calls by which both nodes may use the disks, for the time of the migration.
 
@@ -197,7 +235,7 @@ def _open_both(
                     node,
                     EnsureActive(disk=spec, primary=True, dual=mirrored),
                     resource=of_disk(instance.disks[index]),
-                    after=("prepare",),
+                    after=after_steps,
                     undo=before if mirrored else EnsureInactive(disk=spec),
                     timeout_s=ACTIVATION_S,
                 )

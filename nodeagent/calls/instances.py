@@ -67,12 +67,25 @@ class Reboot(Call, frozen=True, kw_only=True):
     incarnation: str
 
 
+class DescribeRunning(Call, frozen=True, kw_only=True):
+    """Nothing changes. Returns `RunningGuest`: how the running guest is put together."""
+
+    NAME: ClassVar[str] = "describe-running"
+
+    instance: InstanceSpec
+
+
 class PrepareMigration(Call, frozen=True, kw_only=True):
-    """This node, the target, is ready to receive the instance. Returns `MigrationTarget`."""
+    """This node, the target, waits for the instance, whose disks are active here.
+
+    Returns `MigrationTarget`.
+    """
 
     NAME: ClassVar[str] = "prepare-migration"
 
     instance: InstanceSpec
+    address: str = ""  # of this node, where it is to wait
+    running: bytes = b""  # what `DescribeRunning` returned on the source
 
 
 class Migrate(Call, frozen=True, kw_only=True):

@@ -23,6 +23,12 @@ class RunState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     generation: int = 0
 
 
+class RunningGuest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How a guest is put together, in the words of its hypervisor's driver."""
+
+    description: bytes
+
+
 class MigrationTarget(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Where the source must send the instance."""
 

@@ -80,6 +80,7 @@ class InstanceSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     hvparams: dict[str, Value] = {}  # filled: every parameter of the hypervisor
     beparams: dict[str, Value] = {}  # filled
     osparams: dict[str, str] = {}
+    network_port: int | None = None  # where its screen is reached (VNC, SPICE)
     primary: str = ""  # uuid
     secondaries: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()

@@ -9,14 +9,15 @@ of an earlier time cannot start a second copy (REPLICATION 3.6, "effects guard t
 A guest that has ended without an order is still known: `crashed`, or `user-down` if its own user
 shut it down. `ensure_stopped` forgets it, `ensure_running` starts it anew.
 
-Migration is four calls, in this order: `prepare` on the target, `send` on the source, `finish` on
-both. At every moment at most one of the two runs the guest.
+Migration is five calls, in this order: `describe` on the source, `prepare` on the target, `send` on
+the source, `finish` on both. At every moment at most one of the two runs the guest.
 
 Errors: NoRoom (memory), StateMismatch, NoSuchThing, Missing, BadCall, CommandFailed, Stopped.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 from nodeagent.calls import Device, InstanceSeen, InstanceSpec, MigrationTarget, RunState
@@ -61,6 +62,12 @@ class Hypervisor(Protocol):
     def capabilities(self) -> HypervisorCapabilities:
         """What it can do."""
 
+    def on_news(self, callback: Callable[[], None]) -> None:
+        """Have `callback` called, on any thread, as soon as what is seen may have changed.
+
+        A driver that is not told of changes never calls it: `seen` is looked at anyway.
+        """
+
     def needs(self) -> tuple[str, ...]:
         """What is missing for it to work, one sentence each."""
 
@@ -87,8 +94,26 @@ class Hypervisor(Protocol):
     ) -> RunState:
         """The guest was rebooted for this order, once. Raises NoSuchThing if it does not run."""
 
-    def prepare(self, instance: InstanceSpec, *, scope: TaskScope) -> MigrationTarget:
-        """This node is ready to receive the guest; its memory is set aside."""
+    def describe(self, instance: InstanceSpec) -> bytes:
+        """Return how the running guest is put together, for the driver of the node it goes to.
+
+        In the driver's own words. Raises NoSuchThing if it does not run here.
+        """
+
+    def prepare(
+        self,
+        instance: InstanceSpec,
+        *,
+        devices: tuple[Device, ...],
+        interfaces: tuple[str, ...],
+        address: str,
+        running: bytes,
+        scope: TaskScope,
+    ) -> MigrationTarget:
+        """This node waits for the guest at `address`, one of its own; its memory is set aside.
+
+        `running`: what `describe` returned on the source; empty: it is as its configuration says.
+        """
 
     def send(
         self, instance: InstanceSpec, *, target: str, address: str, live: bool, scope: TaskScope

@@ -70,6 +70,9 @@ class SimulatedHypervisor:
         self._file = StateFile(lab.home / "hypervisor.json", HypervisorState)
         self._peers: dict[str, StateFile[HypervisorState]] = {}
 
+    def on_news(self, callback: Callable[[], None]) -> None:
+        """See Hypervisor: nothing tells it of changes of its file."""
+
     def needs(self) -> tuple[str, ...]:
         """Nothing is missing: it is simulated."""
         return ()
@@ -130,7 +133,23 @@ class SimulatedHypervisor:
                 state.effect("reboot-guest", instance.uuid)
             return _run_state(guest)
 
-    def prepare(self, instance: InstanceSpec, *, scope: TaskScope) -> MigrationTarget:
+    def describe(self, instance: InstanceSpec) -> bytes:
+        """See Hypervisor."""
+        guest = self._file.read().guests.get(instance.uuid)
+        if guest is None or guest.state not in _ALIVE:
+            raise NoSuchThing(f"{instance.name} does not run here")
+        return b"simulated"
+
+    def prepare(
+        self,
+        instance: InstanceSpec,
+        *,
+        devices: tuple[Device, ...],
+        interfaces: tuple[str, ...],
+        address: str,
+        running: bytes,
+        scope: TaskScope,
+    ) -> MigrationTarget:
         """See Hypervisor."""
         self._take_expected()
         with self._file.change() as state:

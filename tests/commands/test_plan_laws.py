@@ -61,7 +61,7 @@ from projections.plans import Call, Plan, Record
 from tests.commands.building import KEY, Town
 
 WEB = "web1.example.net"
-HARMLESS = {"probe"}  # changes nothing
+HARMLESS = {"describe-running", "probe"}  # changes nothing
 # What may stay when an opcode goes back: a volume that is too large; what is on a disk that goes.
 MAY_STAY = {
     ("OP_INSTANCE_GROW_DISK", "ensure-volume"),

@@ -12,7 +12,7 @@ from commands.instance_ops.failover import HANDLER as FAILOVER
 from commands.instance_ops.failover import InstanceFailover
 from commands.instance_ops.migrate import HANDLER as MIGRATE
 from commands.instance_ops.migrate import InstanceMigrate
-from nodeagent.calls import EnsureRunning, Migrate
+from nodeagent.calls import EnsureRunning, Migrate, PrepareMigration
 from projections.events.configuration import DiskStateSeen
 from projections.objects import ADMIN_DOWN, ADMIN_UP
 from projections.plans import Plan
@@ -156,14 +156,18 @@ def test_a_migration_is_settled_by_what_came_of_it() -> None:
     """It came through: the record first, then both nodes are put in order."""
     town = mirror_town()
     plan = plan_of(town, MIGRATE, migrate())
-    assert ids(plan) == ["follow/node1/0", "prepare", "dual/node3/0", "dual/node1/0", "migrate"]
-    sent = call_steps(plan)["migrate"]
+    assert ids(plan) == ["follow/node1/0", "dual/node3/0", "dual/node1/0", "describe"]
+    done, outcomes = town.carry_out(MIGRATE, migrate())
+    assert ids(outcomes[1].plan) == ["prepare", "migrate"]
+    ready = unpacked(call_steps(outcomes[1].plan)["prepare"])
+    assert isinstance(ready, PrepareMigration)
+    assert (ready.address, ready.running) == ("192.0.2.1", b"as it is")
+    sent = call_steps(outcomes[1].plan)["migrate"]
     order = unpacked(sent)
     assert isinstance(order, Migrate)
     assert (sent.final, sent.tolerate, order.live) == (True, True, True)
     assert order.target_address == "192.0.2.1"
-    done, outcomes = town.carry_out(MIGRATE, migrate())
-    assert ids(outcomes[1].plan) == [
+    assert ids(outcomes[2].plan) == [
         "moved",
         "finish/node1",
         "finish/node3",
@@ -178,7 +182,7 @@ def test_a_migration_that_failed_is_put_in_order_and_told() -> None:
     """The instance stays where it was, in the same generation."""
     town = mirror_town()
     done, outcomes = town.carry_out(MIGRATE, migrate(), fail=["migrate"])
-    assert ids(outcomes[1].plan) == [
+    assert ids(outcomes[2].plan) == [
         "abort/node1",
         "abort/node3",
         "single/node1/0",
@@ -192,10 +196,13 @@ def test_a_migration_that_failed_is_put_in_order_and_told() -> None:
 def test_a_source_that_is_lost_meanwhile_leaves_the_question_to_a_person() -> None:
     """Nobody knows where the guest runs: the refusal after the point of no return parks."""
     town = mirror_town()
-    first = town.through(plan_of(town, MIGRATE, migrate()), fail=["migrate"])
+    first = town.through(plan_of(town, MIGRATE, migrate()))
+    second = town.decide(MIGRATE, migrate(), so_far=(first,))
+    assert isinstance(second, Plan)
+    sent = town.through(second, fail=["migrate"])
     town.lose(3)
     with pytest.raises(Refused, match="it is not known on which node it runs"):
-        town.decide(MIGRATE, migrate(), so_far=(first,))
+        town.decide(MIGRATE, migrate(), so_far=(first, sent))
 
 
 def test_what_does_not_run_is_failed_over_if_that_is_allowed() -> None:

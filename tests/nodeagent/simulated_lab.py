@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from nodeagent.calls import Device, InstanceSpec
 from nodeagent.simulated.hypervisor import SimulatedHypervisor
 from nodeagent.simulated.lab import Lab, SimulatedNode
 from nodeagent.simulated.mirror import SimulatedMirrors
 from nodeagent.simulated.volumes import SimulatedVolumes
 from nodeagent.storage.disks import Disks
 from nodeagent.task_scope import TaskScope
+from tests.nodeagent.specs import GUEST, instance, plain_disk
 
 SIZE = SimulatedNode(
     memory_mib=4096, own_memory_mib=0, disk_mib=10_240, sync_mib_s=100.0, migration_mib_s=1e6
@@ -31,7 +33,7 @@ class LabNode:
     """The drivers of one simulated node."""
 
     def __init__(self, root: Path, name: str, clock: Clock) -> None:
-        self.uuid = f"uuid-{name}"
+        self.uuid, self.address = f"uuid-{name}", "127.0.0.1"
         self.lab = Lab(root, name)
         self.lab.name_node(self.uuid)
         self.lab.claim()
@@ -45,6 +47,22 @@ class LabNode:
             in_use=self.hypervisor.uses_disk, rate_mib_s=SIZE.sync_mib_s, now=clock,
         )  # fmt: skip
         self.disks = Disks((self.volumes,), self.mirrors, in_use=self.hypervisor.uses_disk)
+
+    def guest(self, *, generation: int = 1, memory_mib: int = 512) -> InstanceSpec:
+        """The instance that the contract is tried with."""
+        return instance(plain_disk(), uuid=GUEST, generation=generation, memory_mib=memory_mib)
+
+    def devices(self) -> tuple[Device, ...]:
+        """Where its disk is."""
+        return (Device(path="/dev/null"),)
+
+    def interfaces(self) -> tuple[str, ...]:
+        """The interface of its NIC."""
+        return ("tap0",)
+
+    def reboots(self) -> int:
+        """How often it was rebooted."""
+        return self.hypervisor.effects().get(f"reboot-guest {GUEST}", 0)
 
     def state(self, disk: str = "d1") -> str:
         """The state of a disk as this node sees it."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from nodeagent.calls import DiskSpec, InstanceSpec, NicSpec, VolumeSpec
 
 PORT = 11000
+GUEST = "6e1f4f3c-5d2a-4b7e-9a51-0c9f3b7d2e10"  # of the instance that contracts are tried with
 
 
 def volume(name: str = "xenvg/d1.data", size_mib: int = 1024, kind: str = "lvm") -> VolumeSpec:

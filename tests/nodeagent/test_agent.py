@@ -229,6 +229,7 @@ def test_a_live_migration_between_two_agents(leader: FakeLeader) -> None:
     one, two = leader.add_agent("node1", **slow), leader.add_agent("node2", **slow)
     assert leader.do(one, calls.EnsureRunning(instance=instance())).failed is None
     moved = instance(generation=2)
+    assert leader.do(one, calls.DescribeRunning(instance=moved)).failed is None
     assert leader.do(two, calls.PrepareMigration(instance=moved)).failed is None
     task = leader.request(
         one, calls.Migrate(instance=moved, target=two.uuid, target_address="127.0.0.1")

@@ -21,7 +21,7 @@ from tests.nodeagent.contract_mirrors import MirrorContract, Pair
 from tests.nodeagent.contract_network import AddressContract, NetworkContract
 from tests.nodeagent.contract_volumes import VolumeContract
 from tests.nodeagent.simulated_lab import Clock, LabNode
-from tests.nodeagent.specs import drbd_disk, instance, plain_disk, volume
+from tests.nodeagent.specs import GUEST, drbd_disk, instance, plain_disk, volume
 
 
 @pytest.fixture
@@ -102,7 +102,7 @@ class TestSimulatedMirrors(MirrorContract):
     def test_power_that_was_cut_takes_mirrors_and_guests_down(self, mirror: Pair) -> None:
         """Data stay, what is only in memory goes, and the node has another boot id."""
         one, _ = mirror
-        run(one.hypervisor, instance(drbd_disk("uuid-node2")))
+        run(one, instance(drbd_disk("uuid-node2")))
         (one.lab.home / "power-cut").touch()
         lab = Lab(one.lab.root, "node1")
         assert lab.power_was_cut
@@ -120,27 +120,27 @@ class TestSimulatedHypervisor(HypervisorContract):
     def test_a_guest_that_ends_by_itself_is_remembered(self, pair: Pair) -> None:
         """It is seen as crashed or user-down, uses no disk, and can be started again."""
         hypervisor = pair[0].hypervisor
-        run(hypervisor, instance(plain_disk()))
-        hypervisor.end_guest("i1", "user-down")
+        run(pair[0])
+        hypervisor.end_guest(GUEST, "user-down")
         assert [guest.state for guest in hypervisor.seen()] == ["user-down"]
         assert not hypervisor.uses_disk("d1")
-        run(hypervisor, instance(plain_disk()))
-        assert running(pair[0]) == [("i1", 1)]
-        hypervisor_contract.stop(hypervisor)
+        run(pair[0])
+        assert running(pair[0]) == [(GUEST, 1)]
+        hypervisor_contract.stop(pair[0])
         with pytest.raises(NoSuchThing):
-            hypervisor.end_guest("i1", "crashed")
+            hypervisor.end_guest(GUEST, "crashed")
 
     def test_a_stubborn_guest_is_forced_after_its_grace(self, pair: Pair) -> None:
         """Without force the call takes the grace; stopped before that, the guest still runs."""
         hypervisor = pair[0].hypervisor
-        run(hypervisor, instance(plain_disk()))
-        hypervisor.set_stubborn("i1")
+        run(pair[0])
+        hypervisor.set_stubborn(GUEST)
         scope = TaskScope()
         scope.stop("timeout", "too late")
         with pytest.raises(Stopped, match="still runs"):
-            hypervisor.ensure_stopped("i1", grace_s=60, force=False, scope=scope)
-        assert running(pair[0]) == [("i1", 1)]
-        hypervisor.ensure_stopped("i1", grace_s=0, force=False, scope=TaskScope())
+            hypervisor.ensure_stopped(GUEST, grace_s=60, force=False, scope=scope)
+        assert running(pair[0]) == [(GUEST, 1)]
+        hypervisor.ensure_stopped(GUEST, grace_s=0, force=False, scope=TaskScope())
         assert running(pair[0]) == []
 
     def test_a_volume_in_use_is_not_removed(self, pair: Pair) -> None:
@@ -148,10 +148,10 @@ class TestSimulatedHypervisor(HypervisorContract):
         node, disk = pair[0], plain_disk()
         node.disks.ensure_volume(EnsureVolume(volume=disk.volume, owner="d1"), TaskScope())
         node.volumes.activate(disk.volume)
-        run(node.hypervisor, instance(disk))
+        run(node, instance(disk))
         with pytest.raises(StateMismatch, match="in use"):
             node.disks.remove_volume(_remove(disk.volume.name), TaskScope())
-        hypervisor_contract.stop(node.hypervisor)
+        hypervisor_contract.stop(node, "i1")
         node.disks.remove_volume(_remove(disk.volume.name), TaskScope())
         assert node.disks.volumes() == ()
 

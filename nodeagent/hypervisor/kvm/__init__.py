@@ -1,0 +1,1 @@
+"""Guests of KVM: QEMU processes, spoken to over QMP."""

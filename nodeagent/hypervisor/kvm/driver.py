@@ -1,0 +1,408 @@
+"""The KVM hypervisor: implements `Hypervisor` over QEMU (edge).
+
+Guests are processes of their own: they go on when the agent ends, and are taken up again when it
+starts (`records.py`). What is seen of them is what was last heard (`guest.py`), so looking costs
+nothing.
+
+One instance is dealt with by one thread at a time; the table of guests is the only thing that
+several share.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+from nodeagent.calls import Device, InstanceSeen, InstanceSpec, MigrationTarget, RunState
+from nodeagent.errors import NodeAgentError, NoRoom, NoSuchThing, StateMismatch
+from nodeagent.host import read_cpus, read_memory
+from nodeagent.hypervisor.contract import HostCpus, HostMemory, HypervisorCapabilities
+from nodeagent.hypervisor.kvm import memory, processes, receiving, sending
+from nodeagent.hypervisor.kvm.guest import POSTMIGRATE, RUNNING, Guest
+from nodeagent.hypervisor.kvm.monitor import Watch
+from nodeagent.hypervisor.kvm.programs import DEFAULT, Programs, find_missing
+from nodeagent.hypervisor.kvm.records import (
+    GuestRecord,
+    HistoryFile,
+    Place,
+    longest_socket,
+    read_record,
+)
+from nodeagent.hypervisor.kvm.settings import KvmSettings
+from nodeagent.hypervisor.kvm.starting import Starter, run_on
+from nodeagent.runner import Runner, run_command
+from nodeagent.task_scope import TaskScope
+
+SOFT_GRACE_S = 120.0  # that a guest may take to shut down for a soft reboot
+_log = logging.getLogger(__name__)
+
+
+class Kvm:
+    """The guests of this node."""
+
+    names = ("kvm",)
+    capabilities = HypervisorCapabilities()
+
+    def __init__(
+        self,
+        node: str,
+        settings: KvmSettings,
+        *,
+        run: Runner = run_command,
+        host_memory: Callable[..., HostMemory] = read_memory,
+    ) -> None:
+        self._node, self._settings = node, settings
+        self._host_memory = host_memory
+        self._programs = Programs(run)
+        self._watch = Watch()
+        self._on_news: Callable[[], None] = lambda: None
+        self._starter = Starter(settings, run, self._programs, self._watch, lambda: self._on_news())
+        self._history = HistoryFile(Path(settings.state_directory) / "history.json")
+        self._lock = threading.Lock()
+        self._guests: dict[str, Guest] = {}
+        self._take_up()
+
+    def on_news(self, callback: Callable[[], None]) -> None:
+        """See Hypervisor."""
+        self._on_news = callback
+
+    def close(self) -> None:
+        """Let go of the guests, which go on."""
+        for guest in self._known():
+            guest.monitor.close()
+        self._watch.close()
+
+    def needs(self) -> tuple[str, ...]:
+        """See Hypervisor."""
+        found = list(find_missing(self._programs))
+        if too_long := longest_socket(Path(self._settings.run_directory)):
+            found.append(
+                f"the path {self._settings.run_directory} is {too_long} bytes too long for sockets:"
+                " give the agent a shorter kvm.run_directory"
+            )
+        return tuple(found)
+
+    # --- running ------------------------------------------------------------------------------
+
+    def ensure_running(
+        self,
+        instance: InstanceSpec,
+        *,
+        devices: tuple[Device, ...],
+        interfaces: tuple[str, ...],
+        paused: bool,
+        scope: TaskScope,
+    ) -> RunState:
+        """See Hypervisor."""
+        self._note_generation(instance)
+        guest = self._guests.get(instance.uuid)
+        if guest is not None and guest.alive and not guest.record.incoming:
+            if guest.record.instance.generation < instance.generation:
+                raise StateMismatch(
+                    f"{instance.name} still runs here from generation "
+                    f"{guest.record.instance.generation}",
+                    hint="stop it first: its disks may have moved on without it",
+                )
+        else:
+            self._forget(instance.uuid)
+            self._check_memory(instance.name, instance.memory_mib)
+            record = GuestRecord(
+                instance=instance,
+                layout=self._starter.layout(instance),
+                devices=devices,
+                interfaces=interfaces,
+            )
+            guest = self._start(record, scope)
+            self._history.note_here(instance.uuid)
+        self._set_paused(guest, paused=paused)
+        return _run_state(guest)
+
+    def ensure_stopped(self, uuid: str, *, grace_s: float, force: bool, scope: TaskScope) -> None:
+        """See Hypervisor."""
+        guest = self._guests.get(uuid)
+        if guest is None:
+            return
+        if guest.alive and not guest.record.incoming and not force:
+            scope.feedback(f"{guest.record.instance.name} is asked to shut down")
+            if not guest.power_down(grace_s, scope):
+                scope.feedback(f"{guest.record.instance.name} does not shut down and is forced")
+        self._forget(uuid)
+
+    def reboot(
+        self, instance: InstanceSpec, *, how: str, incarnation: str, scope: TaskScope
+    ) -> RunState:
+        """See Hypervisor.
+
+        "soft": the guest is asked to shut down, and started when it has; "hard": it is not asked.
+        Either way it starts with the parameters that are in force now.
+        """
+        self._note_generation(instance)
+        guest = self._guests.get(instance.uuid)
+        begun = guest is not None and guest.record.rebooting == incarnation
+        if guest is None or not (guest.alive or begun):
+            raise NoSuchThing(f"{instance.name} does not run here", hint="start it instead")
+        if guest.record.incarnation != incarnation:
+            record = self._again(guest, instance, incarnation)
+            guest.keep(rebooting=incarnation)
+            if how == "soft" and guest.alive:
+                guest.power_down(SOFT_GRACE_S, scope)
+            try:
+                guest.end()
+                guest = self._start(record, scope)
+            except NodeAgentError:
+                self._forget(instance.uuid)
+                raise
+        self._set_paused(guest, paused=False)
+        return _run_state(guest)
+
+    def balloon(self, uuid: str, *, memory_mib: int) -> RunState:
+        """See Hypervisor."""
+        guest = self._running(uuid)
+        self._check_memory(guest.record.instance.name, memory_mib - guest.memory_mib)
+        memory.set_memory(guest, memory_mib)
+        return _run_state(guest)
+
+    # --- migration ----------------------------------------------------------------------------
+
+    def describe(self, instance: InstanceSpec) -> bytes:
+        """See Hypervisor."""
+        return receiving.description(self._running(instance.uuid))
+
+    def prepare(
+        self,
+        instance: InstanceSpec,
+        *,
+        devices: tuple[Device, ...],
+        interfaces: tuple[str, ...],
+        address: str,
+        running: bytes,
+        scope: TaskScope,
+    ) -> MigrationTarget:
+        """See Hypervisor."""
+        self._note_generation(instance)
+        guest = self._guests.get(instance.uuid)
+        if guest is not None and guest.alive:
+            if guest.record.instance.generation == instance.generation:
+                return receiving.target(guest, address)
+            if not guest.record.incoming:
+                raise StateMismatch(f"{instance.name} runs here already")
+        self._forget(instance.uuid)
+        self._check_memory(instance.name, instance.memory_mib)
+        layout = receiving.layout(running) if running else self._starter.layout(instance)
+        record = GuestRecord(
+            instance=instance,
+            layout=layout,
+            devices=devices,
+            interfaces=interfaces,
+            incoming=True,
+        )
+        guest = self._start(record, scope)
+        try:
+            return receiving.listen(guest, address, scope)
+        except NodeAgentError:
+            self._forget(instance.uuid)
+            raise
+
+    def send(
+        self, instance: InstanceSpec, *, target: str, address: str, live: bool, scope: TaskScope
+    ) -> None:
+        """See Hypervisor."""
+        uuid = instance.uuid
+        if self._history.now.sent.get(uuid) == (target, instance.generation):
+            self._forget(uuid)  # an agent that died here may have left the empty process
+            return
+        guest = self._running(uuid)
+        goal = (target, instance.generation)
+        sending.send(guest, goal, address=address, live=live, scope=scope)
+        self._history.note_sent(uuid, *goal)
+        self._forget(uuid)
+
+    def finish(self, instance: InstanceSpec, *, source: str, target: str, succeeded: bool) -> None:
+        """See Hypervisor."""
+        uuid = instance.uuid
+        guest = self._guests.get(uuid)
+        if self._node == target:
+            here = guest is not None and receiving.has_come(guest, instance.generation)
+            if here != succeeded:
+                where = "runs here" if here else "did not come here"
+                raise StateMismatch(f"{instance.name} {where}", hint="look where it runs")
+            if here:
+                self._history.note_here(uuid)
+            else:
+                self._forget(uuid)
+        elif self._node == source:
+            runs = guest is not None and guest.alive
+            if succeeded and runs:
+                raise StateMismatch(f"{instance.name} still runs here", hint="look where it runs")
+            if not succeeded and not runs and uuid in self._history.now.sent:
+                raise StateMismatch(f"{instance.name} has gone to {target}")
+
+    # --- what is seen -------------------------------------------------------------------------
+
+    def seen(self) -> tuple[InstanceSeen, ...]:
+        """See Hypervisor."""
+        return tuple(
+            InstanceSeen(
+                guest.record.instance.uuid,
+                guest.record.instance.name,
+                guest.state,
+                guest.memory_mib,
+                guest.vcpus,
+                guest.record.instance.generation,
+            )
+            for guest in self._known()
+            if not guest.record.incoming
+        )
+
+    def uses_disk(self, disk: str) -> bool:
+        """See Hypervisor."""
+        return any(
+            not guest.dead and any(disk == spec.uuid for spec in guest.record.instance.disks)
+            for guest in self._known()
+        )
+
+    def memory(self) -> HostMemory:
+        """See Hypervisor.
+
+        Free is what a new guest may have: less than the kernel has free, for a guest takes its
+        memory only when it first writes to it, and guests here were promised theirs.
+        """
+        guests = [guest for guest in self._known() if not guest.dead]
+        resident = sum(
+            processes.resident_mib(guest.record.process.pid)
+            for guest in guests
+            if guest.record.process is not None
+        )
+        found = self._host_memory(guests_mib=resident)
+        promised_mib = sum(guest.memory_mib for guest in guests)
+        free_mib = max(found.total_mib - found.own_mib - promised_mib, 0)
+        return found._replace(free_mib=free_mib)
+
+    def cpus(self) -> HostCpus:
+        """See Hypervisor."""
+        return read_cpus()
+
+    def versions(self) -> dict[str, str]:
+        """See Hypervisor."""
+        try:
+            major, minor = self._programs.version(DEFAULT)
+        except NodeAgentError as unknown:
+            return {"hypervisor": f"kvm: {unknown}"}
+        return {"hypervisor": f"QEMU {major}.{minor}"}
+
+    # --- helpers ------------------------------------------------------------------------------
+
+    def _take_up(self) -> None:
+        """Go on with the guests of the agent before this one."""
+        run = Path(self._settings.run_directory)
+        for directory in sorted(run.iterdir()) if run.is_dir() else ():
+            place = Place(run, directory.name)
+            record = read_record(place)
+            if record is None:
+                continue
+            guest = self._starter.take_up(place, record)
+            self._guests[directory.name] = guest
+            try:
+                self._resume(guest)
+            except NodeAgentError as lost:
+                _log.warning("%s: %s", record.instance.name, lost)
+
+    def _resume(self, guest: Guest) -> None:
+        record = guest.record
+        if record.process is None:
+            guest.dead = True  # it was about to be started
+            return
+        guest.attach()
+        if guest.status == POSTMIGRATE and record.sent_to:
+            self._history.note_sent(record.instance.uuid, *record.sent_to)
+            self._forget(record.instance.uuid)
+
+    def _start(self, record: GuestRecord, scope: TaskScope) -> Guest:
+        with self._lock:
+            users = frozenset(g.record.user for g in self._guests.values() if not g.dead)
+        guest = self._starter.start(record, taken_users=users, scope=scope)
+        with self._lock:
+            self._guests[record.instance.uuid] = guest
+        return guest
+
+    def _again(self, guest: Guest, instance: InstanceSpec, incarnation: str) -> GuestRecord:
+        """Return the record of a guest that is started once more."""
+        before = guest.record
+        known = {
+            spec.uuid: device
+            for spec, device in zip(before.instance.disks, before.devices, strict=True)
+        }
+        named = dict(
+            zip((nic.uuid for nic in before.instance.nics), before.interfaces, strict=True)
+        )
+        if any(disk.uuid not in known for disk in instance.disks) or any(
+            nic.uuid not in named for nic in instance.nics
+        ):
+            raise StateMismatch(
+                f"{instance.name} has other disks or NICs now than when it was started",
+                hint=f"gnt-instance reboot --type full {instance.name}",
+            )
+        return GuestRecord(
+            instance=instance,
+            layout=self._starter.layout(instance),
+            devices=tuple(known[disk.uuid] for disk in instance.disks),
+            interfaces=tuple(named[nic.uuid] for nic in instance.nics),
+            incarnation=incarnation,
+        )
+
+    def _set_paused(self, guest: Guest, *, paused: bool) -> None:
+        guest.look()
+        if paused and guest.state == RUNNING:
+            guest.monitor.execute("stop")
+            guest.look()
+        elif not paused and guest.state != RUNNING:
+            run_on(guest)
+
+    def _running(self, uuid: str) -> Guest:
+        guest = self._guests.get(uuid)
+        if guest is None or not guest.alive or guest.record.incoming:
+            name = uuid if guest is None else guest.record.instance.name
+            raise NoSuchThing(f"instance {name} does not run here")
+        return guest
+
+    def _known(self) -> list[Guest]:
+        with self._lock:
+            return [self._guests[uuid] for uuid in sorted(self._guests)]
+
+    def _forget(self, uuid: str) -> None:
+        """The guest has no process here and is not known. Raises NodeAgentError."""
+        guest = self._guests.get(uuid)
+        if guest is not None:
+            guest.end()
+            guest.place.remove()
+            with self._lock:
+                del self._guests[uuid]
+
+    def _note_generation(self, instance: InstanceSpec) -> None:
+        highest = self._history.now.generations.get(instance.uuid, 0)
+        if instance.generation < highest:
+            raise StateMismatch(
+                f"{instance.name}: generation {instance.generation} is over, "
+                f"this node has seen {highest}",
+                hint="the order is late; the instance has moved on",
+            )
+        self._history.note_generation(instance.uuid, instance.generation)
+
+    def _check_memory(self, name: str, more_mib: int) -> None:
+        free_mib = self.memory().free_mib
+        if more_mib > free_mib:
+            raise NoRoom(
+                f"{name} needs {more_mib} MiB of memory, {free_mib} MiB are free",
+                hint="choose a node with more memory, or lower the memory of the instance",
+            )
+
+
+def _run_state(guest: Guest) -> RunState:
+    return RunState(
+        state=guest.state,
+        memory_mib=guest.memory_mib,
+        vcpus=guest.vcpus,
+        generation=guest.record.instance.generation,
+    )

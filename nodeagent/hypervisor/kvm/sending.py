@@ -1,0 +1,161 @@
+"""The source's side of a migration (edge).
+
+QEMU copies the memory while the guest runs, again and again what was written meanwhile, until the
+rest fits into the permitted downtime; then it stops the guest, sends the rest, and the target runs
+it. With post-copy the guest moves after the first round, and gets what it still lacks on demand:
+from then on neither side alone has all of it, so it can no longer be called off.
+
+A failure or a cancel before that leaves the guest running here: QEMU starts it again by itself.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from typing import cast
+
+from nodeagent.errors import NodeAgentError, StateMismatch, Stopped
+from nodeagent.hypervisor.kvm.capabilities import set_up
+from nodeagent.hypervisor.kvm.errors import MonitorFailed
+from nodeagent.hypervisor.kvm.guest import RUNNING, Guest
+from nodeagent.hypervisor.kvm.migration_settings import (
+    MigrationSettings,
+    migration_settings,
+    stopped_for_it,
+)
+from nodeagent.hypervisor.kvm.parameters import parameters
+from nodeagent.hypervisor.kvm.starting import run_on
+from nodeagent.task_scope import TaskScope
+
+_LOOK_S = 0.5  # between two reports of progress
+_CANCEL_S = 30.0
+_COMPLETED, _FAILED, _CANCELLED = "completed", "failed", "cancelled"
+_ACTIVE = "active"
+_OVER = (_COMPLETED, _FAILED, _CANCELLED)
+_NO_WAY_BACK = ("postcopy-active", "postcopy-paused", "postcopy-recover", "device", _COMPLETED)
+_log = logging.getLogger(__name__)
+_MIB = 1 << 20
+
+
+def send(
+    guest: Guest, goal: tuple[str, int], *, address: str, live: bool, scope: TaskScope
+) -> None:
+    """Send the guest to `goal`, a node and a generation.
+
+    Returns when it is there, and its QEMU here empty.
+
+    Raises StateMismatch if the target does not wait for it, NodeAgentError if it fails on its way,
+    Stopped if it was called off: in each case it runs here.
+    """
+    settings = migration_settings(parameters(guest.record.layout.hvparams))
+    guest.keep(sent_to=goal)
+    guest.sending, guest.migration, guest.migration_round = True, [], 0
+    try:
+        set_up(guest, settings if live else stopped_for_it(settings))
+        host = f"[{address}]" if ":" in address else address
+        guest.monitor.execute("migrate", {"uri": f"tcp:{host}:{settings.port}"})
+        _attend(guest, settings, live=live, scope=scope)
+    except NodeAgentError:
+        _stay(guest)
+        raise
+    finally:
+        guest.sending = False
+
+
+def _attend(guest: Guest, settings: MigrationSettings, *, live: bool, scope: TaskScope) -> None:
+    """Follow the migration to its end."""
+    name = guest.record.instance.name
+    moved = False
+    while True:
+        hurry = settings.postcopy and not moved
+        guest.wait(_through(guest, hurry=hurry), timeout_s=_LOOK_S, scope=scope)
+        if guest.dead:
+            raise NodeAgentError(
+                f"the QEMU of {name} died while it was being sent",
+                hint="look on the target whether it came; its end stands in /var/log",
+            )
+        answer = guest.ask("query-migrate")
+        if _last(guest) == _COMPLETED:
+            return
+        if _last(guest) in _OVER:
+            raise _failure(guest, answer)
+        _report(guest, answer, live=live, scope=scope)
+        if hurry and guest.migration_round > 1:
+            moved = _move_over(guest, scope)
+        if scope.stopping and str(answer.get("status")) not in _NO_WAY_BACK:
+            _call_off(guest, scope)
+
+
+def _move_over(guest: Guest, scope: TaskScope) -> bool:
+    try:
+        guest.monitor.execute("migrate-start-postcopy")
+    except MonitorFailed as refused:
+        _log.info("%s: %s", guest.record.instance.name, refused)  # it is through already
+    scope.feedback(f"{guest.record.instance.name} runs on the target; the rest of it follows")
+    return True
+
+
+def _call_off(guest: Guest, scope: TaskScope) -> None:
+    """Cancel it, unless it comes through first. Raises Stopped."""
+    guest.monitor.execute("migrate_cancel")
+    if not guest.wait(lambda: guest.dead or _last(guest) in _OVER, timeout_s=_CANCEL_S):
+        raise NodeAgentError(f"the migration of {guest.record.instance.name} cannot be called off")
+    if _last(guest) != _COMPLETED:
+        raise scope.stopped(left="the guest still runs here")
+
+
+def _stay(guest: Guest) -> None:
+    """The guest is to go on here after all."""
+    if guest.dead:
+        return
+    try:
+        guest.look()
+        if guest.status != RUNNING and _last(guest) in (_FAILED, _CANCELLED):
+            run_on(guest)
+        guest.keep(sent_to=None)
+    except Stopped:
+        raise
+    except NodeAgentError as lost:
+        _log.error("%s after its migration failed: %s", guest.record.instance.name, lost)
+
+
+def _failure(guest: Guest, answer: Mapping[str, object]) -> NodeAgentError:
+    name = guest.record.instance.name
+    why = str(answer.get("error-desc") or "QEMU does not say why")
+    if _ACTIVE not in guest.migration:  # there was nobody to connect to
+        return StateMismatch(
+            f"the target does not expect {name}: {why}",
+            hint="the guest still runs here; prepare the target again",
+        )
+    return NodeAgentError(
+        f"{name} did not get through: {why}",
+        hint="the guest still runs here; the log of the target's agent may say more",
+    )
+
+
+def _report(guest: Guest, answer: Mapping[str, object], *, live: bool, scope: TaskScope) -> None:
+    ram = _ram(answer)
+    total = int(ram.get("total", 0))
+    if not total:
+        return
+    left, rate = int(ram["remaining"]), float(ram.get("mbps", 0.0)) * 1e6 / 8
+    percent = 100.0 * (total - left) / total
+    scope.feedback(
+        f"{'live ' if live else ''}migration of {guest.record.instance.name}: {percent:.0f} %, "
+        f"{left // _MIB} MiB left, round {guest.migration_round}",
+        percent=percent,
+        eta_s=left / rate if rate else None,
+    )
+
+
+def _through(guest: Guest, *, hurry: bool) -> Callable[[], bool]:
+    """Return what is worth waking up for; in a `hurry` the end of the first round is."""
+    return lambda: guest.dead or _last(guest) in _OVER or (hurry and guest.migration_round > 1)
+
+
+def _last(guest: Guest) -> str:
+    return guest.migration[-1] if guest.migration else ""
+
+
+def _ram(answer: Mapping[str, object]) -> Mapping[str, float]:
+    return cast(Mapping[str, float], answer.get("ram", {}))

@@ -1,0 +1,269 @@
+"""The KVM driver on real QEMUs, under software emulation."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from types import MappingProxyType
+
+import pytest
+
+from nodeagent.errors import NodeAgentError, StateMismatch, Stopped
+from nodeagent.task_scope import Progress, TaskScope
+from tests.nodeagent.contract_hypervisor import (
+    HypervisorContract,
+    finish,
+    prepare,
+    run,
+    running,
+    send,
+)
+from tests.nodeagent.kvm.launching import Value
+from tests.nodeagent.kvm.real_node import RealNode
+from tests.nodeagent.kvm.tiny import boots, make_disk
+from tests.nodeagent.specs import GUEST
+
+pytestmark = pytest.mark.acceptance
+Pair = tuple[RealNode, RealNode]
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Path:
+    path = tmp_path / "disk"
+    make_disk(path)
+    return path
+
+
+@pytest.fixture
+def pair(tmp_path: Path, disk: Path) -> Iterator[Pair]:
+    nodes = RealNode(tmp_path, disk, 1), RealNode(tmp_path, disk, 2)
+    yield nodes
+    for node in nodes:
+        node.close()
+
+
+class TestKvm(HypervisorContract):
+    """Two nodes on this machine."""
+
+    # What only a real guest can show.
+
+    def test_the_console_is_the_guest_s_serial_port(self, pair: Pair) -> None:
+        """What it writes is read, what is typed it gets."""
+        run(pair[0])
+        with pair[0].console() as console:
+            assert console.tick() < console.tick()
+            console.type(b"#")
+            console.until(b"#")
+
+    def test_the_memory_comes_along(self, pair: Pair, disk: Path) -> None:
+        """The guest goes on counting where it was, and has not booted again."""
+        one, two = pair
+        run(one)
+        with one.console() as console:
+            console.tick()
+            before = console.tick()
+        migrate(one, two)
+        with two.console() as console:
+            assert console.tick() > before
+        assert boots(disk) == 1
+
+    def test_post_copy(self, pair: Pair) -> None:
+        """The guest runs on the target before all of its memory is there."""
+        one, two = pair
+        caps: dict[str, Value] = {"migration_caps": "postcopy-ram", "migration_bandwidth": 1}
+        run(one, one.guest(hvparams=caps))
+        with one.console() as console:  # it writes more than the link takes: never through else
+            console.tick()
+            console.type(b"w")
+            console.until(b"w")
+        said = migrate(one, two, caps)
+        assert running(two) == [(GUEST, 2)]
+        assert any("runs on the target" in line.text for line in said)
+
+    def test_a_migration_that_is_called_off_leaves_the_guest(self, pair: Pair) -> None:
+        """It goes on where it was, and can be sent afterwards."""
+        one, two = pair
+        slow: dict[str, Value] = {"migration_bandwidth": 1}
+        run(one, one.guest(hvparams=slow))
+        moved = one.guest(generation=2, hvparams=slow)
+        prepare(two, moved, running=one.hypervisor.describe(moved))
+        told = threading.Event()
+        scope = TaskScope(lambda line: told.set())
+        ending: list[Exception] = []
+
+        def try_to_send() -> None:
+            try:
+                send(one, two, moved, scope=scope)
+            except Stopped as stopped:
+                ending.append(stopped)
+
+        sending = threading.Thread(target=try_to_send)
+        sending.start()
+        assert told.wait(20)
+        scope.stop("stopped", "somebody changed their mind")
+        sending.join(20)
+        assert "still runs here" in str(ending[0])
+        finish(two, pair, moved, succeeded=False)
+        finish(one, pair, moved, succeeded=False)
+        assert (running(one), running(two)) == ([(GUEST, 1)], [])
+        with one.console() as console:
+            console.tick()
+        migrate(one, two)
+
+    def test_a_target_that_dies_leaves_the_guest(self, pair: Pair) -> None:
+        """It goes on where it was, and the error says why."""
+        one, two = pair
+        slow: dict[str, Value] = {"migration_bandwidth": 1}
+        run(one, one.guest(hvparams=slow))
+        moved = one.guest(generation=2, hvparams=slow)
+        prepare(two, moved, running=one.hypervisor.describe(moved))
+        victim = qemu(two)
+        scope = TaskScope(lambda line: kill(victim))
+        with pytest.raises(NodeAgentError, match="did not get through"):
+            send(one, two, moved, scope=scope)
+        assert (running(one), running(two)) == ([(GUEST, 1)], [])
+        with one.console() as console:
+            console.tick()
+
+    def test_a_killed_qemu_is_noticed_at_once(self, pair: Pair) -> None:
+        """Without being asked: the guest has crashed, its disk is free, and it can be started."""
+        node = pair[0]
+        run(node)
+        began = time.monotonic()
+        kill(qemu(node))
+        until(lambda: state(node) == "crashed")
+        assert time.monotonic() - began < 1.0
+        until(lambda: not node.hypervisor.uses_disk("d1"))
+        run(node)
+        assert state(node) == "running"
+
+    def test_a_guest_is_asked_to_shut_down(self, pair: Pair) -> None:
+        """By its power button."""
+        node = pair[0]
+        run(node)
+        with node.console() as console:
+            console.tick()
+            node.hypervisor.ensure_stopped(GUEST, grace_s=20, force=False, scope=TaskScope())
+            console.until(b"TINY off")
+        assert node.hypervisor.seen() == ()
+        assert not node.place.directory.exists()
+
+    def test_a_guest_that_ignores_it_is_forced(self, pair: Pair) -> None:
+        """After its grace: a paused guest does not see its power button."""
+        node = pair[0]
+        run(node, paused=True)
+        said: list[Progress] = []
+        scope = TaskScope(said.append)
+        node.hypervisor.ensure_stopped(GUEST, grace_s=0.2, force=False, scope=scope)
+        assert "is forced" in said[-1].text
+        assert node.hypervisor.seen() == ()
+
+    @pytest.mark.parametrize(("tells", "seen"), [(True, "user-down"), (False, "crashed")])
+    def test_a_guest_that_shuts_itself_down(self, pair: Pair, tells: bool, seen: str) -> None:
+        """It is user-down, or crashed where user_shutdown says that nobody tells the two apart."""
+        node = pair[0]
+        run(node, node.guest(hvparams={"user_shutdown": tells}))
+        shut_itself_down(node)
+        until(lambda: state(node) == seen)
+
+    def test_a_soft_reboot_asks_the_guest(self, pair: Pair, disk: Path) -> None:
+        """It shuts down, and boots again in a new QEMU."""
+        node = pair[0]
+        run(node)
+        with node.console() as console:
+            console.tick()
+            node.hypervisor.reboot(node.guest(), how="soft", incarnation="a", scope=TaskScope())
+            console.until(b"TINY off")
+        with node.console() as console:
+            console.tick()
+        assert boots(disk) == 2
+
+    def test_a_guest_goes_on_without_its_agent(self, pair: Pair, disk: Path) -> None:
+        """It is taken up by the next one: as it is, and as it was."""
+        node = pair[0]
+        run(node)
+        process = qemu(node)
+        node.restart()
+        assert running(node) == [(GUEST, 1)]
+        assert qemu(node) == process
+        assert node.hypervisor.uses_disk("d1")
+        node.hypervisor.ensure_stopped(GUEST, grace_s=0, force=True, scope=TaskScope())
+        assert node.hypervisor.seen() == ()
+
+    def test_what_happened_while_no_agent_was_there(self, pair: Pair) -> None:
+        """A guest that died has crashed; one that shut itself down is told from it."""
+        node = pair[0]
+        ends: dict[str, Callable[[], None]] = {
+            "crashed": lambda: kill(qemu(node)),
+            "user-down": lambda: shut_itself_down(node),
+        }
+        for seen, end in ends.items():
+            run(node)
+            with node.console() as console:
+                console.tick()
+            node.hypervisor.close()
+            end()
+            node.restart()
+            assert state(node) == seen
+            until(lambda: not node.hypervisor.uses_disk("d1"))
+            node.hypervisor.ensure_stopped(GUEST, grace_s=0, force=True, scope=TaskScope())
+
+    def test_generations_outlive_the_guest_and_the_agent(self, pair: Pair) -> None:
+        """A late order is refused by the next agent, too."""
+        node = pair[0]
+        run(node, node.guest(generation=2))
+        node.hypervisor.ensure_stopped(GUEST, grace_s=0, force=True, scope=TaskScope())
+        node.restart()
+        with pytest.raises(StateMismatch, match="generation 1 is over"):
+            run(node)
+
+
+def migrate(
+    one: RealNode, two: RealNode, hvparams: Mapping[str, Value] = MappingProxyType({})
+) -> list[Progress]:
+    """Send the guest from one to two; return what the person who waits was told."""
+    moved = one.guest(generation=2, hvparams=hvparams)
+    said: list[Progress] = []
+    prepare(two, moved, running=one.hypervisor.describe(moved))
+    send(one, two, moved, scope=TaskScope(said.append))
+    for node in (one, two):
+        finish(node, (one, two), moved, succeeded=True)
+    return said
+
+
+def qemu(node: RealNode) -> int:
+    """The process of the guest."""
+    return int(node.place.pid_file.read_text())
+
+
+def kill(process: int) -> None:
+    """End a process, if it still is."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(process, signal.SIGKILL)
+
+
+def shut_itself_down(node: RealNode) -> None:
+    """Let the guest power itself off, as its own user would."""
+    with node.console() as console:
+        console.tick()
+        console.type(b"!")
+        console.until(b"TINY off")
+
+
+def state(node: RealNode) -> str:
+    """What is seen of the guest."""
+    (guest,) = node.hypervisor.seen()
+    return guest.state
+
+
+def until(holds: Callable[[], bool]) -> None:
+    """Wait for what another thread brings about."""
+    due = time.monotonic() + 10
+    while not holds():
+        assert time.monotonic() < due
+        time.sleep(0.01)

@@ -10,6 +10,10 @@ and the first exception that a callback lets out ends `run` (see `on_crash`).
 Order of one turn: one callback for each socket or descriptor that is ready, timers that are due,
 then calls that were handed over. A callback drains its socket with NOBLOCK, but not for ever:
 what is left makes the socket ready again in the next turn.
+
+Ctrl-C in a program without a handler of its own is raised between two turns. Python would raise it
+wherever it is at that moment: in a callback half done, or in a finalizer (a socket that is let go
+has one), where it is printed and forgotten, and the program goes on as if nobody had asked.
 """
 
 from __future__ import annotations
@@ -19,9 +23,11 @@ import heapq
 import logging
 import os
 import signal
+import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
@@ -76,6 +82,7 @@ class Reactor:
         self._timers: list[Timer] = []
         self._compact_at = _COMPACT_AT
         self._stopping = False
+        self._interrupted = False
         self._closing: list[Callback] = []
         self._wakeup = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self.watch(self._wakeup, self._on_wakeup)
@@ -158,13 +165,17 @@ class Reactor:
         self.run_until(lambda: self._stopping)
 
     def run_until(self, done: Callable[[], bool], *, timeout_s: float | None = None) -> bool:
-        """Turn until `done()` holds after a turn, or the time is over; returns `done()`."""
+        """Turn until `done()` holds after a turn, or the time is over; returns `done()`.
+
+        Raises KeyboardInterrupt between two turns, unless the program handles SIGINT itself.
+        """
         due = None if timeout_s is None else self.now() + timeout_s
         try:
-            while not done():
-                if due is not None and self.now() >= due:
-                    return False
-                self._turn(due)
+            with self._noting_interrupts():
+                while not done():
+                    if due is not None and self.now() >= due:
+                        return False
+                    self._turn(due)
         except BaseException as crash:
             self._on_crash(crash)
             raise
@@ -178,6 +189,28 @@ class Reactor:
             self.unwatch(self._wakeup)
             os.close(self._wakeup)
 
+    @contextmanager
+    def _noting_interrupts(self) -> Iterator[None]:
+        """Inside, SIGINT is noted for `_turn` to raise."""
+        if (
+            threading.current_thread() is not threading.main_thread()
+            or signal.getsignal(signal.SIGINT) is not signal.default_int_handler
+        ):
+            yield
+            return
+        signal.signal(signal.SIGINT, self._note_interrupt)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            noted, self._interrupted = self._interrupted, False
+        if noted:  # in the last turn
+            raise KeyboardInterrupt
+
+    def _note_interrupt(self, _signum: int, _frame: FrameType | None) -> None:
+        self._interrupted = True
+        self.call_soon_threadsafe(lambda: None)  # ends a poll
+
     def _turn(self, until: float | None) -> None:
         # Polling comes first: `run_until` then sees its condition in the turn that met it.
         for source, _events in self._poller.poll(self._patience_ms(until)):
@@ -187,6 +220,8 @@ class Reactor:
                 callback()
         self._call_due()
         self._call_waiting()
+        if self._interrupted:
+            raise KeyboardInterrupt
 
     def _call_waiting(self) -> None:
         for _ in range(len(self._soon)):  # what these calls add waits for the next turn

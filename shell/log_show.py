@@ -112,6 +112,9 @@ def _subscribe(session: Session, source: Source, seq: int) -> Iterator[Stored]:
 
     config = session.config
     (last,) = source.records(seq, seq)
+    # Nobody listens to the connection for questions any more: what ZeroMQ tells of it would pile up
+    # while the master is away, and in the end stop the thread that both share.
+    session.close()
     keys = load_curve_keys(config.resolve(config.config.key_file))
     with Subscriber(session.voters, keys, Log(seq, last.hash)) as subscriber:
         for delivery in subscriber:

@@ -89,6 +89,72 @@ def test_threads_hand_over_without_loss(reactor: Reactor) -> None:
         assert [i for m, i in got if m == n] == list(range(500))
 
 
+class Finalized:
+    """Something with a finalizer, in which Python would drop an exception."""
+
+    def __del__(self) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+
+@pytest.fixture
+def ctrl_c() -> Iterator[None]:
+    """SIGINT as in a program that a person started: also where the tests run in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("ctrl_c")
+def test_one_ctrl_c_is_enough_wherever_it_comes(reactor: Reactor) -> None:
+    """Also in a finalizer; the turn is ended first, and the next wait knows nothing of it."""
+    turned: list[str] = []
+    kept = [Finalized()]
+    reactor.call_soon(kept.clear)
+    reactor.call_soon(lambda: turned.append("the rest of the turn"))
+    with pytest.raises(KeyboardInterrupt):
+        reactor.run_until(lambda: False, timeout_s=20)
+    assert turned == ["the rest of the turn"]
+    assert not reactor.run_until(lambda: False, timeout_s=0.01)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+@pytest.mark.usefixtures("ctrl_c")
+def test_ctrl_c_in_the_turn_that_is_the_last_is_not_lost(reactor: Reactor) -> None:
+    """It is raised, though what was waited for has come."""
+    done: list[int] = []
+
+    def last() -> None:
+        done.append(1)
+        signal.raise_signal(signal.SIGINT)
+
+    reactor.call_soon(last)
+    with pytest.raises(KeyboardInterrupt):
+        reactor.run_until(lambda: bool(done), timeout_s=20)
+
+
+@pytest.mark.usefixtures("ctrl_c")
+def test_ctrl_c_ends_a_long_poll(reactor: Reactor) -> None:
+    """At once, though no timer is near."""
+    start = reactor.now()
+    killer = threading.Thread(target=lambda: os.kill(os.getpid(), signal.SIGINT))
+    reactor.call_soon(killer.start)
+    with pytest.raises(KeyboardInterrupt):
+        reactor.run_until(lambda: False, timeout_s=20)
+    killer.join()
+    assert reactor.now() - start < 5
+
+
+def test_a_program_that_handles_sigint_itself_is_left_alone(reactor: Reactor) -> None:
+    """As a daemon does, which ends in order."""
+    before = signal.getsignal(signal.SIGINT)
+    reactor.on_signal(signal.SIGINT, reactor.stop)
+    try:
+        reactor.call_soon(partial(signal.raise_signal, signal.SIGINT))
+        reactor.run()
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def test_a_wakeup_ends_a_long_poll(reactor: Reactor) -> None:
     """A call from another thread is made at once, though no timer is near."""
     done: list[float] = []

@@ -155,7 +155,8 @@ def _first_reasons(
 
 
 def _groups(placement: Placement, nodes: Ints) -> list[int]:
-    return [int(group) for group in np.unique(placement.frame.group[nodes])]
+    # Not numpy.unique: for a few numbers a set is ten times as fast.
+    return sorted(set(placement.frame.group[nodes].tolist()))
 
 
 def _merge(total: Solution, part: Solution) -> None:
@@ -383,7 +384,7 @@ def try_groups(
     Scores are of the whole cluster, so that groups compare.
     """
     frame, groups = placement.frame, placement.frame.cluster.groups
-    present = [int(group) for group in np.unique(frame.group)]
+    present = sorted(set(frame.group.tolist()))
     wanted = [group for group in present if allowed is None or group in allowed]
     cut_off = [group for group in wanted if unconnected(groups[group], instance)]
     found: list[GroupSolution] = []

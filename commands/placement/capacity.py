@@ -132,7 +132,8 @@ class Filler:
         options = self.options
         first = appraise(start.placement, instance, self.nodes, options)
         if not first.successes or limit == 0:
-            if not len(self.nodes):
+            sizes = Counter(start.placement.frame.group[self.nodes].tolist())
+            if max(sizes.values(), default=0) < 2:
                 raise Unplaced("Not enough online nodes")
             return Filled(start.placement, start.added, first.failures)
         state = start.placement.copy()
@@ -192,11 +193,14 @@ class Filler:
 
         A limit of a node is crossed once and for good as an instance shrinks, so equal numbers of
         each reason at two sizes mean the same between them; a policy's bounds are not crossed.
+        Where an instance fits but for global redundancy, a little less may pass that, too.
         """
+        wanted = self._reasons(placement, instance)
+        if wanted[0]:
+            return instance, self._next(instance, reason)
         groups = set(placement.frame.group[self.nodes].tolist())
         policies = [placement.frame.cluster.groups[group].policy for group in groups]
         same, other = 0, steady_units(instance, reason, policies) + 1
-        wanted = self._reasons(placement, instance)
         if other > 1 and self._reasons(placement, shrunk(instance, reason, other - 1)) == wanted:
             same = other - 1
         while other - same > 1:
@@ -208,16 +212,19 @@ class Filler:
         last = shrunk(instance, reason, same) if same else instance
         return last, self._next(last, reason)
 
-    def _reasons(self, placement: Placement, instance: Instance) -> tuple[object, ...]:
+    def _reasons(self, placement: Placement, instance: Instance) -> tuple[int, ...]:
         found = appraise(placement, instance, self.nodes, self.options)
         return found.successes > 0, *(found.failures[mode] for mode in FailMode)
 
     def _other_ways(self, levels: list[Level]) -> Level | None:
         """Shrink by single reasons, the smallest instance first; None if nothing helps."""
+        known: dict[tuple[Instance, FailMode], Instance | None] = {}
         for found, instance, limit in reversed(levels):
-            order = sorted(FailMode, key=lambda mode: (found.failures[mode], mode))
-            for reason in reversed(order):
-                smaller = self._suffices(found.placement, instance, reason)
+            # A reason that no candidate fails by is not tried, even if less of it would help (as
+            # less memory does where only the loss of another node cannot be survived).
+            seen = [mode for mode in FailMode if found.failures[mode]]
+            for reason in sorted(seen, key=lambda mode: (-found.failures[mode], -mode)):
+                smaller = self._suffices(found.placement, instance, reason, known)
                 if smaller is None:
                     continue
                 left = None if limit is None else limit - found.count
@@ -227,19 +234,34 @@ class Filler:
         return None
 
     def _suffices(
-        self, placement: Placement, instance: Instance, reason: FailMode
+        self,
+        placement: Placement,
+        instance: Instance,
+        reason: FailMode,
+        known: dict[tuple[Instance, FailMode], Instance | None],
     ) -> Instance | None:
-        """The first shrinking by one reason alone that makes an instance fit."""
+        """The first shrinking by one reason alone that makes an instance fit.
+
+        As in htools the very last size, which cannot shrink any more, is not tried. `known` holds
+        the answers for sizes that were passed before: without it time is quadratic in the steps.
+        """
+        check = self.options.capacity_checks
+        passed, answer = [instance], None
         smaller = self._next(instance, reason)
-        while smaller is not None:
-            check = self.options.capacity_checks
+        while smaller is not None and shrinkable(smaller, reason):
+            if (smaller, reason) in known:
+                answer = known[smaller, reason]
+                break
             solution = self.attempt(placement, smaller, check=check)
             if solution.found:
-                return smaller
+                answer = smaller
+                break
             if not solution.failures[reason]:
-                return None
+                break
+            passed.append(smaller)
             _, smaller = self._run(placement, smaller, reason)
-        return None
+        known.update(((one, reason), answer) for one in passed)
+        return answer
 
 
 def _main_reason(failures: Counter[FailMode]) -> FailMode:

@@ -112,7 +112,7 @@ class Packer:
     def _decide(self, near: Ints) -> tuple[int, int]:
         """The lowest exact score; of equal ones the last pair."""
         rows, columns = np.divmod(near, len(self._nodes))
-        involved = np.unique(np.concatenate([rows, columns]))
+        involved = np.array(sorted({*rows.tolist(), *columns.tolist()}))
         scorer = PairScorer(self._state, self._scope)
         exact = scorer.scores(self._demand, self._nodes[involved])
         found = exact[np.searchsorted(involved, rows), np.searchsorted(involved, columns)]

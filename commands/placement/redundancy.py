@@ -98,11 +98,10 @@ def redundant(placement: Placement, scope: Ints, options: Options) -> bool:
     possible = failovers(placement).possible(placement.unallocated)[scope]
     if not possible[counted].all():
         return False
-    for node in scope[counted]:
-        others = _others(placement, int(node))
-        if others and not _rest_fits(placement, scope, int(node), others):
-            return False
-    return True
+    # The fullest first: where the answer is no, it mostly is because of them.
+    rest = [(node, _others(placement, node)) for node in scope[counted].tolist()]
+    rest.sort(key=lambda one: -sum(placement.instances[index].memory for index in one[1]))
+    return all(_rest_fits(placement, scope, node, others) for node, others in rest if others)
 
 
 def _others(placement: Placement, node: int) -> list[int]:
@@ -142,7 +141,12 @@ def _bounded(placement: Placement, node: int, others: list[int], targets: Ints) 
     simple = frame.can_receive is None and all(
         items[index].template in SHARED_TEMPLATES for index in others
     )
-    return True if simple and sum(needs) < int(free.min()) else None
+    # Each node could hold them all; or, whatever went where before, the last to be placed finds a
+    # node: were there none, no node would have more than its size left.
+    positive = free[free > 0]
+    spare = int(positive.sum()) - sum(needs)
+    plenty = sum(needs) < int(free.min()) or spare > (len(positive) - 1) * max(needs)
+    return True if simple and plenty else None
 
 
 def failovers_to(placement: Placement, node: int) -> Ints:

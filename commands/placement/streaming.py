@@ -44,6 +44,7 @@ class Stream:
     """Scores of all pairs of `nodes` for one more instance of a demand, kept up to date.
 
     For nodes without exclusive storage that have all resources; `packing` looks after the limits.
+    Statistics stand in this order: those of the primary alone, those of both, the reserve.
     """
 
     def __init__(self, state: Placement, scope: Ints, demand: Demand, nodes: Ints) -> None:
@@ -54,92 +55,107 @@ class Stream:
         centre = table.mean(axis=0)
         centre[_LOADS] = np.round(centre[_LOADS])
         table = table - centre
-        self._total, self._squares = table.sum(axis=0), (table * table).sum(axis=0)
         now = metrics.values(state, nodes)
         first = rows_with(state, demand, nodes, primary=True) - now
         second = rows_with(state, demand, nodes, primary=False) - now
         alone = _merged(_PRIMARY, (now, first, second))
         shared = _merged(_MEMBER, (now, first, second))
         order = [*alone, *shared, RESERVED]
-        self._alone, self._shared = slice(0, len(alone)), slice(len(alone), len(order) - 1)
-        self._weights = np.array(list(alone.values())), np.array(list(shared.values()))
-        self._total, self._squares = self._total[order], self._squares[order]
-        self._x: Floats = (now - centre).T[order].copy()
-        self._as_primary, self._as_secondary = first.T[order].copy(), second.T[order].copy()
-        self._twice = 2.0 * self._as_primary, 2.0 * self._as_secondary
-        self._own = self._as_primary**2, self._as_secondary**2
+        self._alone, self._pairs = slice(0, len(alone)), slice(len(alone), len(order))
+        # All deviations below are `count` times too large.
+        self._weights = (
+            np.array(list(alone.values())) / self._count,
+            np.array([*shared.values(), 1.0]) / self._count,
+        )
+        self._sums = np.stack([table.sum(axis=0)[order], (table * table).sum(axis=0)[order]])
+        x = (now - centre)[:, order]
+        change = first[:, order], second[:, order]
+        # By node and role, what an instance adds to the sum and to the sum of squares; and by how
+        # much the latter grows, in either role, with an instance in one.
+        adds = [np.stack([d, d * (2.0 * x + d)], axis=1) for d in change]
+        self._adds = np.stack(adds, axis=1)
+        grows = [np.stack([2.0 * d * other for other in change], axis=1) for d in change]
+        self._grows = np.stack(grows, axis=1)
         self._memory: list[float] = frame.total_memory[nodes].tolist()
         self._reserve_centre = float(centre[RESERVED])
         self._reserve: list[int] = state.reserve[nodes].tolist()
         self._peers = state.peers[np.ix_(nodes, nodes)]
-        self._kept_change, self._kept_growth = np.zeros((size, size)), np.zeros((size, size))
-        for row in range(size):
-            self._write_kept(row)
         located = frame.located[nodes].astype(np.float64)
         failing = state.fails_n1(nodes).astype(np.float64)
         #: Nodes that fail N+1 may fill up further; nothing makes another one fail.
-        fixed = located @ located.T + failing[:, None] + failing[None, :]
-        self._fixed = fixed if fixed.any() else None
+        self._fixed = located @ located.T + failing[:, None] + failing[None, :]
+        self._flat = self._fixed.copy()  # what is no deviation
+        # By pair: the secondary's part of the sums; last, what becomes of its reserve.
+        planes = len(order) - len(alone)
+        self._moved, self._grown = np.empty((2, planes, size, size))
+        self._both = slice(len(alone), len(order) - 1)
+        self._moved[:_LAST] = self._adds[:, 1, 0, self._both].T[:, None, :]
+        self._grown[:_LAST] = self._adds[:, 1, 1, self._both].T[:, None, :]
+        self._scratch = np.empty((2, planes, size, size))
+        for row in range(size):
+            self._write_kept(row)
 
     def _write_kept(self, row: int) -> None:
         """Write what a node would keep as secondary, by primary."""
         memory = self._memory[row]
         now = self._reserve[row] / memory - self._reserve_centre
-        kept = np.maximum(self._peers[row] + self._reserved, self._reserve[row])
-        then = kept / memory - self._reserve_centre
-        self._kept_change[:, row] = then - now
-        self._kept_growth[:, row] = then * then - now * now
+        then = np.maximum(self._peers[row] + self._reserved, self._reserve[row]) / memory
+        then -= self._reserve_centre
+        moved = then - now
+        self._moved[_LAST, :, row] = moved
+        self._grown[_LAST, :, row] = then * then - now * now
+        moved *= metrics.RESERVED_WEIGHT
+        moved += self._fixed[:, row]
+        self._flat[:, row] = moved
+
+    def _write_one(self, primary: int, row: int, kept: int) -> None:
+        """As `_write_kept`, where only what is kept for one primary has changed."""
+        memory, reserve = self._memory[row], self._reserve[row]
+        now = reserve / memory - self._reserve_centre
+        then = max(kept + self._reserved, reserve) / memory - self._reserve_centre
+        moved = then - now
+        self._moved[_LAST, primary, row] = moved
+        self._grown[_LAST, primary, row] = then * then - now * now
+        self._flat[primary, row] = moved * metrics.RESERVED_WEIGHT + self._fixed[primary, row]
 
     def place(self, primary: int, secondary: int) -> None:
         """Take over an instance on a pair, given by positions."""
-        for row, change in ((primary, self._as_primary), (secondary, self._as_secondary)):
-            x, d = self._x[:, row], change[:, row]
-            self._squares += d * (2.0 * x + d)
-            self._total += d
-            x += d
+        for role, row in ((0, primary), (1, secondary)):
+            adds = self._adds[row]
+            self._sums += adds[role]
+            adds[:, 1] += self._grows[row, role]
+            self._grown[:_LAST, :, row] = adds[1, 1, self._both, None]
         kept = int(self._peers[secondary, primary]) + self._reserved
         self._peers[secondary, primary] = kept
-        if kept > self._reserve[secondary]:
-            self._total[_LAST] += self._kept_change[primary, secondary]
-            self._squares[_LAST] += self._kept_growth[primary, secondary]
-            self._reserve[secondary] = kept
+        if kept <= self._reserve[secondary]:
+            self._write_one(primary, secondary, kept)
+            return
+        self._sums[0, _LAST] += self._moved[_LAST, primary, secondary]
+        self._sums[1, _LAST] += self._grown[_LAST, primary, secondary]
+        self._reserve[secondary] = kept
         self._write_kept(secondary)
 
     def scores(self, barred: Floats) -> Floats:
         """Scores of all pairs but for what they share, plus `barred` (infinite: not possible)."""
         count = self._count
-        total, squares = self._total[:, None], self._squares[:, None]
-        sums = total + self._as_primary
-        grown = self._twice[0] * self._x
-        grown += self._own[0]
-        grown += squares
-        grown *= count
-        lone = grown[self._alone] - sums[self._alone] ** 2
+        after = self._adds[:, 0] + self._sums
+        sums, squares = after[:, 0], after[:, 1]
+        squares *= count
+        lone = sums[:, self._alone]
+        lone = squares[:, self._alone] - lone * lone
         np.maximum(lone, 0.0, out=lone)
-        score = self._weights[0] @ np.sqrt(lone, out=lone)
-        more = self._twice[1][self._shared] * self._x[self._shared]
-        more += self._own[1][self._shared]
-        more *= count
-        both = sums[self._shared][:, :, None] + self._as_secondary[self._shared][:, None, :]
-        both *= both
-        pair = grown[self._shared][:, :, None] + more[:, None, :]
-        pair -= both
-        np.maximum(pair, 0.0, out=pair)
-        np.sqrt(pair, out=pair)
-        whole: Floats = (self._weights[1] @ pair.reshape(len(pair), -1)).reshape(barred.shape)
-        whole += score[:, None]
-        kept = self._kept_growth + float(self._squares[_LAST])
-        kept *= count
-        moved = self._kept_change + float(self._total[_LAST])
+        score = np.sqrt(lone, out=lone) @ self._weights[0]
+        moved, grown = self._scratch
+        np.add(self._moved, sums.T[self._pairs, :, None], out=moved)
         moved *= moved
-        kept -= moved
-        np.maximum(kept, 0.0, out=kept)
-        whole += np.sqrt(kept, out=kept)
-        # All deviations are `count` times too large so far; what follows is not.
-        whole *= 1.0 / count
-        whole += metrics.RESERVED_WEIGHT * self._kept_change
-        if self._fixed is not None:
-            whole += self._fixed
+        np.multiply(self._grown, count, out=grown)
+        grown += squares.T[self._pairs, :, None]
+        grown -= moved
+        np.maximum(grown, 0.0, out=grown)
+        np.sqrt(grown, out=grown)
+        whole: Floats = (self._weights[1] @ grown.reshape(len(grown), -1)).reshape(barred.shape)
+        whole += score[:, None]
+        whole += self._flat
         whole += barred
         return whole
 

@@ -31,6 +31,7 @@ from typing import Protocol
 from eventstore.bulk import Bulk
 from eventstore.checkpointer import Checkpointer
 from eventstore.clock import HybridClock
+from eventstore.disk_room import room_on
 from eventstore.errors import CorruptLog, DiskFull, EventStoreError
 from eventstore.events import STREAM, EpochStarted
 from eventstore.faults import Fault
@@ -231,10 +232,12 @@ class QuorumVoter:
         self._wake()
 
     def tick(self, now_s: float) -> None:
-        """Do what time calls for above the core: append a checkpoint when one is due.
+        """Do what time calls for above the core: look at the disk, append a checkpoint when one is
+        due.
 
         Call it a few times a second from the loop; `now_s` is monotonic.
         """
+        self.core.disk_is(room_on(self._storage.layout.directory))
         if self._leadership.ready:
             self._checkpointer.tick(now_s)
 

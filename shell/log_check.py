@@ -8,6 +8,7 @@ replay     fold the log alone, from its first record, and compare the digests wi
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from commands.api import Digest as DigestRequest
@@ -21,6 +22,8 @@ from shell.parsing import Words
 from shell.render.formats import Head, rendered
 from shell.render.tree import Leaf, text
 from shell.session import Session
+
+_EACH_S = 2.0  # for each other voter to answer
 
 
 def verify(session: Session, words: Words) -> int:
@@ -163,6 +166,7 @@ def accept_loss(session: Session, words: Words) -> int:
     """Carry out accept-loss, which gives records up for ever: --yes-do-it and a reason needed."""
     from eventstore.loss import accept_loss as cut
     from eventstore.loss import find_loss
+    from eventstore.takeover import examine
 
     directory = log_source.directory_of(session, words)
     if directory is None:
@@ -173,6 +177,13 @@ def accept_loss(session: Session, words: Words) -> int:
     session.note(
         f"Acknowledged up to record {loss.acknowledged}, sound up to {loss.kept}: {loss.why}"
     )
+    voter = _voter(directory)
+    if answering := _others(session, voter):
+        raise Failure(
+            f"{', '.join(answering)} may hold what is lost here; nothing was done.",
+            hint="start the master daemon here: it gets back what it lost from them",
+            status=Status.CONFIRMATION,
+        )
     if not words.flag("yes_do_it"):
         raise Failure(
             f"Records {loss.kept + 1} to {loss.acknowledged} would be given up; nothing was done.",
@@ -186,13 +197,33 @@ def accept_loss(session: Session, words: Words) -> int:
         directory,
         reason=reason,
         actor=f"operator:{session.operator}",
-        voter=_voter(directory),
+        voter=voter,
         now_ms=time.time_ns() // 1_000_000,
     )
     session.say(
         f"The log goes on after record {loss.kept}; the loss is record {stored.record.seq}."
     )
+    if given_up := examine(directory).config.voters.keys() - {voter}:
+        session.note(
+            f"{', '.join(sorted(given_up))} vote as well: if they are gone, or lost the same,"
+            f"\ngnt-cluster master-failover --no-voting makes {voter} the only voter."
+        )
     return Status.SUCCESS
+
+
+def _others(session: Session, voter: str) -> list[str]:
+    """Return the other voters that answer, if this machine knows of any."""
+    found: list[str] = []
+    try:
+        known = session.config.config.voters
+    except Failure:
+        return found  # the log's own files are enough
+    for other in known:
+        with suppress(EventStoreError):
+            if other.name != voter:
+                session.client.call("voter-status", timeout_s=_EACH_S, voter=other.name)
+                found.append(other.name)
+    return found
 
 
 def _voter(directory: Path) -> str:

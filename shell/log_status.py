@@ -1,7 +1,8 @@
 """`gnt-log status`: where the log stands, and how each voter is (edge).
 
 Every voter is asked for itself, side by side as far as one that hangs allows; what the leader knows
-of one that does not answer stands in for it.
+of one that does not answer stands in for it. Below the table stand the alarms of each, since its
+daemon was started.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from shell.parsing import Words
 from shell.render.formats import Head, rendered
 from shell.render.tree import Leaf, text
 from shell.session import Session
+
+Found = Mapping[str, VoterStatus | None]  # by voter; None: it does not answer
 
 _EACH_S = 2.0
 _HEADS = (
@@ -45,7 +48,8 @@ def run(session: Session, words: Words) -> int:
             session.out.write(rendered(heads, [[(0, value) for value in facts.values()]], style))
         return Status.SUCCESS
     about = RemoteLog(session).about
-    rows = _rows(session, about.seq)
+    found = {voter.name: _status(session, voter.name) for voter in session.client.voters}
+    rows = _rows(found, about.seq)
     if style.format == "table":
         session.out.write(
             text(
@@ -60,11 +64,14 @@ def run(session: Session, words: Words) -> int:
         )
         session.say()
     session.out.write(rendered(_HEADS, rows, style))
+    if style.format == "table":
+        for name, status in found.items():
+            for alarm in status.alarms if status else ():
+                session.say(f"{name}: {alarm}")
     return Status.SUCCESS
 
 
-def _rows(session: Session, head: int) -> list[list[tuple[int, object]]]:
-    found = {voter.name: _status(session, voter.name) for voter in session.client.voters}
+def _rows(found: Found, head: int) -> list[list[tuple[int, object]]]:
     peers = {peer.name: peer for status in found.values() if status for peer in status.peers}
     head = max([head, *(status.committed for status in found.values() if status)])
     return [_row(name, status, peers, head) for name, status in found.items()]

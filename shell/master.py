@@ -77,7 +77,9 @@ def _take_over(session: Session, words: Words) -> int:
     told = time.ctime(found.last.record.unix_ms / 1000)
     session.note(f"{voter} holds the log up to record {found.last.record.seq},")
     session.note(f"of {told}, epoch {gen}.{term}.")
-    ahead = _ask_others(session, dead, found.last.record.seq)
+    others = _ask_others(session, dead)
+    ahead = [name for name, each in others.items() if each.last_seq > found.last.record.seq]
+    leads = next((name for name, each in others.items() if each.role == "leader"), "")
     session.note(
         f"It would become the only voter, in generation {found.epoch.gen + 1};"
         f" {', '.join(dead) or 'nobody'} would be given up.\n"
@@ -87,6 +89,12 @@ def _take_over(session: Session, words: Words) -> int:
     reason = words.get("reason")
     if not reason:
         raise BadUsage("no reason is given", hint="--reason TEXT; it stands in the log for ever")
+    if leads and not words.flag("force"):
+        raise Failure(
+            f"{leads} leads, and answers; nothing was done.",
+            hint=f"start the master daemon here: it follows; or give --force to fork from {leads}",
+            status=Status.CONFIRMATION,
+        )
     if ahead and not words.flag("force"):
         raise Failure(
             f"{', '.join(ahead)} holds more records; nothing was done.",
@@ -109,10 +117,10 @@ def _take_over(session: Session, words: Words) -> int:
     return _start(session, home, voter)
 
 
-def _ask_others(session: Session, names: list[str], seq: int) -> list[str]:
-    """Say what other voters hold, as far as they answer; return those that hold more."""
+def _ask_others(session: Session, names: list[str]) -> dict[str, VoterStatus]:
+    """Say what other voters hold, as far as they answer, and return how these are."""
     known = {each.name for each in session.voters}
-    ahead: list[str] = []
+    found: dict[str, VoterStatus] = {}
     for name in names:
         if name not in known:
             session.note(f"{name}: nobody here knows where it is")
@@ -123,10 +131,9 @@ def _ask_others(session: Session, names: list[str], seq: int) -> list[str]:
             session.note(f"{name} does not answer: {silent}")
             continue
         status = told.decode(VoterStatus)
-        session.note(f"{name} answers: it holds {status.last_seq} records")
-        if status.last_seq > seq:
-            ahead.append(name)
-    return ahead
+        session.note(f"{name} answers: {status.role}, it holds {status.last_seq} records")
+        found[name] = status
+    return found
 
 
 def _start(session: Session, home: Path, voter: str) -> int:

@@ -17,6 +17,7 @@ What can go wrong:
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -35,6 +36,7 @@ AGAIN_S = 1.0
 SILENT_S = 15.0
 INDEX_S = 30.0  # for the index to follow what is committed
 TRIES = 3
+_log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -201,11 +203,13 @@ class SegmentReceiver:
         if error is not None:
             self._drop(fetch, str(error))
             return
+        offer = fetch.offer
+        _log.info("records %s to %s of %s came in bulk", offer.first, offer.last, offer.sender)
         fetch.part.discard()
         self._fetch = None
         self.installed += 1
         self._on_places(found.places)
-        self._core.installed(fetch.offer, found.configs, int(self._boot_s() * 1000))
+        self._core.installed(offer, found.configs, int(self._boot_s() * 1000))
         self._changed()
 
     def _leave(self, fetch: _Fetch, why: str) -> None:

@@ -31,6 +31,10 @@ from eventstore.soundness import check_chain, check_first, check_mark, check_not
 from eventstore.writer_lock import WriterLock
 
 _NOTHING = Epoch(0, 0)
+_NO_LOG_HINT = (
+    "gnt-cluster init makes the first; a voter that lost its disk is made anew by "
+    "gnt-node modify --master-candidate=no, then =yes"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +81,7 @@ def open_voter(
     """
     if not layout.log.exists():
         check_not_gone(layout)
-        raise NotOurLog(f"there is no log in {layout.directory}", hint="gnt-cluster init makes one")
+        raise NotOurLog(f"there is no log in {layout.directory}", hint=_NO_LOG_HINT)
     lock = WriterLock(layout.lock)
     closing = [lock.release]
     try:

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Iterable, Sequence
 
+from eventstore.errors import CorruptLog
 from tests.simulation.kernel import Violation
 from tests.simulation.mutants import MUTANTS, keep, planted
 from tests.simulation.scenario import Run
@@ -56,7 +57,7 @@ def flaw_of(run: Run) -> str:
     """Run it; return what was violated, "" if nothing was."""
     try:
         run.run()
-    except (Violation, AssertionError) as error:  # the code's own assertions count as well
+    except (Violation, AssertionError, CorruptLog) as error:  # the code's own checks count as well
         return f"{type(error).__name__}: {error}"
     return ""
 

@@ -12,6 +12,9 @@ strike. It only does what could happen by chance: cuts, crashes, pauses, and ord
               voted under the old name, the one that is behind would win
     solitude  a leader is cut off and told to remove the others one after the other: if the second
               removal did not wait for the first, it would be a majority of itself
+    relapse   four voters; a leader is cut off, told to remove one, and has that cut out of its log
+              again; then it and another are cut off while a fifth is added: if it went on by the
+              three that it once wanted, those two would be a majority
 """
 
 from __future__ import annotations
@@ -216,9 +219,53 @@ class Exchange(Plot):
         self._kernel.after(1500, self._up, leader)
 
 
+class Relapse(Plot):
+    """A leader whose change was cut off, and two of five apart from the others."""
+
+    voters = 4
+    spares = 1
+
+    def __init__(self, run: Run) -> None:
+        super().__init__(run)
+        self._spare = [*self._nodes][-1]
+        self._cut_off: tuple[str, str] | None = None  # the leader, and whom it was to remove
+
+    def _strike(self, leader: Node, config: Config) -> None:
+        missing = [n for n in self._nodes if n not in config.voters and n != self._spare]
+        if missing:
+            self._join(leader, config, missing[0])
+        elif self._spare in config.voters:
+            voters = {n: inc for n, inc in config.voters.items() if n != self._spare}
+            self._ask(leader, config, voters)
+        elif self._spare not in config.learners:
+            self._join(leader, config, self._spare)
+        elif self._cut_off is None:
+            self._unheard(leader, config)
+        else:
+            (first, removed), self._cut_off = self._cut_off, None
+            if leader.name != first:
+                self._split(leader, config, first, removed)
+
+    def _unheard(self, leader: Node, config: Config) -> None:
+        """Let a leader that nobody hears remove somebody; then the others replace it."""
+        removed = self._rng.choice(self._others(leader.name, self._spare))
+        self._cut_off = (leader.name, removed)
+        self._part([leader.name], self._others(leader.name))
+        self._ask(leader, config, {n: inc for n, inc in config.voters.items() if n != removed})
+        self._kernel.after(1600, self._network.heal)
+
+    def _split(self, leader: Node, config: Config, first: str, removed: str) -> None:
+        """Add the fifth voter while the first leader and another one hear nothing."""
+        others = self._others(leader.name, first, removed, self._spare)
+        side = [first, self._rng.choice(others)] if others else [first]
+        self._part(side, self._others(*side))
+        self._join(leader, config, self._spare)
+
+
 PLOTS: dict[str, type[Plot]] = {
     "rivals": Rivals,
     "rift": Rift,
     "exchange": Exchange,
     "solitude": Solitude,
+    "relapse": Relapse,
 }

@@ -6,7 +6,6 @@ See raft/segments.py for who does what, segment_sender.py and segment_receiver.p
 from __future__ import annotations
 
 import logging
-from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
@@ -15,7 +14,7 @@ from eventstore.indexer import Indexer
 from eventstore.layout import Layout
 from eventstore.persister import Persister
 from eventstore.raft.core import Core
-from eventstore.raft.effects import Alarm, ReceiveSegment, ShipSegment
+from eventstore.raft.effects import ReceiveSegment, ShipSegment
 from eventstore.raft.messages import WANTED, Message, SegmentChunk, SegmentReply
 from eventstore.record import Stored
 from eventstore.segment_receiver import SegmentReceiver
@@ -47,10 +46,9 @@ class Bulk:
         send_bulk: Send,
         on_places: Callable[[Iterable[Stored]], None],
         changed: Callable[[], None],
-        alarms: deque[Alarm],
+        alarm: Callable[[str, str], None],
         fatal: Callable[[EventStoreError], None],
     ) -> None:
-        self._alarms = alarms
         self.sender = SegmentSender(
             layout,
             core,
@@ -71,7 +69,7 @@ class Bulk:
             indexed_to=indexer.wait_for,
             on_places=on_places,
             changed=changed,
-            alarm=self._alarm,
+            alarm=alarm,
             fatal=fatal,
         )
 
@@ -94,7 +92,3 @@ class Bulk:
         """Stop both sides."""
         self.sender.close()
         self.receiver.close()
-
-    def _alarm(self, code: str, message: str) -> None:
-        _log.warning("%s: %s", code, message)
-        self._alarms.append(Alarm(code, message))

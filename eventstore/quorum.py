@@ -46,11 +46,12 @@ from eventstore.raft.generations import TrustTakeover
 from eventstore.raft.membership import Config
 from eventstore.raft.messages import Message
 from eventstore.raft.state import Timing
-from eventstore.record import Batch, Draft, Epoch, Stored
+from eventstore.record import Batch, Draft, Epoch, Record, Stored
 from eventstore.replica import Leadership, Refused
 from eventstore.voter_start import Found
 
 _ALARMS = 20  # kept for whoever asks
+_CLOCKS_APART_S = 10  # from which an operator should hear of it
 _TURN_S = 0.05  # of telling; then the reactor goes on with its sockets and timers
 _log = logging.getLogger(__name__)
 
@@ -93,7 +94,7 @@ class QuorumVoter:
         self.bulk: Bulk | None = None  # until `start`
         self._storage, self._index, self._entries = storage, found.index, found.entries
         self._voter, self._post, self._call_at, self._boot_s = voter, post, call_at, boot_s
-        self._on_fatal = fatal
+        self._on_fatal, self._now_ms = fatal, now_ms
         self._send: Send = lambda _to, _message: None
         self._committed = found.committed
         self._told: deque[Callable[[], None]] = deque()  # what is still to be told, in order
@@ -350,7 +351,7 @@ class QuorumVoter:
             send_bulk=send_bulk,
             on_places=self.places.apply,
             changed=self._wake,
-            alarms=self.alarms,
+            alarm=self._alarm,
             fatal=self._storage_failed,
         )
 
@@ -369,8 +370,7 @@ class QuorumVoter:
         for read in out.reads:
             told.append(lambda read=read: self._answer_read(read))  # type: ignore[misc]  # a default
         for alarm in out.alarms:
-            _log.warning("%s: %s", alarm.code, alarm.message)
-            self.alarms.append(alarm)
+            self._alarm(*alarm)
         if out.dropped_from:
             told.append(lambda: self._take_back(out.dropped_from))
         if out.begin:
@@ -393,11 +393,25 @@ class QuorumVoter:
         """Tell of a committed batch."""
         opened = self._proposals.on_committed(entry)
         self._committed = entry.last
+        if entry.records[0].record.kind == EpochStarted.KIND:
+            self._compare_clocks(entry.records[0].record)
         self._checkpointer.on_committed(entry.records)
         if opened:
             self._told.appendleft(lambda: opened.tell(entry.records))
         for hear in self._hear_committed:
             hear(entry.records)
+
+    def _compare_clocks(self, begun: Record) -> None:
+        """Say so if a reign begins in this machine's future. Nothing depends on wall clocks (R15),
+        and the log's time never goes back: it goes on ahead until this clock has come up."""
+        ahead_s = (begun.unix_ms - self._now_ms()) // 1000
+        if ahead_s >= _CLOCKS_APART_S:
+            told = f"the log's time is {ahead_s} s ahead of this machine's clock"
+            self._alarm("clock", f"{told}; compare it with the clock of {begun.origin}")
+
+    def _alarm(self, code: str, message: str) -> None:
+        _log.warning("%s: %s", code, message)
+        self.alarms.append(Alarm(code, message))
 
     def _delivered(self) -> None:
         """After the last of several batches."""

@@ -145,6 +145,7 @@ class VoterHost:
         settings: dict[str, Value | tuple[Voter, ...]] = {
             **call.settings,
             "voter": call.name,
+            "cluster_id": call.cluster_id,
             "requests": placed.requests,
             "publications": placed.publications,
             "replication": placed.replication,

@@ -71,7 +71,7 @@ def init_cluster(
     """
     now_ms = time.time_ns() // 1_000_000
     cluster_id = str(uuid.uuid4())
-    master_config.save(directory, config)
+    master_config.save(directory, msgspec.structs.replace(config, cluster_id=cluster_id))
     voter_keys = curve_keys_at(directory / VOTER_KEY)
     sign_keys = sign_keys_at(directory / SIGN_KEY)
     operator_keys = curve_keys_at(operator_key)

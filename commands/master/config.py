@@ -26,6 +26,7 @@ class MasterConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """Settings of one master daemon. Times are seconds."""
 
     voter: str  # the name of this voter: the name of its node
+    cluster_id: str = ""  # whose log it holds; "": that of whatever log is there
     requests: str  # endpoint of the ROUTER, tcp://address:port
     publications: str  # endpoint of the XPUB
     replication: str = ""  # endpoint for other voters; "": any port where `requests` is

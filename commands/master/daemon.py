@@ -242,6 +242,7 @@ def _open(
         voter=config.voter,
         post=reactor.call_soon_threadsafe,
         call_at=reactor.call_at,
+        cluster_id=config.cluster_id or None,
         tables=INDEX_TABLES,
         sync_delay_s=config.sync_delay_s,
         ballast_bytes=config.ballast_mib << 20,

@@ -1,15 +1,20 @@
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from eventstore.creation import create_log
+from eventstore.errors import NotOurLog
 from eventstore.events import STREAM, VotersChanged
+from eventstore.layout import Layout
 from eventstore.record import Batch, Draft
 from eventstore.replica import Committed, Outcome, Refused, Replica, Unknown
+from eventstore.voter_storage import open_voter
 from tests.eventstore.quorum_lab import NAMES, Member, QuorumLab, hashes
-from tests.eventstore.storage_lab import batch
+from tests.eventstore.storage_lab import CLUSTER, batch
 
 pytestmark = pytest.mark.acceptance
 
@@ -233,3 +238,39 @@ def test_one_voter_alone_syncs_twice_a_commit(tmp_path: Path) -> None:
         before[1] + 5,
     )
     lab.close()
+
+
+def test_a_clock_that_is_an_hour_off_changes_only_labels(lab: QuorumLab) -> None:
+    """Leaders with clocks an hour ahead and behind: all is committed, the log's time never goes
+    back, and who sees it ahead of its own clock says so."""
+    lab.members["v2"].clock_off_ms = 3_600_000
+    lab.members["v3"].clock_off_ms = -3_600_000
+    for name in ("v2", "v3", "v1"):
+        lab.write(2)
+        before = lab.leader()
+        if before.name != name:
+            lab.until(lambda n=name: lab.leader().replica.hand_over(n) is None)  # type: ignore[misc]  # a default
+            lab.until(lambda n=name: lab.leader().name == n)  # type: ignore[misc]  # a default
+        lab.write(2)
+    lab.level()
+    records = lab.members["v1"].replica.read(1, lab.members["v1"].replica.committed)
+    times = [stored.record.time for stored in records]
+    assert times == sorted(set(times))
+    alarms = [a.message for a in lab.members["v1"].replica.alarms if a.code == "clock"]
+    assert any("ahead of this machine's clock" in told and "v2" in told for told in alarms)
+
+
+def test_a_log_of_another_cluster_is_not_opened_nor_listened_to(lab: QuorumLab) -> None:
+    """Who knows its cluster refuses the log; one that does not gets nothing, and says why."""
+    stranger = followers(lab)[0]
+    stranger.stop()
+    shutil.rmtree(stranger.directory)
+    other = "99999999-2222-3333-4444-555555555555"
+    create_log(stranger.directory, cluster_id=other, origin="o", voter=stranger.name, now_ms=1)
+    with pytest.raises(NotOurLog, match=f"is the log of cluster {other}"):
+        open_voter(Layout(stranger.directory), cluster_id=CLUSTER)
+    stranger.start(tuple(lab.leader().replica.places.all.values()))
+    alarms = stranger.replica.alarms
+    lab.until(lambda: any(alarm.code == "other-cluster" for alarm in alarms))
+    lab.write(3)
+    assert not {*hashes(stranger)} & {*hashes(lab.leader())}

@@ -8,14 +8,15 @@ import msgspec
 import pytest
 
 from eventstore.raft.messages import Message, SegmentChunk
-from eventstore.raft.state import LAN
+from eventstore.raft.state import Timing
 from eventstore.record import Batch, Draft
 from eventstore.replica import Committed
 from eventstore.verify import verify
 from tests.eventstore.quorum_lab import Member, QuorumLab, hashes
 from tests.eventstore.storage_lab import Happened, batch
 
-TIMING = replace(LAN, segment_lag=100, segment_records=2000)
+# The voters share one thread, and some of what they do here is long.
+TIMING = replace(Timing(), heartbeat_ms=100, segment_lag=100, segment_records=2000)
 
 pytestmark = pytest.mark.acceptance
 
@@ -144,22 +145,23 @@ def test_the_next_leader_goes_on_where_the_last_one_ended(lab: QuorumLab) -> Non
     away = next(m for m in lab.running() if m is not lab.leader())
     away.stop()
     lab.commit(*large(20, 100))
-    sent: list[int] = []
+    old, sent, later = lab.leader(), list[int](), list[int]()
 
     def note(message: Message) -> Message:
-        if isinstance(message, SegmentChunk):
+        if isinstance(message, SegmentChunk) and message.sender != old.name:
+            later.append(message.offset)
+        elif isinstance(message, SegmentChunk):
             sent.append(message.offset)
-            if len(sent) == 2:  # the second never comes
+            if message.offset:  # only the first one ever comes
                 return msgspec.structs.replace(message, offset=1 << 40)
         return message
 
     lab.on_bulk = note
-    old = lab.leader()
     away.start()
-    lab.until(lambda: len(sent) >= 2)
+    lab.until(lambda: any(sent))
     old.stop()
     lab.until(lambda: segments(away) >= 1)
-    assert sent.count(0) == 1, "the beginning was sent once"
+    assert min(later) > 0, "the beginning was not sent again"
     old.start()
     lab.level()
     assert hashes(away) == hashes(old)

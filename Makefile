@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.cairn-installed
 
-.PHONY: venv demo failover test quick lint bench model docs clean
+.PHONY: venv demo failover test quick lint bench model soak soak-lab docs clean
 
 venv: $(STAMP)
 
@@ -45,6 +45,12 @@ model: $(STAMP)
 SEEDS ?= 0:50000
 soak: $(STAMP)
 	@nice $(BIN)/python -m tests.simulation --seeds $(SEEDS)
+
+# Labs of real processes under faults, for hours: make soak-lab VOTERS=3 MINUTES=600
+VOTERS ?= 5
+MINUTES ?= 60
+soak-lab: $(STAMP)
+	@nice $(BIN)/python -m tests.acceptance.soak --voters $(VOTERS) --minutes $(MINUTES)
 
 docs: $(STAMP)
 	@$(BIN)/python -m tools.dev.catalogue

@@ -69,11 +69,12 @@ class LiveLab:
         nodes: int = 3,
         voters: int = 1,
         cluster: str = CLUSTER,
+        apart: bool = False,
         **settings: float | int | str,
     ) -> None:
         """Start agents, and make a cluster of them unless its name is empty."""
         names = [f"node{number}" for number in range(1, nodes + 1)]
-        running.up(self.layout, names, settings=settings, voters=voters)
+        running.up(self.layout, names, settings=settings, voters=voters, apart=apart)
         if cluster:
             found_cluster(self.layout, cluster)
 

@@ -16,12 +16,12 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import NamedTuple
 
-from eventstore.record import Stored, chain_hash, genesis_hash
+from eventstore.record import Record, Stored, chain_hash, genesis_hash
 from tests.history.notes import Note
 
 
@@ -51,22 +51,33 @@ class _Write:
     open: int = 0  # attempts whose end is not known
 
 
+def digest_of_data(record: Record) -> str:
+    """Return the SHA-256 of a record's data, as `Notebook` notes it."""
+    return hashlib.sha256(record.data).hexdigest()
+
+
 def check(
-    cluster_id: str, notes: Iterable[Note], logs: Sequence[VoterLog], *, prefix: str = ""
+    cluster_id: str,
+    notes: Iterable[Note],
+    logs: Sequence[VoterLog],
+    *,
+    prefix: str = "",
+    digest: Callable[[Record], str] = digest_of_data,
 ) -> list[Broken]:
     """Return every promise that was broken, none if the history is possible.
 
     The clients' records are those that bear an idempotency key with this prefix; of all such writes
-    there must be notes. A write is a batch, and known by its first record with the key.
+    there must be notes. A write is a batch, and known by its first record with the key; `digest`
+    says of that record what the client noted of its write.
     """
     ordered = sorted(notes, key=lambda note: note.time_ns)
     writes, broken = _writes(ordered)
     placed = _placed(max(logs, key=lambda log: log.committed), prefix)
     broken += _agree(cluster_id, logs)
-    broken += _durable(writes, placed, logs)
+    broken += _durable(writes, placed, logs, digest)
     broken += _in_real_time(ordered, writes, placed)
     broken += _reads(ordered)
-    broken += _once(writes, placed)
+    broken += _once(writes, placed, digest)
     return broken
 
 
@@ -141,7 +152,10 @@ def _agree(cluster_id: str, logs: Sequence[VoterLog]) -> list[Broken]:
 
 
 def _durable(
-    writes: dict[str, _Write], placed: dict[str, list[Stored]], logs: Sequence[VoterLog]
+    writes: dict[str, _Write],
+    placed: dict[str, list[Stored]],
+    logs: Sequence[VoterLog],
+    digest: Callable[[Record], str],
 ) -> list[Broken]:
     """(b)"""
     broken: list[Broken] = []
@@ -155,7 +169,7 @@ def _durable(
         if [stored.record.seq for stored in found] != [seq]:
             at = [stored.record.seq for stored in found]
             broken.append(Broken("b", f"{write.key}, acknowledged at {seq}, stands at {at}"))
-        elif _sha256(found[0]) != write.sha256:
+        elif digest(found[0].record) != write.sha256:
             broken.append(Broken("b", f"{write.key} at {seq} has other bytes"))
         for log in logs:
             held = log.records[seq - 1] if 0 < seq <= len(log.records) else None
@@ -202,7 +216,11 @@ def _reads(notes: Sequence[Note]) -> list[Broken]:
     return broken
 
 
-def _once(writes: dict[str, _Write], placed: dict[str, list[Stored]]) -> list[Broken]:
+def _once(
+    writes: dict[str, _Write],
+    placed: dict[str, list[Stored]],
+    digest: Callable[[Record], str],
+) -> list[Broken]:
     """(e)"""
     broken: list[Broken] = []
     times = Counter({key: len(found) for key, found in placed.items()})
@@ -215,10 +233,6 @@ def _once(writes: dict[str, _Write], placed: dict[str, list[Stored]]) -> list[Br
         only_refused = write.refused and not write.open and not write.seqs
         if only_refused and times[write.key]:
             broken.append(Broken("e", f"{write.key} was refused and stands in the log"))
-        if times[write.key] and _sha256(placed[write.key][0]) != write.sha256:
+        if times[write.key] and digest(placed[write.key][0].record) != write.sha256:
             broken.append(Broken("e", f"{write.key} stands in the log with other bytes"))
     return broken
-
-
-def _sha256(stored: Stored) -> str:
-    return hashlib.sha256(stored.record.data).hexdigest()

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import click
 
-from tools.lab.layout import MASTER, LabError, LabLayout, default_directory
+from tools.lab.layout import MASTER, LabError, LabLayout, Wires, default_directory
 
 F = TypeVar("F", bound=Callable[..., Any])  # Any: click passes what the command declares
 
@@ -64,15 +64,16 @@ def in_lab(command: F) -> F:
     help="nodes that replicate the log, one of which leads",
 )
 @click.option("--cluster", default="", help="also make a cluster of this name, with every node")
+@click.option("--apart", is_flag=True, help="give each node a network of its own (root)")
 @in_lab
-def up(layout: LabLayout, nodes: int, voters: str, cluster: str) -> None:
+def up(layout: LabLayout, nodes: int, voters: str, cluster: str, *, apart: bool) -> None:
     """Start a lab: its agents wait to be invited into a cluster."""
     from tools.lab import running
 
     names = [f"node{number}" for number in range(1, nodes + 1)]
     if int(voters) > nodes:
         raise LabError(f"{voters} voters need as many nodes: --nodes {voters}")
-    running.up(layout, names, settings={}, voters=int(voters))
+    running.up(layout, names, settings={}, voters=int(voters), apart=apart)
     click.echo(f"{nodes} nodes are up in {layout.directory}, with simulated drivers.")
     if cluster:
         from tools.lab.founding import found_cluster
@@ -136,6 +137,32 @@ def start(layout: LabLayout, daemon: str) -> None:
     click.echo(f"{daemon} runs, pid {running.start(layout, daemon)}")
 
 
+@lab.command()
+@click.argument("sender")
+@click.argument("receivers", nargs=-1, required=True)
+@click.option("--both", is_flag=True, help="what they send back, too")
+@in_lab
+def cut(layout: LabLayout, sender: str, receivers: tuple[str, ...], *, both: bool) -> None:
+    """Lose in silence what SENDER sends to the RECEIVERS, all of them nodes of a lab `--apart`."""
+    from tools.lab import wires
+
+    laid = _wires(layout, sender, *receivers)
+    wires.cut(laid, sender, receivers)
+    for receiver in receivers if both else ():
+        wires.cut(laid, receiver, (sender,))
+    click.echo(f"{sender} {'<->' if both else '->'} {', '.join(receivers)}: cut")
+
+
+@lab.command()
+@in_lab
+def heal(layout: LabLayout) -> None:
+    """End every cut."""
+    from tools.lab import wires
+
+    wires.heal(_wires(layout))
+    click.echo("every node hears every other one")
+
+
 @lab.command("break")
 @click.argument("what", type=click.Choice(["disk"]))
 @click.argument("disk", metavar="INSTANCE[/INDEX]")
@@ -184,6 +211,17 @@ def down(layout: LabLayout) -> None:
 
     running.down(layout)
     click.echo(f"{layout.directory} is gone")
+
+
+def _wires(layout: LabLayout, *nodes: str) -> Wires:
+    """Return the networks of a lab; these must be nodes of it."""
+    laid = layout.load().wires
+    if laid is None:
+        raise LabError("all nodes share the loopback: cairn lab up --apart makes networks to cut")
+    for node in nodes:
+        if node not in laid.nodes:
+            raise LabError(f"no {node} in this lab; there are {', '.join(laid.nodes)}")
+    return laid
 
 
 def _elsewhere(layout: LabLayout) -> bool:

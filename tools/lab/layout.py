@@ -14,6 +14,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +29,31 @@ class LabError(CommandError):
     """What was asked of the lab cannot be done; the message says what can."""
 
 
+class Wires(msgspec.Struct, frozen=True, kw_only=True):
+    """The networks of a lab (wires.py). `tag` begins the names of all that was made for it."""
+
+    tag: str
+    network: str  # the first three bytes of all addresses: "10.77.3"
+    nodes: tuple[str, ...]
+
+    def address(self, node: str) -> str:
+        """Return the address of a node."""
+        return f"{self.network}.{self.nodes.index(node) + 1}"
+
+    def namespace(self, node: str) -> str:
+        """Return the name of a node's namespace."""
+        return f"{self.tag}-{self.nodes.index(node) + 1}"
+
+    def inside(self, node: str, command: Sequence[str]) -> list[str]:
+        """Return the command by which `command` runs on a node."""
+        return ["ip", "netns", "exec", self.namespace(node), *command]
+
+    @property
+    def bridge(self) -> str:
+        """The name of the bridge."""
+        return f"{self.tag}-br"
+
+
 class Lab(msgspec.Struct, frozen=True, kw_only=True):
     """The settings of one lab."""
 
@@ -37,6 +63,15 @@ class Lab(msgspec.Struct, frozen=True, kw_only=True):
     replication_port: int
     segments_port: int
     voters: int = 1  # nodes that have a master daemon, once they are in the cluster
+    wires: Wires | None = None  # None: all nodes are on the loopback
+
+    def address(self, node: str) -> str:
+        """Return where the daemons of a node listen."""
+        return "127.0.0.1" if self.wires is None else self.wires.address(node)
+
+    def inside(self, node: str, command: Sequence[str]) -> list[str]:
+        """Return the command by which `command` runs on a node."""
+        return list(command) if self.wires is None else self.wires.inside(node, command)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +130,12 @@ class LabLayout:
             return self.master
         kind, _, node = daemon.rpartition("@")
         return self.agent(node) / MASTER if kind == MASTER else self.agent(daemon)
+
+    def node_of(self, daemon: str) -> str:
+        """The node on which `master`, `master@NODE` or a node's agent runs."""
+        if daemon == MASTER:
+            return self.load().nodes[0]
+        return daemon.rpartition("@")[2]
 
     def voter(self, node: str) -> str:
         """The name of a node's master daemon: the first one's is `master`."""

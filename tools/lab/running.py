@@ -18,7 +18,7 @@ import msgspec
 
 from shell.config import ClientConfig
 from shell.config import Master as MasterPlace
-from tools.lab import daemons
+from tools.lab import daemons, wires
 from tools.lab.control import SOCKET
 from tools.lab.layout import MASTER, Lab, LabError, LabLayout, is_master
 
@@ -48,10 +48,12 @@ def up(
     *,
     settings: dict[str, float | int | str],
     voters: int = 1,
+    apart: bool = False,
 ) -> Lab:
     """Make a lab and start its agents. They wait for their tickets; there is no cluster yet.
 
-    `settings` are settings of the master daemon. Raises LabError if there is a lab already.
+    `settings` are settings of the master daemon. `apart`: each node has a network of its own, which
+    can be cut (wires.py). Raises LabError if there is a lab already.
     """
     if layout.settings.exists():
         told = f"there is a lab in {layout.directory} already"
@@ -66,11 +68,12 @@ def up(
         replication_port=replication,
         segments_port=segments,
         voters=voters,
+        wires=wires.lay(layout.directory, names) if apart else None,
     )
     layout.save(lab)
     layout.write(layout.client, _client_config(layout, lab, settings))
     for node in lab.nodes:
-        layout.write(layout.agent(node) / "agent.json", _agent(layout, node))
+        layout.write(layout.agent(node) / "agent.json", _agent(layout, lab, node))
     for node in lab.nodes:
         _spawn_agent(layout, node)
     for node in lab.nodes:
@@ -90,6 +93,7 @@ def start(layout: LabLayout, daemon: str) -> int:
     if not (home / "master.json").exists():
         raise LabError("there is no cluster yet: gnt-cluster init NAME")
     command = [daemons.script("cairn-master"), "--dir", str(home)]
+    command = layout.load().inside(layout.node_of(daemon), command)
     pid = daemons.start(command, output=layout.output_of(daemon))
     return _wait_for(layout, daemon, pid)
 
@@ -127,6 +131,8 @@ def down(layout: LabLayout) -> None:
         daemons.send(pid, signal.SIGTERM)
     for pid in running:
         daemons.end(pid)
+    if (laid := layout.load().wires) is not None:
+        wires.remove(laid)
     shutil.rmtree(layout.directory)
 
 
@@ -149,7 +155,8 @@ def _client_config(
             publications_port=lab.publications_port,
             replication_port=lab.replication_port,
             segments_port=lab.segments_port,
-            command=(daemons.script("cairn-master"),),
+            address=lab.address(lab.nodes[0]),
+            command=tuple(lab.inside(lab.nodes[0], (daemons.script("cairn-master"),))),
             log_file=str(layout.output_of(MASTER)),
             settings={
                 "ballast_mib": 0,
@@ -162,20 +169,21 @@ def _client_config(
     )
 
 
-def _agent(layout: LabLayout, node: str) -> Agent:
+def _agent(layout: LabLayout, lab: Lab, node: str) -> Agent:
     return Agent(
         name=node,
         lab=str(layout.machines),
         os_path=(str(OS_DEFINITIONS),),
         allocator_path=(str(layout.allocators),),
         master_command=(daemons.script("cairn-master"),),
-        master_address="127.0.0.1",
+        master_address=lab.address(node),
         master_ports=(0, 0, 0, 0),  # any that are free
     )
 
 
 def _spawn_agent(layout: LabLayout, node: str) -> None:
     command = [daemons.script("cairn-agent"), "--dir", str(layout.agent(node))]
+    command = layout.load().inside(node, command)
     daemons.start(command, output=layout.output_of(node))
 
 

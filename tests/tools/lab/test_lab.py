@@ -7,6 +7,7 @@ import re
 import shlex
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,8 +16,8 @@ import pytest
 
 from tests.acceptance.live_lab import LiveLab, Ran
 from tests.replaycheck import check_replay
-from tools.lab import running
-from tools.lab.layout import LabLayout
+from tools.lab import running, wires
+from tools.lab.layout import LabLayout, Wires
 
 pytestmark = pytest.mark.acceptance
 
@@ -299,3 +300,49 @@ def test_a_pid_of_a_stranger_is_not_taken_for_a_daemon(lab: LiveLab) -> None:
     finally:
         stranger.send_signal(signal.SIGKILL)
         stranger.wait()
+
+
+def test_a_wire_is_cut_only_where_there_is_one(shared: LiveLab) -> None:
+    """On the loopback nothing can be cut, and it is said how a lab gets networks."""
+    for words in ("cut node1 node2", "heal"):
+        ran = cairn(shared, words)
+        assert ran.status == 1
+        assert "--apart" in ran.err
+
+
+@pytest.mark.skipif(bool(wires.why_not()), reason=wires.why_not())
+def test_a_cut_loses_what_is_sent_one_way(lab: LiveLab) -> None:
+    """And that alone: what the other sends arrives; healed, all arrives; down, nothing is left."""
+    done(lab, "up --nodes 2 --apart")
+    laid = lab.layout.load().wires
+    assert laid is not None
+    assert arrives(laid, "node1", "node2")
+    done(lab, "cut node1 node2")
+    assert not arrives(laid, "node1", "node2")
+    assert arrives(laid, "node2", "node1")
+    done(lab, "heal")
+    assert arrives(laid, "node1", "node2")
+    assert "no node9" in cairn(lab, "cut node1 node9").err
+    lab.down()
+    links = subprocess.run(["ip", "-o", "link"], capture_output=True, text=True, check=True).stdout
+    spaces = subprocess.run(["ip", "netns"], capture_output=True, text=True, check=True).stdout
+    assert laid.tag not in links + spaces
+
+
+def arrives(laid: Wires, sender: str, receiver: str) -> bool:
+    """Whether a datagram gets from one node to another."""
+    python = sys.executable
+    hear = (
+        "import socket, sys; s = socket.socket(type=socket.SOCK_DGRAM); s.bind(('', 7));"
+        " s.settimeout(0.5); print('listens', flush=True); s.recv(9); print('heard')"
+    )
+    there = (laid.address(receiver), 7)
+    say = f"import socket; socket.socket(type=socket.SOCK_DGRAM).sendto(b'x', {there!r})"
+    with subprocess.Popen(
+        laid.inside(receiver, [python, "-c", hear]),
+        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+    ) as hearing:  # fmt: skip
+        assert hearing.stdout is not None
+        hearing.stdout.readline()
+        subprocess.run(laid.inside(sender, [python, "-c", say]), check=True)
+        return hearing.stdout.read() == "heard\n"

@@ -27,8 +27,7 @@ lint: $(STAMP)
 
 test: lint
 	@tools/dev/system-packages sqlite3 gcc libc6-dev libzmq3-dev spin iproute2 apt-utils ganeti-os-noop \
-		ganeti-instance-debootstrap
-	@tools/dev/system-packages sqlite3 gcc libc6-dev libzmq3-dev spin binutils qemu-system-x86 ovmf
+		ganeti-instance-debootstrap binutils qemu-system-x86 ovmf
 	@$(BIN)/python -m pytest -n 2 --dist loadfile
 
 quick: $(STAMP)

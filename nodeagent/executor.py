@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, assert_never
 
 import msgspec
 
@@ -166,9 +166,41 @@ class Executor:
             case calls.BalloonMemory():
                 hypervisor = self._hypervisor(call.hypervisor)
                 return hypervisor.balloon(call.instance, memory_mib=call.memory_mib)
+            case calls.SetVcpus():
+                hypervisor = self._hypervisor(call.hypervisor)
+                return hypervisor.set_vcpus(call.instance, vcpus=call.vcpus, scope=scope)
+            case calls.PlugDisk() | calls.UnplugDisk() | calls.PlugNic() | calls.UnplugNic():
+                self._plug(call, scope)
             case _:
                 return self._migrate(call, scope)
         return None
+
+    def _plug(
+        self,
+        call: calls.PlugDisk | calls.UnplugDisk | calls.PlugNic | calls.UnplugNic,
+        scope: TaskScope,
+    ) -> None:
+        match call:
+            case calls.PlugDisk(instance=instance):
+                disk = _part(instance.disks, call.disk)
+                self._hypervisor(instance.hypervisor).plug_disk(
+                    instance, disk.uuid, device=self._disks.device(disk)
+                )
+            case calls.UnplugDisk():
+                self._hypervisor(call.hypervisor).unplug_disk(call.instance, call.disk, scope=scope)
+            case calls.PlugNic(instance=instance):
+                nic = _part(instance.nics, call.nic)
+                network = _choose(self._network_of, nic.mode, "network mode")
+                interface = network.ensure_up(instance, nic, scope=scope)
+                self._hypervisor(instance.hypervisor).plug_nic(
+                    instance, nic.uuid, interface=interface
+                )
+            case calls.UnplugNic():
+                self._hypervisor(call.hypervisor).unplug_nic(call.instance, call.nic, scope=scope)
+                for network in self._drivers.networks:
+                    network.ensure_down(call.instance, nic=call.nic, scope=scope)
+            case _:
+                assert_never(call)
 
     def _migrate(self, call: calls.Call, scope: TaskScope) -> msgspec.Struct | None:
         match call:
@@ -269,6 +301,21 @@ def disks_named(call: calls.Call) -> tuple[tuple[str, str], ...]:
         case calls.EnsureReplicated(disk=disk) | calls.EnsureActive(disk=disk):
             return ((disk.uuid, disk.instance),)
     return ()
+
+
+class _Named(Protocol):
+    @property
+    def uuid(self) -> str: ...
+
+
+N = TypeVar("N", bound=_Named)
+
+
+def _part(parts: tuple[N, ...], uuid: str) -> N:
+    found = next((part for part in parts if part.uuid == uuid), None)
+    if found is None:
+        raise BadCall(f"the instance has no {uuid}", hint="name one of its disks or NICs")
+    return found
 
 
 def _choose(of: dict[str, T], name: str, what: str) -> T:

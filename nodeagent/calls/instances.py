@@ -110,6 +110,54 @@ class FinishMigration(Call, frozen=True, kw_only=True):
     succeeded: bool
 
 
+class PlugDisk(Call, frozen=True, kw_only=True):
+    """The running instance has this disk (uuid, one of its disks), which is active here."""
+
+    NAME: ClassVar[str] = "plug-disk"
+
+    instance: InstanceSpec
+    disk: str
+
+
+class UnplugDisk(Call, frozen=True, kw_only=True):
+    """The instance does not use this disk (uuid), if it runs at all."""
+
+    NAME: ClassVar[str] = "unplug-disk"
+
+    instance: str  # uuid
+    hypervisor: str
+    disk: str
+
+
+class PlugNic(Call, frozen=True, kw_only=True):
+    """The running instance has this NIC (uuid, one of its NICs), with its interface up."""
+
+    NAME: ClassVar[str] = "plug-nic"
+
+    instance: InstanceSpec
+    nic: str
+
+
+class UnplugNic(Call, frozen=True, kw_only=True):
+    """The instance does not have this NIC (uuid), whose interface here is gone."""
+
+    NAME: ClassVar[str] = "unplug-nic"
+
+    instance: str  # uuid
+    hypervisor: str
+    nic: str
+
+
+class SetVcpus(Call, frozen=True, kw_only=True):
+    """The running instance has so many vCPUs. Returns `RunState`."""
+
+    NAME: ClassVar[str] = "set-vcpus"
+
+    instance: str  # uuid
+    hypervisor: str
+    vcpus: int
+
+
 class BalloonMemory(Call, frozen=True, kw_only=True):
     """The running instance has this much memory."""
 

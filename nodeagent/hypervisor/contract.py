@@ -30,6 +30,7 @@ class HypervisorCapabilities(NamedTuple):
     live_migration: bool = True
     migration: bool = True
     balloon: bool = True
+    hotplug: bool = True
     pause: bool = True
     soft_reboot: bool = True
     user_shutdown: bool = True  # tells a guest's own shutdown from a crash
@@ -126,6 +127,28 @@ class Hypervisor(Protocol):
     def finish(self, instance: InstanceSpec, *, source: str, target: str, succeeded: bool) -> None:
         """On either side: what the migration left is in order. Raises StateMismatch if the guest
         is not where `succeeded` says."""
+
+    def plug_disk(self, instance: InstanceSpec, disk: str, *, device: Device) -> None:
+        """The running guest has this disk (uuid) of the instance, found at `device`.
+
+        Raises NoSuchThing if it does not run, NoRoom, BadCall for what cannot be plugged in.
+        """
+
+    def unplug_disk(self, uuid: str, disk: str, *, scope: TaskScope) -> None:
+        """The guest does not use this disk (uuid); nothing happens if it does not run.
+
+        Raises StateMismatch if its system does not let go of it.
+        """
+
+    def plug_nic(self, instance: InstanceSpec, nic: str, *, interface: str) -> None:
+        """The running guest has this NIC (uuid) of the instance, on `interface`. As for disks."""
+
+    def unplug_nic(self, uuid: str, nic: str, *, scope: TaskScope) -> None:
+        """The guest does not have this NIC (uuid). As for disks."""
+
+    def set_vcpus(self, uuid: str, *, vcpus: int, scope: TaskScope) -> RunState:
+        """The running guest has so many vCPUs. Raises NoSuchThing, NoRoom, BadCall, StateMismatch
+        if its system does not let go of one."""
 
     def balloon(self, uuid: str, *, memory_mib: int) -> RunState:
         """The guest has this much memory. Raises NoSuchThing, NoRoom."""

@@ -36,6 +36,7 @@ class Guest(msgspec.Struct, kw_only=True, omit_defaults=True):
     vcpus: int
     generation: int
     disks: list[str]
+    nics: list[str] = []
     state: str = RUNNING
     incarnation: str = ""  # of the last reboot
     stubborn: bool = False  # ignores the request to shut down
@@ -133,12 +134,53 @@ class SimulatedHypervisor:
                 state.effect("reboot-guest", instance.uuid)
             return _run_state(guest)
 
+    def plug_disk(self, instance: InstanceSpec, disk: str, *, device: Device) -> None:
+        """See Hypervisor."""
+        with self._file.change() as state:
+            guest = _alive(state, instance.uuid)
+            if disk not in guest.disks:
+                guest.disks.append(disk)
+                state.effect("plug-disk", disk)
+
+    def unplug_disk(self, uuid: str, disk: str, *, scope: TaskScope) -> None:
+        """See Hypervisor."""
+        with self._file.change() as state:
+            guest = state.guests.get(uuid)
+            if guest is not None and disk in guest.disks:
+                guest.disks.remove(disk)
+                state.effect("unplug-disk", disk)
+
+    def plug_nic(self, instance: InstanceSpec, nic: str, *, interface: str) -> None:
+        """See Hypervisor."""
+        with self._file.change() as state:
+            guest = _alive(state, instance.uuid)
+            if nic not in guest.nics:
+                guest.nics.append(nic)
+                state.effect("plug-nic", nic)
+
+    def unplug_nic(self, uuid: str, nic: str, *, scope: TaskScope) -> None:
+        """See Hypervisor."""
+        with self._file.change() as state:
+            guest = state.guests.get(uuid)
+            if guest is not None and nic in guest.nics:
+                guest.nics.remove(nic)
+                state.effect("unplug-nic", nic)
+
+    def set_vcpus(self, uuid: str, *, vcpus: int, scope: TaskScope) -> RunState:
+        """See Hypervisor."""
+        with self._file.change() as state:
+            guest = _alive(state, uuid)
+            if guest.vcpus != vcpus:
+                guest.vcpus = vcpus
+                state.effect("set-vcpus", uuid)
+            return _run_state(guest)
+
     def describe(self, instance: InstanceSpec) -> bytes:
         """See Hypervisor."""
         guest = self._file.read().guests.get(instance.uuid)
         if guest is None or guest.state not in _ALIVE:
             raise NoSuchThing(f"{instance.name} does not run here")
-        return b"simulated"
+        return b"%d" % guest.vcpus  # the one thing that can differ from the configuration
 
     def prepare(
         self,
@@ -163,7 +205,9 @@ class SimulatedHypervisor:
                 self._check_memory(state, instance.name, instance.memory_mib)
                 state.guests.pop(instance.uuid, None)
                 state.effect("expect-guest", instance.uuid)
-            state.expected[instance.uuid] = _guest(instance)
+            expected = _guest(instance)
+            expected.vcpus = int(running) if running else expected.vcpus
+            state.expected[instance.uuid] = expected
         return MigrationTarget(address=self._node)
 
     def send(
@@ -204,9 +248,7 @@ class SimulatedHypervisor:
     def balloon(self, uuid: str, *, memory_mib: int) -> RunState:
         """See Hypervisor."""
         with self._file.change() as state:
-            guest = state.guests.get(uuid)
-            if guest is None or guest.state not in _ALIVE:
-                raise NoSuchThing(f"instance {uuid} does not run here")
+            guest = _alive(state, uuid)
             self._check_memory(state, guest.name, memory_mib - guest.memory_mib)
             if guest.memory_mib != memory_mib:
                 guest.memory_mib = memory_mib
@@ -348,7 +390,15 @@ def _guest(instance: InstanceSpec) -> Guest:
         vcpus=instance.vcpus,
         generation=instance.generation,
         disks=[disk.uuid for disk in instance.disks],
+        nics=[nic.uuid for nic in instance.nics],
     )
+
+
+def _alive(state: HypervisorState, uuid: str) -> Guest:
+    guest = state.guests.get(uuid)
+    if guest is None or guest.state not in _ALIVE:
+        raise NoSuchThing(f"instance {uuid} does not run here")
+    return guest
 
 
 def _run_state(guest: Guest) -> RunState:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+import msgspec
 import pytest
 
 from nodeagent.calls import Device, InstanceSpec, MigrationTarget, RunState
@@ -36,6 +37,12 @@ class Node(Protocol):
 
     def interfaces(self) -> tuple[str, ...]:
         """Return the interfaces of the guest's NICs."""
+
+    def more(self) -> tuple[InstanceSpec, Device]:
+        """Return the instance with a second disk, d2, and where that is."""
+
+    def await_boot(self) -> None:
+        """Wait until the guest's system is there, without which nothing can be unplugged."""
 
     def reboots(self) -> int:
         """Return how often the guest was rebooted on this node."""
@@ -152,6 +159,42 @@ class HypervisorContract:
         with pytest.raises(NoRoom):
             hypervisor.balloon(GUEST, memory_mib=1 << 20)
         assert hypervisor.seen()[0].memory_mib == 1024
+
+    def test_a_disk_is_plugged_in_and_out(self, pair: Nodes) -> None:
+        """Each once, however often it is asked for; it is in use meanwhile."""
+        node, hypervisor = pair[0], pair[0].hypervisor
+        spec, device = node.more()
+        with pytest.raises(NoSuchThing):
+            hypervisor.plug_disk(spec, "d2", device=device)
+        run(node)
+        node.await_boot()
+        for _ in range(2):
+            hypervisor.plug_disk(spec, "d2", device=device)
+        assert hypervisor.uses_disk("d2")
+        for _ in range(2):
+            hypervisor.unplug_disk(GUEST, "d2", scope=TaskScope())
+        assert not hypervisor.uses_disk("d2")
+        assert hypervisor.uses_disk("d1")
+
+    def test_processors_can_be_plugged_in(self, pair: Nodes) -> None:
+        """The guest has as many as were asked for, and takes them along."""
+        one, two = pair
+        run(one)
+        for _ in range(2):
+            state = one.hypervisor.set_vcpus(GUEST, vcpus=3, scope=TaskScope())
+            assert state.vcpus == 3
+        spec, device = one.more()
+        one.hypervisor.plug_disk(spec, "d2", device=device)
+        moved = msgspec.structs.replace(spec, generation=2)
+        two.hypervisor.prepare(
+            moved, devices=(*two.devices(), device), interfaces=two.interfaces(),
+            address=two.address, running=one.hypervisor.describe(moved), scope=TaskScope(),
+        )  # fmt: skip
+        send(one, two, moved)
+        finish(two, pair, moved, succeeded=True)
+        (seen,) = two.hypervisor.seen()
+        assert (seen.state, seen.vcpus) == ("running", 3)
+        assert two.hypervisor.uses_disk("d2")
 
     @pytest.mark.parametrize("live", [True, False])
     def test_a_migration_moves_the_guest(self, pair: Nodes, live: bool) -> None:

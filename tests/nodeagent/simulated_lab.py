@@ -60,6 +60,13 @@ class LabNode:
         """The interface of its NIC."""
         return ("tap0",)
 
+    def more(self) -> tuple[InstanceSpec, Device]:
+        """That instance with one disk more, and where it is."""
+        return instance(plain_disk(), plain_disk("d2"), uuid=GUEST), Device(path="/dev/zero")
+
+    def await_boot(self) -> None:
+        """A simulated guest has no system."""
+
     def reboots(self) -> int:
         """How often it was rebooted."""
         return self.hypervisor.effects().get(f"reboot-guest {GUEST}", 0)

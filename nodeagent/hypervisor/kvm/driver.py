@@ -19,7 +19,7 @@ from nodeagent.calls import Device, InstanceSeen, InstanceSpec, MigrationTarget,
 from nodeagent.errors import NodeAgentError, NoRoom, NoSuchThing, StateMismatch
 from nodeagent.host import read_cpus, read_memory
 from nodeagent.hypervisor.contract import HostCpus, HostMemory, HypervisorCapabilities
-from nodeagent.hypervisor.kvm import memory, processes, receiving, sending
+from nodeagent.hypervisor.kvm import hotplug, memory, processes, receiving, sending
 from nodeagent.hypervisor.kvm.guest import POSTMIGRATE, RUNNING, Guest
 from nodeagent.hypervisor.kvm.monitor import Watch
 from nodeagent.hypervisor.kvm.programs import DEFAULT, Programs, find_missing
@@ -31,7 +31,7 @@ from nodeagent.hypervisor.kvm.records import (
     read_record,
 )
 from nodeagent.hypervisor.kvm.settings import KvmSettings
-from nodeagent.hypervisor.kvm.starting import Starter, run_on
+from nodeagent.hypervisor.kvm.starting import Starter, is_block, run_on
 from nodeagent.runner import Runner, run_command
 from nodeagent.task_scope import TaskScope
 
@@ -162,6 +162,37 @@ class Kvm:
         guest = self._running(uuid)
         self._check_memory(guest.record.instance.name, memory_mib - guest.memory_mib)
         memory.set_memory(guest, memory_mib)
+        return _run_state(guest)
+
+    # --- hot-plug -----------------------------------------------------------------------------
+
+    def plug_disk(self, instance: InstanceSpec, disk: str, *, device: Device) -> None:
+        """See Hypervisor."""
+        (spec,) = (each for each in instance.disks if each.uuid == disk)
+        guest = self._running(instance.uuid)
+        hotplug.plug_disk(guest, spec, device, is_block=is_block(device))
+
+    def unplug_disk(self, uuid: str, disk: str, *, scope: TaskScope) -> None:
+        """See Hypervisor."""
+        guest = self._guests.get(uuid)
+        if guest is not None and guest.alive:
+            hotplug.unplug_disk(guest, disk, scope)
+
+    def plug_nic(self, instance: InstanceSpec, nic: str, *, interface: str) -> None:
+        """See Hypervisor."""
+        (spec,) = (each for each in instance.nics if each.uuid == nic)
+        hotplug.plug_nic(self._running(instance.uuid), spec, interface)
+
+    def unplug_nic(self, uuid: str, nic: str, *, scope: TaskScope) -> None:
+        """See Hypervisor."""
+        guest = self._guests.get(uuid)
+        if guest is not None and guest.alive:
+            hotplug.unplug_nic(guest, nic, scope)
+
+    def set_vcpus(self, uuid: str, *, vcpus: int, scope: TaskScope) -> RunState:
+        """See Hypervisor."""
+        guest = self._running(uuid)
+        hotplug.set_vcpus(guest, vcpus, scope)
         return _run_state(guest)
 
     # --- migration ----------------------------------------------------------------------------

@@ -58,6 +58,7 @@ class Guest:
         self.status = ""  # QEMU's run state, as last heard
         self.migration_round = 0
         self.migration: list[str] = []  # the states that a migration has gone through
+        self.deleted: set[str] = set()  # ids of devices that the guest has let go
         self.balloon_mib: int | None = None
         self.dead = False
         self.leaving = False  # it was ordered to end
@@ -88,7 +89,7 @@ class Guest:
     @property
     def vcpus(self) -> int:
         """The virtual processors that it has."""
-        return self.record.layout.vcpus + self.record.layout.more_vcpus
+        return self.record.layout.vcpus + len(self.record.layout.plugged_vcpus)
 
     # --- its beginning ------------------------------------------------------------------------
 
@@ -205,6 +206,8 @@ class Guest:
                 _log.warning("%s: I/O error on %s", self.record.instance.name, event.data)
             case "MIGRATION":
                 self.migration.append(str(event.data["status"]))
+            case "DEVICE_DELETED" if "device" in event.data:
+                self.deleted.add(str(event.data["device"]))
             case "MIGRATION_PASS":
                 self.migration_round = int(cast(int, event.data["pass"]))
             case "BALLOON_CHANGE":

@@ -37,7 +37,7 @@ class Layout(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     slots: dict[str, int] = {}  # uuid of a disk or NIC -> slot on the root bus
     units: dict[str, int] = {}  # uuid of one on another bus (SCSI, IDE, ISA) -> its place there
     dimms_mib: tuple[int, ...] = ()  # memory that was plugged in
-    more_vcpus: int = 0  # that were plugged in
+    plugged_vcpus: tuple[dict[str, Value], ...] = ()  # as QEMU was told of each
 
 
 def is_q35(machine: str) -> bool:

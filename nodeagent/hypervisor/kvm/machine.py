@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from nodeagent.calls import InstanceSpec
 from nodeagent.errors import BadCall
+from nodeagent.hypervisor.kvm.devices import flat
 from nodeagent.hypervisor.kvm.layout import DIMM_SLOTS, GROWTH, Layout
 from nodeagent.hypervisor.kvm.parameters import Parameters
 from nodeagent.hypervisor.kvm.settings import KVM, TCG
@@ -37,6 +38,8 @@ def arguments(
         yield from ("-cpu", found.cpu_type)
     yield from ("-smp", _processors(found, layout))
     yield from _memory(found, layout)
+    for vcpu in layout.plugged_vcpus:
+        yield from ("-device", flat(vcpu, "driver"))
     if found.reboot_behavior == "exit":
         yield "-no-reboot"
     if found.use_localtime:

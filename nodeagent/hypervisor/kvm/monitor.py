@@ -115,9 +115,9 @@ class Monitor:
         """
         return self._ask(self._execute(command, arguments), command, timeout_s)
 
-    def send_handle(self, name: str, handle: int) -> None:
-        """Give QEMU an open file under a name (`getfd`), for one that may not open it itself."""
-        self._ask(self._send_handle(name, handle), "getfd", ANSWER_S)
+    def send_handle(self, handle: int, command: str, arguments: Arguments) -> object:
+        """Give QEMU an open file with a command that takes one: `getfd` or `add-fd`."""
+        return self._ask(self._send_handle(handle, command, arguments), command, ANSWER_S)
 
     def post(self, command: str) -> None:
         """Send a command and do not wait for the answer. For the watching thread, too."""
@@ -168,10 +168,10 @@ class Monitor:
         except (QMPError, OSError) as lost:
             _log.info("%s: %s: %s", self._name, command, lost)
 
-    async def _send_handle(self, name: str, handle: int) -> None:
+    async def _send_handle(self, handle: int, command: str, arguments: Arguments) -> object:
         client = self._connected()
         client.send_fd_scm(handle)
-        await client.execute("getfd", {"fdname": name})
+        return await client.execute(command, dict(arguments))
 
     def _connected(self) -> QMPClient:
         if self._client is None:

@@ -144,7 +144,7 @@ class Starter:
                 )
 
     def _node(self, record: GuestRecord, found: Parameters, place: Place) -> Node:
-        blocks = frozenset(device.path for device in record.devices if _is_block(device))
+        blocks = frozenset(device.path for device in record.devices if is_block(device))
         uefi = machine.wanted(found.machine_version)[1]
         return Node(
             directory=place.directory,
@@ -221,7 +221,8 @@ def run_on(guest: Guest) -> None:
     guest.look()
 
 
-def _is_block(device: Device) -> bool:
+def is_block(device: Device) -> bool:
+    """Whether a disk is a block device rather than a file. Raises Missing if it is not there."""
     try:
         return bool(device.path) and stat.S_ISBLK(os.stat(device.path).st_mode)
     except OSError as unseen:

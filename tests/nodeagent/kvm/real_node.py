@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -81,6 +82,20 @@ class RealNode:
     def interfaces(self) -> tuple[str, ...]:
         """It has no NIC."""
         return ()
+
+    def more(self) -> tuple[InstanceSpec, Device]:
+        """That instance with one disk more, and where it is."""
+        spare = self._disk.with_name("spare")
+        spare.touch()
+        os.truncate(spare, 1 << 20)
+        spec = self.guest()
+        second = msgspec.structs.replace(plain_disk("d2", instance=GUEST), index=1)
+        return msgspec.structs.replace(spec, disks=(*spec.disks, second)), Device(path=str(spare))
+
+    def await_boot(self) -> None:
+        """Wait until it counts."""
+        with self.console() as console:
+            console.tick()
 
     def reboots(self) -> int:
         """How often QEMU was started anew."""

@@ -7,6 +7,7 @@
 #                    it writes to a part of its memory all the time
 #   TINY off         when its power button is pressed (ACPI); then it powers itself off
 #
+# It lets go of every PCI device that is to be unplugged (on the machine `pc`).
 # After one boot it counts in sector 1 of its disk how often it has booted ("TINY disk 0002").
 # Assembled by tests/nodeagent/kvm/tiny.py.
 
@@ -20,6 +21,9 @@
         .set    PM1_CONTROL, 0x604
         .set    POWER_BUTTON, 0x100
         .set    SLEEP_S5, 0x2000        # SLP_EN, and SLP_TYP 0, which is S5 in QEMU
+        .set    PCI_DOWN, 0xae04        # QEMU's docs/specs/acpi_pci_hotplug
+        .set    PCI_EJECT, 0xae08
+        .set    PCI_SELECT, 0xae10
         .set    TICKS, 0x46c            # of the BIOS clock, 18.2 a second
         .set    SECTOR, 0x7e00          # where sector 1 is read to
 
@@ -53,7 +57,16 @@ loop:   movw    $PM1_STATUS, %dx
         inw     %dx, %ax
         testw   $POWER_BUTTON, %ax
         jnz     off
-        movw    $LINE_STATUS, %dx
+        movw    $PCI_SELECT, %dx
+        xorl    %eax, %eax
+        outl    %eax, %dx
+        movw    $PCI_DOWN, %dx
+        inl     %dx, %eax               # a bit for each slot that is to be unplugged
+        testl   %eax, %eax
+        jz      8f
+        movw    $PCI_EJECT, %dx
+        outl    %eax, %dx
+8:      movw    $LINE_STATUS, %dx
         inb     %dx, %al
         testb   $1, %al                 # something was sent
         jz      1f

@@ -27,7 +27,7 @@ lint: $(STAMP)
 
 test: lint
 	@tools/dev/system-packages sqlite3 gcc libc6-dev libzmq3-dev spin iproute2 apt-utils ganeti-os-noop \
-		ganeti-instance-debootstrap binutils qemu-system-x86 ovmf
+		ganeti-instance-debootstrap openssh-client libwrap0 binutils qemu-system-x86 ovmf
 	@$(BIN)/python -m pytest -n 2 --dist loadfile
 
 quick: $(STAMP)

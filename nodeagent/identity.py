@@ -116,6 +116,11 @@ class AgentDirectory:
         (self.path / IDENTITY).unlink(missing_ok=True)
         self._sync()
 
+    def name(self) -> str:
+        """The node's name, as its cluster or a ticket has it; empty if there is neither."""
+        known = self.identity() or self.ticket()
+        return known.name if known is not None else ""
+
     def ticket(self) -> Ticket | None:
         """The ticket that was laid down, None if there is none."""
         return self._read(TICKET, Ticket)

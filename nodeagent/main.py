@@ -199,7 +199,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"cairn-agent: {wrong}", file=sys.stderr)
         return 1
     if not config.name:
-        print("cairn-agent: no name: give --name", file=sys.stderr)
+        print("cairn-agent: no name: give --name, or lay a ticket down first", file=sys.stderr)
         return 2
     _start_log(directory.path / "agent.log")
     pid_file = directory.path / "agent.pid"
@@ -250,7 +250,8 @@ def _config(directory: AgentDirectory, options: argparse.Namespace) -> AgentConf
         "lab": str(options.lab.absolute()) if options.lab else None,
         "os_path": tuple(options.os_path) if options.os_path else None,
     }
-    return msgspec.structs.replace(config, **{k: v for k, v in given.items() if v is not None})
+    config = msgspec.structs.replace(config, **{k: v for k, v in given.items() if v is not None})
+    return config if config.name else msgspec.structs.replace(config, name=directory.name())
 
 
 def _start_log(path: Path) -> None:

@@ -25,11 +25,11 @@ from projections import params
 from projections.objects import ClusterInfo, Params
 from shell import config
 from shell.failure import Failure, Status
-from shell.node_add import TICKET, lay_down
 from shell.order_table import CLIENT
 from shell.orders import need
 from shell.parsing import Words
 from shell.session import Session
+from shell.ticket_places import TICKET, lay_down
 
 START_S = 30.0  # how long the daemon may take until it answers
 

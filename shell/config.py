@@ -34,15 +34,25 @@ class Master(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     settings: dict[str, float | int | str] = {}  # further settings of MasterConfig
 
 
+class Ssh(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How `gnt-node add` prepares a machine that has Cairn installed."""
+
+    command: tuple[str, ...] = ("ssh",)  # with options of its own, such as a key
+    user: str = "root"
+    directory: str = "/var/lib/cairn/agent"  # of the agent, on the node
+    start: tuple[str, ...] = ("systemctl", "enable", "--now", "cairn-agent.service")
+
+
 class ClientConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The client's settings. Paths are absolute, or relative to the file."""
 
     key_file: str  # this user's CURVE key
     voters: tuple[Voter, ...] = ()  # empty: no cluster yet; `gnt-cluster init` fills it in
     operator: str = ""  # this user's name in the log; empty: user@host
-    ticket_dir: str = (
-        ""  # where tickets of new nodes are laid down: <ticket_dir>/<node>/ticket.json
-    )
+    # Where tickets of new nodes are laid down, as <ticket_dir>/<node>/ticket.json; empty: on the
+    # node itself, over SSH
+    ticket_dir: str = ""
+    ssh: Ssh = Ssh()
     master: Master | None = None
 
 

@@ -59,7 +59,7 @@ TEXTS = {
     "stream": "Only this stream",
     "submit_only": "Print the number of the job and do not wait for it",
     "tags_source": "Read tags from a file, - for standard input",
-    "ticket_file": "Write the ticket of the node's agent to this file",
+    "ticket_file": "Write the ticket of the node's agent to this file, - for standard output",
     "units": "Unit of sizes: h for the nearest",
     "verbose": "Say in words why a value is not there",
     "yes_do_it": "Really",
@@ -120,13 +120,17 @@ A JSON file: the one that `CAIRN_CONFIG` names, else `~/.config/cairn/client.jso
   "key_file": "operator.key",
   "voters": [{"name": "node1", "requests": "tcp://192.0.2.1:1811",
               "publications": "tcp://192.0.2.1:1812", "curve_key": "<Z85>"}],
-  "ticket_dir": "/srv/tickets",
+  "ssh": {"command": ["ssh", "-i", "/root/.ssh/cairn"], "user": "root"},
   "master": {"directory": "/var/lib/cairn/master", "node": "node1", "address": "192.0.2.1"}
 }
 ```
 
-`gnt-cluster init` fills `voters` in; it needs `master`, the other commands do not. `ticket_dir` is
-where `gnt-node add` lays tickets down, as `<node>/ticket.json`."""
+`gnt-cluster init` fills `voters` in; it needs `master`, the other commands do not.
+
+`gnt-node add` prepares the node over SSH: it writes the ticket into `directory` there
+(`/var/lib/cairn/agent`) and runs `start` (`systemctl enable --now cairn-agent.service`); both may be
+set in `ssh`. It does not where `--ticket-file PATH` (`-`: the terminal) or `ticket_dir` says where the
+ticket goes, as `<ticket_dir>/<node>/ticket.json`, for you to carry it to the node."""
 
 
 def _descriptions(tool: str, command: str) -> dict[str, str]:

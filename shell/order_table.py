@@ -47,7 +47,8 @@ ORDERS: dict[tuple[str, str], Order] = {
     ),
     ("gnt-node", "add"): Order(
         "OP_NODE_ADD", ("node_name",), {"nodegroup": "group"},
-        client=frozenset({"ticket_file", "verbose", "ssh_key_check"}), pairs=_HV_STATE,
+        client=frozenset({"ticket_file", "verbose", "ssh_key_check", "node_setup"}),
+        pairs=_HV_STATE,
     ),
     ("gnt-node", "remove"): Order("OP_NODE_REMOVE", ("node_name",)),
     ("gnt-node", "modify"): Order(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import stat
 from pathlib import Path
 
@@ -83,9 +84,68 @@ def test_a_void_ticket_does_not_stay(tmp_path: Path) -> None:
 def test_a_ticket_needs_a_place(tmp_path: Path) -> None:
     """Without a place for the ticket nothing is submitted, and the words say what to give."""
     master = Master()
-    ran = run("gnt-node add node4", master, settings=settings(), directory=tmp_path)
+    line = "gnt-node add --no-node-setup node4"
+    ran = run(line, master, settings=settings(), directory=tmp_path)
     assert (ran.status, master.submitted) == (Status.NODE_SETUP, [])
     assert "--ticket-file" in ran.err
+
+
+def test_a_ticket_may_be_printed(tmp_path: Path) -> None:
+    """For who carries it to the node by other means: nothing is written anywhere."""
+    master = Master(news=[succeeded(1, {"uuid": "u", "missing": []})])
+    line = "gnt-node add node4 --ticket-file -"
+    ran = run(line, master, settings=settings(), directory=tmp_path)
+    ticket = msgspec.json.decode(ran.out, type=Ticket)
+    assert (ran.status, ticket.name) == (0, "node4")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("command", "says"),
+    [
+        (("no-such-ssh",), "no-such-ssh cannot be started"),
+        (("sh", "-c", "echo no route >&2; exit 255"), "cannot be reached over SSH: no route"),
+        (("sh", "-c", "echo no unit >&2; exit 5"), "(exit status 5): no unit"),
+    ],
+)
+def test_a_node_out_of_reach_is_not_invited(
+    tmp_path: Path, command: tuple[str, ...], says: str
+) -> None:
+    """Why it could not be prepared is said, and nothing is submitted."""
+    master = Master()
+    ran = run(
+        "gnt-node add node4", master, settings=settings(ssh=config.Ssh(command=command)),
+        directory=tmp_path,
+    )  # fmt: skip
+    assert (ran.status, master.submitted) == (Status.NODE_SETUP, [])
+    assert says in ran.err
+
+
+def test_what_reaches_a_node_over_ssh(tmp_path: Path) -> None:
+    """The ticket on standard input alone, the rest as arguments that a shell there reads back; a
+    void ticket is taken away again."""
+    stand_in = tmp_path / "ssh"
+    stand_in.write_text(
+        f'#!/bin/sh\nprintf "%s\\n" "$@" >>{tmp_path}/argv\ncat >>{tmp_path}/stdin\n'
+    )
+    stand_in.chmod(0o755)
+    refused = api.OpNews(summary="NODE_ADD", status="error", code="already_exists", message="there")
+    news = api.JobNews(job=1, serial=1, status="error", ended=True, ops=(refused,))
+    ssh = config.Ssh(command=(str(stand_in),), directory="/srv/a b", start=("rc", "start it"))
+    ran = run(
+        "gnt-node add --no-ssh-key-check node4", Master(news=[news]), settings=settings(ssh=ssh),
+        directory=tmp_path,
+    )  # fmt: skip
+    assert ran.status == 1
+    ticket = msgspec.json.decode((tmp_path / "stdin").read_bytes(), type=Ticket)
+    said = (tmp_path / "argv").read_text()
+    assert ticket.secret_key not in said
+    first, second = (line for line in said.splitlines() if line.startswith("sh -c "))
+    assert shlex.split(first)[3:] == ["cairn", "/srv/a b", "rc", "start it"]
+    assert shlex.split(second)[2:] == ['rm -f "$1/ticket.json"', "cairn", "/srv/a b"]
+    options = said.splitlines()[: said.splitlines().index("--")]
+    assert options[-2:] == ["-l", "root"]
+    assert {"BatchMode=yes", "StrictHostKeyChecking=no"} <= set(options)
 
 
 def test_settings_of_a_new_cluster() -> None:

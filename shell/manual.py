@@ -128,9 +128,9 @@ A JSON file: the one that `CAIRN_CONFIG` names, else `~/.config/cairn/client.jso
 `gnt-cluster init` fills `voters` in; it needs `master`, the other commands do not.
 
 `gnt-node add` prepares the node over SSH: it writes the ticket into `directory` there
-(`/var/lib/cairn/agent`) and runs `start` (`systemctl enable --now cairn-agent.service`); both may be
-set in `ssh`. It does not where `--ticket-file PATH` (`-`: the terminal) or `ticket_dir` says where the
-ticket goes, as `<ticket_dir>/<node>/ticket.json`, for you to carry it to the node."""
+(`/var/lib/cairn/agent`) and runs `start` (`systemctl enable --now cairn-agent.service`); both may
+be set in `ssh`. It does not where `--ticket-file PATH` (`-`: the terminal) or `ticket_dir` says
+where the ticket goes, as `<ticket_dir>/<node>/ticket.json`, for you to carry it to the node."""
 
 
 def _descriptions(tool: str, command: str) -> dict[str, str]:

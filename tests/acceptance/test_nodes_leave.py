@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.acceptance.live_lab import LiveLab
-from tests.acceptance.test_failover import until
+from tests.acceptance.voters import until
 from tests.replaycheck import check_replay
 from tools.lab.founding import voting
 

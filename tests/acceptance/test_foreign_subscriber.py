@@ -1,4 +1,4 @@
-"""A subscriber in C, written from docs/wire-protocol.md alone, follows a lab whose master dies.
+"""A subscriber in C, written from docs/wire-protocol.md alone, follows labs whose masters die.
 
 Needs gcc and the Debian package libzmq3-dev; without them it is skipped.
 """
@@ -18,7 +18,9 @@ import pytest
 
 from eventstore.client import Voter
 from eventstore.keys import CurveKeys, load_curve_keys, new_curve_keys
+from eventstore.log_view import LogView
 from tests.acceptance.live_lab import LiveLab
+from tests.acceptance.voters import Voters
 from tools.lab.layout import MASTER
 
 pytestmark = pytest.mark.acceptance
@@ -178,3 +180,55 @@ def test_a_key_that_nobody_admitted_is_refused_in_c_too(program: Path, lab: Live
         assert not running.records
     finally:
         running.close()
+
+
+@pytest.fixture(scope="module")
+def three(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveLab]:
+    """A cluster of three nodes that all vote."""
+    lab = LiveLab(Path(tmp_path_factory.mktemp("three")) / "lab")
+    try:
+        lab.up(voters=3)
+        yield lab
+    finally:
+        lab.down()
+
+
+def test_a_subscriber_in_c_goes_through_a_failover_and_a_takeover(
+    program: Path, three: LiveLab
+) -> None:
+    """It goes over to the next leader; it says that an operator began a new generation, compares
+    its last record again, and goes on: each record once, in order, as the survivor has them."""
+    voters = Voters(three)
+    known = {voter.name: voter for voter in three.session().voters}
+    leader = voters.leader()
+    addresses = [known[leader], *(known[node] for node in voters.followers())]
+    running = Subscriber(program, load_curve_keys(three.layout.operator_key), *addresses)
+    try:
+        assert running.until("listen").rest == (leader,)
+        running.until("record", str(head_of(voters, leader)))
+        three.kill(voters.daemon(leader))
+        survivor = voters.leader()
+        add_and_remove(three, "failover.example.net")
+        running.until("record", str(head_of(voters, survivor)))
+        for node in voters.nodes:
+            if three.pid(voters.daemon(node)) is not None:
+                three.kill(voters.daemon(node))
+        log = voters.log(survivor)
+        take_over = f"gnt-cluster master-failover --no-voting --dir {log} --yes-do-it"
+        assert f"{survivor} leads now" in three.ok(f"{take_over} --reason 'both others burned'")
+        assert running.until("generation").rest == ("2",)
+        add_and_remove(three, "takeover.example.net")
+        running.until("record", str(head_of(voters, survivor)))
+        with LogView(log) as view:
+            wanted = [(s.record.seq, s.hash.hex(), s.record.kind) for s in view.iterate()]
+        assert running.records == wanted[: len(running.records)]
+        assert "log.takeover-forced" in {kind for _, _, kind in running.records}
+        assert running.count("generation") == 1
+    finally:
+        running.close()
+
+
+def head_of(voters: Voters, node: str) -> int:
+    """Return the last record in a voter's log."""
+    with LogView(voters.log(node)) as view:
+        return view.head

@@ -27,7 +27,6 @@ _USB = {
     "tablet": "usb-tablet",
     "mouse": "usb-mouse",
     "keyboard": "usb-kbd",
-    "braille": "usb-braille",
 }
 _HOST_ADDRESS = re.compile(r"host:(\d+)\.(\d+)")
 _HOST_PRODUCT = re.compile(r"host:([0-9a-fA-F]{4}):([0-9a-fA-F]{4})")

@@ -195,8 +195,9 @@ def _removable(found: Parameters, layout: Layout) -> Iterator[str]:
         yield from ("-blockdev", json.dumps({"node-name": "fd", **_image(found.floppy_image_path)}))
         if is_q35(layout.machine):
             yield from ("-device", "isa-fdc,id=fdc")
-        turn = boot_index(found, _BOOT_FLOPPY, 0)
-        yield from ("-device", _with_turn({"driver": "floppy", "drive": "fd"}, turn))
+        yield from ("-device", "floppy,drive=fd")
+        if (turn := boot_index(found, _BOOT_FLOPPY, 0)) is not None:
+            yield from ("-global", f"isa-fdc.bootindexA={turn}")  # the drive itself has no turn
 
 
 def _image(path: str) -> devices.Properties:

@@ -106,6 +106,15 @@ class RealNode:
         """Where its files are."""
         return Place(self._run, GUEST)
 
+    @property
+    def process(self) -> int:
+        """The guest's QEMU."""
+        return int(self.place.pid_file.read_text())
+
+    def stop(self) -> None:
+        """End the guest by force."""
+        self.hypervisor.ensure_stopped(GUEST, grace_s=0, force=True, scope=TaskScope())
+
     def console(self) -> Console:
         """Return the guest's console, to be closed."""
         return Console(self.place.serial)

@@ -7,7 +7,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
@@ -25,26 +25,11 @@ from tests.nodeagent.contract_hypervisor import (
 )
 from tests.nodeagent.kvm.launching import Value
 from tests.nodeagent.kvm.real_node import RealNode
-from tests.nodeagent.kvm.tiny import boots, make_disk
+from tests.nodeagent.kvm.tiny import boots
 from tests.nodeagent.specs import GUEST
 
 pytestmark = pytest.mark.acceptance
 Pair = tuple[RealNode, RealNode]
-
-
-@pytest.fixture
-def disk(tmp_path: Path) -> Path:
-    path = tmp_path / "disk"
-    make_disk(path)
-    return path
-
-
-@pytest.fixture
-def pair(tmp_path: Path, disk: Path) -> Iterator[Pair]:
-    nodes = RealNode(tmp_path, disk, 1), RealNode(tmp_path, disk, 2)
-    yield nodes
-    for node in nodes:
-        node.close()
 
 
 class TestKvm(HypervisorContract):
@@ -122,7 +107,7 @@ class TestKvm(HypervisorContract):
         run(one, one.guest(hvparams=slow))
         moved = one.guest(generation=2, hvparams=slow)
         prepare(two, moved, running=one.hypervisor.describe(moved))
-        victim = qemu(two)
+        victim = two.process
         scope = TaskScope(lambda line: kill(victim))
         with pytest.raises(NodeAgentError, match="did not get through"):
             send(one, two, moved, scope=scope)
@@ -135,7 +120,7 @@ class TestKvm(HypervisorContract):
         node = pair[0]
         run(node)
         began = time.monotonic()
-        kill(qemu(node))
+        kill(node.process)
         until(lambda: state(node) == "crashed")
         assert time.monotonic() - began < 1.0
         until(lambda: not node.hypervisor.uses_disk("d1"))
@@ -187,10 +172,10 @@ class TestKvm(HypervisorContract):
         """It is taken up by the next one: as it is, and as it was."""
         node = pair[0]
         run(node)
-        process = qemu(node)
+        process = node.process
         node.restart()
         assert running(node) == [(GUEST, 1)]
-        assert qemu(node) == process
+        assert node.process == process
         assert node.hypervisor.uses_disk("d1")
         node.hypervisor.ensure_stopped(GUEST, grace_s=0, force=True, scope=TaskScope())
         assert node.hypervisor.seen() == ()
@@ -199,7 +184,7 @@ class TestKvm(HypervisorContract):
         """A guest that died has crashed; one that shut itself down is told from it."""
         node = pair[0]
         ends: dict[str, Callable[[], None]] = {
-            "crashed": lambda: kill(qemu(node)),
+            "crashed": lambda: kill(node.process),
             "user-down": lambda: shut_itself_down(node),
         }
         for seen, end in ends.items():
@@ -234,11 +219,6 @@ def migrate(
     for node in (one, two):
         finish(node, (one, two), moved, succeeded=True)
     return said
-
-
-def qemu(node: RealNode) -> int:
-    """The process of the guest."""
-    return int(node.place.pid_file.read_text())
 
 
 def kill(process: int) -> None:

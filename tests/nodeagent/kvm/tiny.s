@@ -55,15 +55,19 @@ _start: xorw    %ax, %ax
 
 loop:   movw    $PM1_STATUS, %dx
         inw     %dx, %ax
+        cmpw    $-1, %ax                # without ACPI there is nothing
+        je      9f
         testw   $POWER_BUTTON, %ax
         jnz     off
-        movw    $PCI_SELECT, %dx
+9:      movw    $PCI_SELECT, %dx
         xorl    %eax, %eax
         outl    %eax, %dx
         movw    $PCI_DOWN, %dx
         inl     %dx, %eax               # a bit for each slot that is to be unplugged
         testl   %eax, %eax
         jz      8f
+        cmpl    $-1, %eax
+        je      8f
         movw    $PCI_EJECT, %dx
         outl    %eax, %dx
 8:      movw    $LINE_STATUS, %dx

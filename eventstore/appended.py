@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 from eventstore.clock import HybridClock
 from eventstore.codec import MAX_NAME_BYTES, encode_event, encode_record
-from eventstore.log_file import RowValues
+from eventstore.events import STREAM
+from eventstore.raft.entry import Entry
 from eventstore.record import (
     ANY_VERSION,
     FORMAT,
@@ -34,34 +35,9 @@ _ACTORS = 10_000  # names of actors to remember
 class Placed:
     """A batch that has its place: encoded, chained, not yet on any disk."""
 
-    records: tuple[Stored, ...]
-    previous: bytes  # hash of the record before the first
-    epoch: Epoch
-    size: int  # bytes of its encoded records
+    entry: Entry
     undo: Mapping[str, int]  # the versions that its streams were at
-
-    @property
-    def first(self) -> int:
-        """Seq of its first record."""
-        return self.records[0].record.seq
-
-    @property
-    def last(self) -> int:
-        """Seq of its last record."""
-        return self.records[-1].record.seq
-
-    @property
-    def hash(self) -> bytes:
-        """Hash of its last record."""
-        return self.records[-1].hash
-
-    def rows(self) -> list[RowValues]:
-        """Return the records as the log's file holds them."""
-        gen, term = self.epoch
-        return [
-            (seq, gen, term, stored.hash, stored.encoded)
-            for seq, stored in enumerate(self.records, self.first)
-        ]
+    keyed: bool  # a request's idempotency key is on it
 
 
 class Appended:
@@ -111,7 +87,8 @@ class Appended:
         Refused, with nothing changed, if it is too large. `now_ms`: the wall clock.
         """
         streams = {draft.stream for draft in batch.drafts}
-        self._check_names(batch, streams)
+        keys = {draft.key for draft in batch.drafts} - {None}
+        self._check_names(batch, streams, keys)
         undo = {stream: self.version(stream) for stream in streams}
         versions = dict(undo)
         records = self._numbered(batch, epoch, now_ms, versions)
@@ -120,21 +97,24 @@ class Appended:
         if refused := _too_large(sizes):
             return refused
         hashes = chain_hashes(self.hash, encodings)
-        stored = tuple(map(Stored._make, zip(records, encodings, hashes, strict=True)))
-        placed = Placed(stored, self.hash, epoch, sum(sizes), undo)
+        stored = tuple(map(Stored, records, encodings, hashes))
+        last = self.seq + len(stored)
+        own = STREAM in streams
+        entry = Entry(stored, self.hash, epoch, self.seq + 1, last, sum(sizes), own)
         self._versions.update(versions)
-        self.seq, self.hash = placed.last, placed.hash
-        return placed
+        self.seq, self.hash = last, hashes[-1]
+        return Placed(entry, undo, bool(keys))
 
     def take_back(self, placed: Placed) -> None:
         """Undo the last `place`."""
-        assert placed.last == self.seq, "what was placed last is taken back first"
+        entry = placed.entry
+        assert entry.last == self.seq, "what was placed last is taken back first"
         for stream, version in placed.undo.items():
             if version:
                 self._versions[stream] = version
             else:
                 del self._versions[stream]
-        self.seq, self.hash = placed.first - 1, placed.previous
+        self.seq, self.hash = entry.first - 1, entry.previous
 
     def _numbered(
         self, batch: Batch, epoch: Epoch, now_ms: int, versions: dict[str, int]
@@ -175,7 +155,7 @@ class Appended:
             )
         return records
 
-    def _check_names(self, batch: Batch, streams: Set[str]) -> None:
+    def _check_names(self, batch: Batch, streams: Set[str], keys: Set[str | None]) -> None:
         """Raise ValueError for drafts that no caller may make: their names would break a frame.
 
         A topic is the stream's name ended by NUL, so a stream has none. Names that are in the log
@@ -190,7 +170,7 @@ class Appended:
             _check_name(actor)
             if len(self._actors) < _ACTORS:
                 self._actors.add(actor)
-        for key in {draft.key for draft in batch.drafts}:
+        for key in keys:
             if key is not None:
                 _check_name(key)
 

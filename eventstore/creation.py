@@ -87,12 +87,12 @@ def _create(
     mark = AckMark.create(
         layout.mark, Mark(0, genesis_hash(cluster_id), gen, term, voter, inc, inc)
     )
-    make_file(layout, meta, placed.rows()).rename(layout.log)
+    make_file(layout, meta, placed.entry.rows()).rename(layout.log)
     sync_directory(layout.directory)
     mark.write(Mark(appended.seq, appended.hash, gen, term, voter, inc, inc))
     mark.close()
     make_ballast(layout, ballast_bytes)
-    return placed.records
+    return placed.entry.records
 
 
 def make_file(

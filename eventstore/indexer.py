@@ -16,6 +16,8 @@ from eventstore.log_reader import LogReader
 STEP = 2000  # records per transaction
 RETRY_S = 1.0  # after the index could not be written
 GATHER_S = 0.05  # after a wake-up, wait so long for more: fewer, larger transactions
+BULK = 500  # records within that time: the log is written in bulk, and the interpreter is its own
+MOST_GATHERS = 10  # for so long
 
 
 class Indexer:
@@ -102,10 +104,9 @@ class Indexer:
                 self._changed.wait_for(
                     lambda: self._target > self._index.seq or self._closing.is_set()
                 )
-                target = self._target
-            self._closing.wait(GATHER_S)
+            self._gather()
             try:
-                self.catch_up(target)
+                self.catch_up(self._target)
             except EventStoreError as error:
                 if self._fatal is None:
                     raise
@@ -115,6 +116,14 @@ class Indexer:
                 self._closing.wait(RETRY_S)
             with self._changed:
                 self._changed.notify_all()
+
+    def _gather(self) -> None:
+        """Wait for more, and longer while it comes in bulk: indexing costs the interpreter more
+        than appending does, and it is the appends that somebody waits for."""
+        for _ in range(MOST_GATHERS):
+            before = self._target
+            if self._closing.wait(GATHER_S) or self._target - before < BULK:
+                return
 
     def _step(self, last: int) -> bool:
         first = self._index.seq + 1

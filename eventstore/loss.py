@@ -147,13 +147,13 @@ def _rewrite(
     )
     placed = appended.place(Batch(drafts=(draft,)), epoch, now_ms)
     assert not isinstance(placed, Refused), "one small record is never too large"
-    rows = chain[RowValues](reader.rows(1, kept), placed.rows())
+    rows = chain[RowValues](reader.rows(1, kept), placed.entry.rows())
     renewed = meta._replace(epoch=epoch, voted_for=voter, voted_inc=meta.inc)
     replace_file(layout, renewed, rows, orphans=_readable(reader, kept + 1, sound.end))
     gen, term = epoch
     mark = Mark(appended.seq, appended.hash, gen, term, voter, meta.inc, meta.inc)
     AckMark.create(layout.mark, mark).close()
-    return placed.records[0]
+    return placed.entry.records[0]
 
 
 def _end(reader: LogReader, mark: Mark | None) -> int:

@@ -38,13 +38,14 @@ from eventstore.errors import (
     StorageFailed,
 )
 from eventstore.faults import Fault
-from eventstore.log_file import PAGE_BYTES, Change, LogFile, MetaValue
+from eventstore.log_file import PAGE_BYTES, LogFile, MetaValue
 from eventstore.metrics import StorageMetrics
 from eventstore.raft.effects import Persist
 from eventstore.raft.entry import Entry
 from eventstore.raft.state import HardState
+from eventstore.rows import Change
 
-GROUP_RECORDS = 1000
+GROUP_RECORDS = 4000
 GROUP_BYTES = 1 << 20
 WAL_PAGES = (4 << 20) // PAGE_BYTES  # checkpoint the WAL when it has grown to this
 IDLE_S = 1.0  # after so long without news the WAL is copied whole and truncated
@@ -179,8 +180,7 @@ class Persister:
         """Log, then mark; on return both are on the disk. Raises DiskFull: neither changed."""
         last, span = group[-1], _span(group)
         changes = [
-            Change(each.truncate_from, [row for entry in each.entries for row in entry.rows()])
-            for each in group
+            Change(each.truncate_from, [entry.run() for entry in each.entries]) for each in group
         ]
         if self._fault and span:
             self._fault.before_commit(*span)
@@ -200,7 +200,7 @@ class Persister:
 
     def _install(self, installation: Installation) -> None:
         """Append a segment in one transaction."""
-        changes = (Change(0, entry.rows()) for entry in installation.entries)
+        changes = (Change(0, [entry.run()]) for entry in installation.entries)
         try:
             self._log.carry_out(changes)
         except (DiskFull, DecodeError) as error:

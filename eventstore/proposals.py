@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from eventstore.appended import Appended, Placed
 from eventstore.clock import HybridClock
 from eventstore.idempotency import KEPT_MS, IdempotencyKeys, Known
-from eventstore.raft.entry import Entry, Position, from_placed
+from eventstore.raft.entry import Entry, Position
 from eventstore.record import Batch, Epoch, Stored
 from eventstore.replica import Committed, Outcome, Refused, Unknown
 
@@ -33,28 +33,18 @@ Done = Callable[[Outcome], None]
 class Open:
     """A batch that is appended and not yet delivered."""
 
-    records: tuple[Stored, ...]
+    entry: Entry
     undo: Mapping[str, int]  # the versions that its streams were at
     done: Done | None = None
     repeats: list[Done] = field(default_factory=list)  # the same request, asked again meanwhile
     placed: Placed | None = None  # None: found at the beginning of the reign
 
-    @property
-    def first(self) -> int:
-        """Seq of its first record."""
-        return self.records[0].record.seq
-
-    @property
-    def last(self) -> int:
-        """Seq of its last record."""
-        return self.records[-1].record.seq
-
-    def tell(self, records: tuple[Stored, ...]) -> None:
+    def tell(self) -> None:
         """Tell whoever asked that it is committed."""
         if self.done:
-            self.done(Committed(records))
+            self.done(Committed(self.entry.records))
         for done in self.repeats:
-            done(Committed(records, repeated=True))
+            done(Committed(self.entry.records, repeated=True))
 
 
 class Proposals:
@@ -113,13 +103,14 @@ class Proposals:
         if isinstance(placed, Refused):
             self._answer(done, placed)
             return
-        if refused := self._hand_to_core(from_placed(placed)):
+        if refused := self._hand_to_core(placed.entry):
             self._appended.take_back(placed)
             self._answer(done, self._explain(refused))
             return
-        for stored in placed.records:
-            self._keys.add(stored)
-        self._open.append(Open(placed.records, placed.undo, done, placed=placed))
+        if placed.keyed:
+            for stored in placed.entry.records:
+                self._keys.add(stored)
+        self._open.append(Open(placed.entry, placed.undo, done, placed=placed))
 
     # --- reigns
 
@@ -131,7 +122,7 @@ class Proposals:
         for entry in found:
             undo = {s.record.stream: self.version(s.record.stream) for s in entry.records}
             self._note(entry.records)
-            self._open.append(Open(entry.records, undo))
+            self._open.append(Open(entry, undo))
         self.reign = epoch
         self._appended = Appended(
             seq=last.seq,
@@ -160,7 +151,7 @@ class Proposals:
             self._note(entry.records)
             return None
         opened = self._open.popleft()
-        assert opened.last == entry.last, "what this leader appended is committed in order"
+        assert opened.entry.last == entry.last, "what this leader appended is committed in order"
         return opened
 
     def trim(self, indexed: int) -> None:
@@ -170,7 +161,7 @@ class Proposals:
     def take_back(self, first: int, refused: Refused) -> None:
         """Refuse what had no room on the disk, from record `first` on; last first."""
         failed: list[Open] = []
-        while self._open and self._open[-1].first >= first:
+        while self._open and self._open[-1].entry.first >= first:
             failed.append(self._undo_last())
         for opened in reversed(failed):
             for done in (opened.done, *opened.repeats):
@@ -191,7 +182,7 @@ class Proposals:
                     self._versions[stream] = version
                 else:
                     self._versions.pop(stream, None)
-        for stored in last.records:
+        for stored in last.entry.records:
             self._keys.take_back(stored)
         return last
 
@@ -205,8 +196,8 @@ class Proposals:
 
     def _repeat(self, known: Known, done: Done) -> None:
         """Answer a request that was made before with what it did then."""
-        if self._open and known.seq >= self._open[0].first:
-            first = next(o for o in self._open if o.first <= known.seq <= o.last)
+        if self._open and known.seq >= self._open[0].entry.first:
+            first = next(o for o in self._open if o.entry.first <= known.seq <= o.entry.last)
             first.repeats.append(done)
         elif known.time_ms + KEPT_MS < self._now_ms():
             hint = "look for what it did; if it is to be done again, use a new key"

@@ -328,7 +328,8 @@ class QuorumVoter:
             return False
         if out.persist:
             for entry in out.persist.entries:
-                self.places.apply(entry.records)
+                if entry.own:
+                    self.places.apply(entry.records)
             self._writer.submit(out.persist)
         for to, message in out.messages:
             self._send(to, message)
@@ -397,7 +398,7 @@ class QuorumVoter:
             self._compare_clocks(entry.records[0].record)
         self._checkpointer.on_committed(entry.records)
         if opened:
-            self._told.appendleft(lambda: opened.tell(entry.records))
+            self._told.appendleft(opened.tell)
         for hear in self._hear_committed:
             hear(entry.records)
 

@@ -82,8 +82,11 @@ class Record(msgspec.Struct, frozen=True, array_like=True, gc=False):
         return self.time >> 16
 
 
-class Stored(NamedTuple):
-    """A record with its exact bytes and its hash: what the log holds and what travels."""
+class Stored(msgspec.Struct, frozen=True, gc=False):
+    """A record with its exact bytes and its hash: what the log holds and what travels.
+
+    Like a record, nothing that the cyclic garbage collector need look at: there are many of them.
+    """
 
     record: Record
     encoded: bytes

@@ -40,7 +40,6 @@ from eventstore.keyring import Keyring
 from eventstore.layout import Layout
 from eventstore.log_file import epoch_values
 from eventstore.log_view import LogView
-from eventstore.raft.entry import from_placed
 from eventstore.raft.membership import Config, config_of
 from eventstore.record import Batch, Draft, Epoch, Record, Stored
 from eventstore.replica import Refused
@@ -120,9 +119,9 @@ def take_over(
         placed = appended.place(Batch(drafts=(draft,)), epoch, now_ms)
         assert not isinstance(placed, Refused), "one small record is never too large"
         meta = storage.log.meta._replace(epoch=epoch, voted_for=voter, voted_inc=inc)
-        storage.log.append(from_placed(placed).rows(), epoch_values(meta))
+        storage.log.append(placed.entry.run(), epoch_values(meta))
         storage.mark.write(Mark(appended.seq, appended.hash, *epoch, voter, inc, inc))
-        return placed.records[0]
+        return placed.entry.records[0]
     finally:
         storage.close()
 

@@ -8,15 +8,16 @@ arithmetic to its own log.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from eventstore.appended import Placed
 from eventstore.codec import decode_record
 from eventstore.errors import DecodeError
+from eventstore.events import STREAM
 from eventstore.log_file import RowValues
 from eventstore.record import MAX_BATCH_BYTES, Epoch, Stored, chain_hash
+from eventstore.rows import Run
 
 Packed = tuple[bytes, ...]  # an entry on the wire: the exact bytes of its records
 
@@ -39,6 +40,7 @@ class Entry:
     first: int
     last: int
     size: int  # bytes of its encoded records
+    own: bool  # a record of it is in the log's own stream: only such say anything to the log itself
 
     @property
     def hash(self) -> bytes:
@@ -52,24 +54,25 @@ class Entry:
 
     def packed(self) -> Packed:
         """Return the entry as it travels."""
-        return tuple(stored.encoded for stored in self.records)
+        return tuple([stored.encoded for stored in self.records])
 
-    def rows(self) -> list[RowValues]:
+    def run(self) -> Run:
         """Return the records as the log's file holds them."""
+        hashes = [stored.hash for stored in self.records]
+        return Run(self.first, self.epoch, hashes, self.packed())
+
+    def rows(self) -> Iterator[RowValues]:
+        """Yield them one by one."""
         gen, term = self.epoch
-        return [(s.record.seq, gen, term, s.hash, s.encoded) for s in self.records]
-
-
-def from_placed(placed: Placed) -> Entry:
-    """Return what the leader has encoded as an entry."""
-    return from_records(placed.records, placed.previous)
+        return ((s.record.seq, gen, term, s.hash, s.encoded) for s in self.records)
 
 
 def from_records(records: Sequence[Stored], previous: bytes) -> Entry:
     """Return the entry of one whole batch; `previous` is the hash of the record before it."""
     first, last = records[0].record, records[-1].record
     size = sum(len(stored.encoded) for stored in records)
-    return Entry(tuple(records), previous, first.epoch, first.seq, last.seq, size)
+    own = any(stored.record.stream == STREAM for stored in records)
+    return Entry(tuple(records), previous, first.epoch, first.seq, last.seq, size, own)
 
 
 def unpack(packed: Packed, before: Position) -> Entry:

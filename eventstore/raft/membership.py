@@ -29,7 +29,7 @@ from dataclasses import dataclass
 
 from eventstore.codec import decode_event
 from eventstore.errors import CorruptLog, DecodeError
-from eventstore.events import EpochStarted, TakeoverForced, VotersChanged
+from eventstore.events import STREAM, EpochStarted, TakeoverForced, VotersChanged
 from eventstore.raft.entry import Entry
 from eventstore.raft.messages import INC_BYTES
 from eventstore.raft.state import Identity
@@ -109,8 +109,8 @@ class Members:
 def config_in(entry: Entry) -> Config | None:
     """Return the last configuration that the records of a batch make, if any."""
     found = None
-    for stored in entry.records:
-        if stored.record.kind.startswith("log."):
+    for stored in entry.records if entry.own else ():
+        if stored.record.stream == STREAM:
             found = config_of(stored.record) or found
     return found
 

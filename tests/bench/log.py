@@ -41,6 +41,7 @@ from eventstore.layout import Layout
 from eventstore.log_file import LogFile, Meta, Row
 from eventstore.log_reader import LogReader
 from eventstore.persister import WAL_PAGES
+from eventstore.reactor import Reactor
 from eventstore.record import Batch, Draft, Epoch, Event, chain_hash, genesis_hash
 from eventstore.replica import Committed, Outcome
 from tests.bench.lone_voter import lone_voter
@@ -109,15 +110,22 @@ def append(directory: Path, records: int, size: int) -> tuple[Rate, list[Row]]:
     with lone_voter(directory, "v1") as (replica, reactor):
         begun = time.perf_counter()
         for batch in asked:
-            reactor.run_until(room)
             replica.propose(batch, answered)
             proposed += size
+            turn(reactor, until=room)
         reactor.run_until(lambda: committed == records)
         taken = time.perf_counter() - begun
     reader = LogReader(Layout(directory).log)
     rows = list(reader.rows(4, reader.head()))
     reader.close()
     return Rate(records, taken), rows
+
+
+def turn(reactor: Reactor, *, until: Callable[[], bool]) -> None:
+    """Turn at least once, as the master does between two requests, and until it holds."""
+    turned: list[bool] = []
+    reactor.call_soon(lambda: turned.append(True))
+    reactor.run_until(lambda: bool(turned) and until())
 
 
 def bare(path: Path, rows: list[Row], size: int) -> tuple[Rate, float]:
@@ -162,7 +170,7 @@ def placed_and_inserted(path: Path, records: int, size: int) -> float:
         for batch in asked:
             placed = end.place(batch, meta.epoch, 1)
             assert isinstance(placed, Placed)
-            log.append(placed.rows())
+            log.append(placed.entry.run())
             if log.wal_pages >= WAL_PAGES:  # as the writer and the bare loop's SQLite do
                 log.checkpoint()
 

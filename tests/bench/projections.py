@@ -28,6 +28,7 @@ from eventstore.layout import Layout
 from eventstore.log_file import LogFile
 from eventstore.log_view import LogView
 from eventstore.record import Stored, chain_hash, genesis_hash
+from eventstore.rows import Run
 from eventstore.snapshots import SnapshotStore
 from projections import collector
 from projections.cluster import Cluster
@@ -180,7 +181,9 @@ def past(log: LogView, store: SnapshotStore) -> None:
 def _append(directory: Path, file: LogFile | None, records: list[Stored]) -> LogFile:
     if file is None:
         return LogFile.create(Layout(directory).log, META, rows(records))
-    file.append(rows(records))
+    first = records[0].record
+    hashes, encoded = [s.hash for s in records], [s.encoded for s in records]
+    file.append(Run(first.seq, first.epoch, hashes, encoded))
     if file.wal_pages > 4000:
         file.checkpoint()
     return file

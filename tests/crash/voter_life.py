@@ -23,7 +23,7 @@ from eventstore.log_file import LogFile
 from eventstore.metrics import StorageMetrics
 from eventstore.persister import Persister
 from eventstore.raft.effects import Persist
-from eventstore.raft.entry import Entry, Position, from_placed
+from eventstore.raft.entry import Entry, Position
 from eventstore.raft.state import HardState, Identity
 from eventstore.record import Epoch, genesis_hash
 from eventstore.replica import Refused
@@ -149,7 +149,7 @@ class Script:
         asked = batch(*["a"] * draw.choice((1, 1, 3)), text="x" * draw.choice(_TEXTS))
         placed = appended.place(asked, self._hard.epoch, START_MS + end.seq)
         assert not isinstance(placed, Refused)
-        self._log.append(from_placed(placed))
+        self._log.append(placed.entry)
         return self._log[-1]
 
 

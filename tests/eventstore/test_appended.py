@@ -76,10 +76,10 @@ def test_every_record_is_where_the_definition_puts_it(batches: list[list[str]]) 
     seq, last_hash, versions, times, ids = 10, START, {"a": 2}, [77 << 16], set[bytes]()
     for names in batches:
         done = placed(end, a_batch(names))
-        assert done.previous == last_hash
-        assert done.size == sum(len(stored.encoded) for stored in done.records)
+        assert done.entry.previous == last_hash
+        assert done.entry.size == sum(len(stored.encoded) for stored in done.entry.records)
         for index, (name, stored, row) in enumerate(
-            zip(names, done.records, done.rows(), strict=True)
+            zip(names, done.entry.records, done.entry.rows(), strict=True)
         ):
             seq, versions[name] = seq + 1, versions.get(name, 0) + 1
             last_hash = chain_hash(last_hash, stored.encoded)

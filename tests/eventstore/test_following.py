@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -113,7 +114,9 @@ def test_following_resumes_behind_any_record(shape: list[list[str]], data: st.Da
 
 def forged(stored: Stored) -> Stored:
     """The same record with one bit of its bytes flipped."""
-    return stored._replace(encoded=stored.encoded[:-1] + bytes([stored.encoded[-1] ^ 1]))
+    return msgspec.structs.replace(
+        stored, encoded=stored.encoded[:-1] + bytes([stored.encoded[-1] ^ 1])
+    )
 
 
 def test_a_changed_record_breaks_the_chain_at_its_seq() -> None:

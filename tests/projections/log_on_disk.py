@@ -32,10 +32,7 @@ def write_log(directory: Path, records: Sequence[Stored], *, index: bool = True)
 
 def rows(records: Sequence[Stored]) -> list[Row]:
     """Return the records as the file holds them."""
-    return [
-        Row(record.seq, record.gen, record.term, hash_, encoded)
-        for record, encoded, hash_ in records
-    ]
+    return [Row(s.record.seq, s.record.gen, s.record.term, s.hash, s.encoded) for s in records]
 
 
 def snapshots(directory: Path, damaged: list[str] | None = None) -> SnapshotStore:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from commands.master import bootstrap
@@ -247,11 +248,11 @@ def test_reading_through_a_voter(voter: WireVoter) -> None:
 def test_a_voter_that_lies_is_found(voter: WireVoter) -> None:
     """A record whose bytes do not fit its hash is found from outside, and named."""
     stored = voter.replica.log[40]
-    voter.replica.log[40] = stored._replace(
-        encoded=stored.encoded.replace(b"\xa1a\x01", b"\xa1a\x02")
+    voter.replica.log[40] = msgspec.structs.replace(
+        stored, encoded=stored.encoded.replace(b"\xa1a\x01", b"\xa1a\x02")
     )
     ran = remote("gnt-log verify", voter)
     assert ran.status == 1
     assert "record 41: its hash" in ran.out
-    voter.replica.log[40] = stored._replace(encoded=b"\xc1")
+    voter.replica.log[40] = msgspec.structs.replace(stored, encoded=b"\xc1")
     assert "record 41: not a record" in remote("gnt-log verify", voter).out

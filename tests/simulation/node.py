@@ -16,7 +16,7 @@ from eventstore.idempotency import IdempotencyKeys
 from eventstore.packed import Packed
 from eventstore.raft.core import Core, Restart
 from eventstore.raft.effects import Persist, Ready, ReceiveSegment, ShipSegment
-from eventstore.raft.entry import Entry, from_placed
+from eventstore.raft.entry import Entry
 from eventstore.raft.membership import Config, config_in, event_of
 from eventstore.raft.messages import Message
 from eventstore.raft.state import HardState, Identity, Timing
@@ -442,14 +442,14 @@ class Node:
         now_ms = START_MS + self._kernel.now_ms
         placed = self._appended.place(batch, self.core.voter.epoch, now_ms)
         assert isinstance(placed, Placed)
-        refused = self.core.propose(from_placed(placed))
+        refused = self.core.propose(placed.entry)
         if refused:
             self._appended.take_back(placed)
             if done:
                 done(refused)
         else:
-            self._open.append(_Open(placed.records, done, placed))
-            for stored in placed.records:
+            self._open.append(_Open(placed.entry.records, done, placed))
+            for stored in placed.entry.records:
                 self._keys.add(stored)
 
     def _take_back(self, first: int) -> None:
@@ -459,7 +459,7 @@ class Node:
             self._forget(opened)
             assert opened.placed is not None, "only what this reign appended can be dropped"
             self._appended.take_back(opened.placed)
-            self._checker.on_dropped(opened.records, opened.placed.epoch)
+            self._checker.on_dropped(opened.records, opened.placed.entry.epoch)
             opened.answer(Refused("disk-full", "no room"))
 
     def _forget(self, opened: _Open) -> None:

@@ -15,7 +15,7 @@ from eventstore.appended import Appended, Placed
 from eventstore.clock import HybridClock
 from eventstore.events import STREAM, EpochStarted, LogCreated, VotersChanged
 from eventstore.raft.core import Core
-from eventstore.raft.entry import Entry, from_placed
+from eventstore.raft.entry import Entry
 from eventstore.raft.messages import Message
 from eventstore.raft.state import NOBODY, HardState, Timing
 from eventstore.record import Batch, Draft, Epoch, genesis_hash
@@ -136,7 +136,7 @@ def first_entry(voters: dict[str, bytes], witnesses: tuple[str, ...]) -> Entry:
     drafts = [Draft(stream=STREAM, event=e, actor="test") for e in (created, started, changed)]
     placed = appended.place(Batch(drafts=tuple(drafts)), FIRST, START_MS)
     assert isinstance(placed, Placed)
-    return from_placed(placed)
+    return placed.entry
 
 
 class Run:

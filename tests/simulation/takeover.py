@@ -6,7 +6,6 @@ from eventstore.ack_mark import Mark
 from eventstore.appended import Appended, Placed
 from eventstore.clock import HybridClock
 from eventstore.events import STREAM, TakeoverForced
-from eventstore.raft.entry import from_placed
 from eventstore.raft.recovery import assess
 from eventstore.raft.state import HardState, Identity
 from eventstore.record import Batch, Draft, Epoch
@@ -56,7 +55,7 @@ def take_over(node: Node, checker: Checker, kernel: Kernel) -> bool:
     draft = Draft(stream=STREAM, event=event, actor="operator:test")
     placed = appended.place(Batch(drafts=(draft,)), epoch, START_MS + kernel.now_ms)
     assert isinstance(placed, Placed)
-    entry = from_placed(placed)
+    entry = placed.entry
     mark = Mark(entry.last, entry.hash, *epoch, node.name, node.inc, node.inc)
     disk.take_over(entry, HardState(epoch, Identity(node.name, node.inc)), mark)
     checker.on_take_over(node, entry)

@@ -11,7 +11,7 @@ from eventstore.clock import HybridClock
 from eventstore.events import STREAM, EpochStarted
 from eventstore.raft.core import Core, Restart
 from eventstore.raft.effects import Persist, Ready
-from eventstore.raft.entry import Entry, Position, from_placed
+from eventstore.raft.entry import Entry, Position
 from eventstore.raft.entry_log import EntryLog
 from eventstore.raft.membership import config_in
 from eventstore.raft.messages import VERSION, Append, AppendReply, Message, Vote, VoteReply
@@ -38,9 +38,7 @@ class Rows:
         return [entry for entry in self.rows if entry.first >= first][:1]
 
 
-def following(
-    entry: Entry | Position, epoch: Epoch, *events: Event, stream: str = "s", filler: int = 7
-) -> Entry:
+def following(entry: Entry | Position, epoch: Epoch, *events: Event, filler: int = 7) -> Entry:
     """Return an entry of these events that stands behind another."""
     end = entry.end if isinstance(entry, Entry) else entry
     appended = Appended(
@@ -51,10 +49,15 @@ def following(
         origin="x",
         draw_bytes=lambda size: bytes([filler]) * size,
     )
-    drafts = tuple(Draft(stream=stream, event=event, actor="test") for event in events)
+    drafts = tuple(Draft(stream=_stream(event), event=event, actor="test") for event in events)
     placed = appended.place(Batch(drafts=drafts or (_happened(),)), epoch, 1)
     assert isinstance(placed, Placed)
-    return from_placed(placed)
+    return placed.entry
+
+
+def _stream(event: Event) -> str:
+    """Return the stream that an event belongs to: the log's own, or any other."""
+    return STREAM if event.KIND.startswith(f"{STREAM}.") else "s"
 
 
 def _happened() -> Draft:
@@ -226,21 +229,19 @@ class Bench:
             self.hear(reply)
         assert self.outs[-1].begin == self.core.voter.epoch
         event = EpochStarted(voter="a", inc=INCS["a"].hex())
-        return self.propose(event, stream=STREAM)
+        return self.propose(event)
 
-    def propose(self, *events: Event, stream: str = "s") -> Entry:
+    def propose(self, *events: Event) -> Entry:
         """Append as leader; assert that it is not refused."""
-        entry = following(self.log.last, self.core.voter.epoch, *events, stream=stream)
+        entry = following(self.log.last, self.core.voter.epoch, *events)
         refused = self.core.propose(entry)
         assert refused is None, refused
         self.pump()
         return entry
 
-    def refused(self, *events: Event, stream: str = "s") -> Refused:
+    def refused(self, *events: Event) -> Refused:
         """Propose as leader; assert that it is refused."""
-        refused = self.core.propose(
-            following(self.log.last, self.core.voter.epoch, *events, stream=stream)
-        )
+        refused = self.core.propose(following(self.log.last, self.core.voter.epoch, *events))
         assert refused is not None
         return refused
 

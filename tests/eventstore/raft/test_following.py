@@ -153,7 +153,6 @@ def test_a_generation_is_believed_only_with_its_takeover() -> None:
         TakeoverForced(
             reason="fire", voter="b", inc=INCS["b"].hex(), dead={}, last_seq=3, last_hash=""
         ),
-        stream="log",
     )
     bench = Bench(following(START, T1))
     assert not answer(bench.hear(bench.append("b", 2, START, gen=2))).ok
@@ -174,7 +173,7 @@ def test_a_takeover_that_contradicts_what_is_committed_ends_this_voter() -> None
     event = TakeoverForced(
         reason="fire", voter="b", inc=INCS["b"].hex(), dead={}, last_seq=3, last_hash=""
     )
-    taken = following(START, Epoch(2, 2), event, stream="log")
+    taken = following(START, Epoch(2, 2), event)
     bench.hear(bench.append("b", 2, START, taken, gen=2))
     assert bench.core.voter.superseded
     assert bench.log.last == old.end

@@ -241,11 +241,11 @@ def test_what_others_may_have_is_not_refused_for_want_of_room() -> None:
     """R14: a voter that is alone only by a record that had no room either cannot take back what
     it had sent to the others before: it stops leading, and the outcome is unknown."""
     bench = reigning()
-    entry = bench.propose(changed(bench, voters="ab"), stream="log")
+    entry = bench.propose(changed(bench, voters="ab"))
     bench.hear(bench.reply("b", entry.last))
     bench.auto = False
     bench.propose(WRITE)
-    bench.propose(changed(bench, voters="a"), stream="log")
+    bench.propose(changed(bench, voters="a"))
     bench.core.no_room(bench.now_ms)
     bench.pump()
     assert not bench.leads()
@@ -259,24 +259,24 @@ def test_a_change_waits_for_the_no_op() -> None:
     """R10: not before a record of this term is committed."""
     bench = Bench()
     bench.elect()
-    refused = bench.refused(changed(bench, voters="ab"), stream="log")
+    refused = bench.refused(changed(bench, voters="ab"))
     assert (refused.code, "not ready" in refused.message) == ("wrong-state", True)
 
 
 def test_one_voter_at_a_time_and_one_change_at_a_time() -> None:
     """R10: two voters at once are refused, and a second change before the first is committed."""
     bench = reigning()
-    assert "more than one" in bench.refused(changed(bench, voters="a"), stream="log").message
-    entry = bench.propose(changed(bench, voters="ab"), stream="log")
-    assert "not committed" in bench.refused(changed(bench, voters="abc"), stream="log").message
+    assert "more than one" in bench.refused(changed(bench, voters="a")).message
+    entry = bench.propose(changed(bench, voters="ab"))
+    assert "not committed" in bench.refused(changed(bench, voters="abc")).message
     bench.hear(bench.reply("b", entry.last))
-    bench.propose(changed(bench, voters="ab", learners="d"), stream="log")
+    bench.propose(changed(bench, voters="ab", learners="d"))
 
 
 def test_a_configuration_acts_when_it_is_appended() -> None:
     """R10: the removed voter's acknowledgement does not count any more."""
     bench = reigning()
-    entry = bench.propose(changed(bench, voters="ab"), stream="log")
+    entry = bench.propose(changed(bench, voters="ab"))
     bench.hear(bench.reply("c", entry.last))
     assert bench.log.committed < entry.last
     bench.hear(bench.reply("b", entry.last))
@@ -286,30 +286,30 @@ def test_a_configuration_acts_when_it_is_appended() -> None:
 def test_a_voter_was_a_learner_before_and_is_level() -> None:
     """R10: a stranger is not made a voter, nor a learner that is far behind or silent."""
     bench = reigning()
-    assert "learner first" in bench.refused(changed(bench, voters="abcd"), stream="log").hint
-    entry = bench.propose(changed(bench, voters="abc", learners="d"), stream="log")
+    assert "learner first" in bench.refused(changed(bench, voters="abcd")).hint
+    entry = bench.propose(changed(bench, voters="abc", learners="d"))
     bench.hear(bench.reply("b", entry.last))
     bench.now_ms += 2001
     bench.hear(bench.reply("b", entry.last))
-    assert "too far" in bench.refused(changed(bench, voters="abcd"), stream="log").message
+    assert "too far" in bench.refused(changed(bench, voters="abcd")).message
     bench.hear(bench.reply("d", entry.last))
-    bench.propose(changed(bench, voters="abcd"), stream="log")
+    bench.propose(changed(bench, voters="abcd"))
 
 
 def test_a_learner_that_never_answered_is_not_made_a_voter() -> None:
     """R10: however short the log; else promoting a node that is down could cost the majority."""
     bench = reigning()
-    entry = bench.propose(changed(bench, voters="abc", learners="d"), stream="log")
+    entry = bench.propose(changed(bench, voters="abc", learners="d"))
     bench.hear(bench.reply("b", entry.last))
-    assert "far behind" in bench.refused(changed(bench, voters="abcd"), stream="log").message
+    assert "far behind" in bench.refused(changed(bench, voters="abcd")).message
     bench.hear(bench.reply("d", entry.last))
-    bench.propose(changed(bench, voters="abcd"), stream="log")
+    bench.propose(changed(bench, voters="abcd"))
 
 
 def test_a_removed_leader_steps_down_when_that_is_committed() -> None:
     """R10: it does not count itself, leads until the commit, and tells the best to stand."""
     bench = reigning()
-    entry = bench.propose(changed(bench, voters="bc"), stream="log")
+    entry = bench.propose(changed(bench, voters="bc"))
     bench.hear(bench.reply("b", entry.last))
     assert bench.leads()
     assert bench.refused(WRITE).code == "not-leader", "nothing new would be answered"
@@ -323,7 +323,7 @@ def test_a_witness_that_leads_only_hands_over() -> None:
     """It takes no proposals, does not count as leading, and tells a level voter to stand."""
     bench = reigning()
     config = replace(bench.core.voter.config, witnesses=frozenset("a"))
-    entry = bench.propose(event_of(config), stream="log")
+    entry = bench.propose(event_of(config))
     for name in "bc":
         bench.hear(bench.reply(name, entry.last))
     assert bench.refused(WRITE).code == "not-leader"

@@ -41,7 +41,9 @@ class RelocationOpcode(InstanceOpcode, frozen=True, kw_only=True):
     ] = None
     target_node_uuid: str | None = None
     iallocator: Annotated[str | None, Meta(description="Have the node chosen")] = None
-    ignore_ipolicy: bool = False
+    ignore_ipolicy: Annotated[
+        bool, Meta(description="Choose nodes against the policy of their group, too")
+    ] = False
 
 
 def lock(op: RelocationOpcode, cluster: Cluster) -> tuple[Lock, ...]:

@@ -70,6 +70,11 @@ _PREFIX = re.compile(r"[0-9a-f][02468ace](:[0-9a-f]{2}){2}")
 Unsupported = Any
 
 
+WITHOUT_EFFECT = {
+    "force": "nothing is refused that force would allow",
+}
+
+
 class ClusterSetParams(Opcode, frozen=True, kw_only=True):
     """Change settings of the cluster."""
 

@@ -42,6 +42,12 @@ NOT_YET = {
 OPTIONAL = ("hvparam_assessment", NPLUSONE)  # Ganeti's checks that may be skipped
 
 
+WITHOUT_EFFECT = {
+    "error_codes": "it is how the client shows the findings",
+    "verbose": "all that was found is in the result",
+}
+
+
 class ClusterVerify(Opcode, frozen=True, kw_only=True):
     """Compare the cluster with what the log says of it."""
 

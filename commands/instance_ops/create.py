@@ -88,7 +88,6 @@ NOT_YET = {
     "name_check": "names are not resolved",
     "ip_check": "addresses are not probed",
     "force_variant": "the OS definition decides which variants there are",
-    "opportunistic_locking": "creations run side by side without it",
     "identify_defaults": "it belongs to imports",
     "instance_communication": "there is no communication network yet",
     "forthcoming": "instances cannot be announced yet",
@@ -98,12 +97,18 @@ NOT_YET = {
     "source_handshake": "it belongs to imports",
     "source_instance_name": "it belongs to imports",
     "source_x509_ca": "it belongs to imports",
+    "source_shutdown_timeout": "it belongs to imports",
     "src_node": "it belongs to imports",
+    "src_node_uuid": "it belongs to imports",
     "src_path": "it belongs to imports",
     "compress": "it belongs to imports",
     "file_driver": "files are always attached through loop devices",
     "helper_startup_timeout": "it belongs to imports",
     "helper_shutdown_timeout": "it belongs to imports",
+}
+WITHOUT_EFFECT = {
+    "opportunistic_locking": "creations run side by side without it",
+    "conflicts_check": "there are no networks yet whose addresses could conflict",
 }
 # a field of the opcode that completes from a table of names
 _NODE = {"names": "node"}
@@ -148,7 +153,9 @@ class InstanceCreate(Opcode, frozen=True, kw_only=True):
         str | None, Meta(description="Directory of its disks, below the cluster's")
     ] = None
     file_driver: str | None = None
-    ignore_ipolicy: bool = False
+    ignore_ipolicy: Annotated[
+        bool, Meta(description="Choose nodes against the policy of their group, too")
+    ] = False
     conflicts_check: bool = True
     name_check: bool = False
     ip_check: bool = False

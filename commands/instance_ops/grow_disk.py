@@ -40,6 +40,10 @@ from projections.events.configuration import DiskGrown
 from projections.objects import Disk, Instance
 from projections.plans import Call, Plan, Record, Reservation, Reservations, Step, fact, names
 
+WITHOUT_EFFECT = {
+    "ignore_ipolicy": "policies bind the choice of nodes alone",
+}
+
 
 class InstanceGrowDisk(InstanceOpcode, frozen=True, kw_only=True):
     """Enlarge one disk of an instance. A disk never shrinks."""

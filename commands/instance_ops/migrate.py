@@ -71,6 +71,12 @@ NOT_YET = {
 }
 
 
+WITHOUT_EFFECT = {
+    "allow_runtime_changes": "the memory of a guest never changes for a migration",
+    "ignore_hvversions": "versions of hypervisors are not compared",
+}
+
+
 class InstanceMigrate(RelocationOpcode, frozen=True, kw_only=True):
     """Move a running instance to its other node."""
 

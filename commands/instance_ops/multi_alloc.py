@@ -42,6 +42,9 @@ class Placed(msgspec.Struct, frozen=True, array_like=True):
     reason: str = ""
 
 
+WITHOUT_EFFECT = {"opportunistic_locking": "creations run side by side without it"}
+
+
 class InstanceMultiAlloc(Opcode, frozen=True, kw_only=True):
     """Choose nodes for many new instances, and create them."""
 
@@ -52,9 +55,7 @@ class InstanceMultiAlloc(Opcode, frozen=True, kw_only=True):
         Meta(description="One creation each, without nodes"),
     ] = ()
     iallocator: Annotated[str | None, Meta(description="Have the nodes chosen by it")] = None
-    opportunistic_locking: Annotated[
-        bool, Meta(description="Accepted: creations run side by side without it")
-    ] = False
+    opportunistic_locking: bool = False
 
 
 def looks_at(op: InstanceMultiAlloc, cluster: Cluster) -> Iterable[str]:

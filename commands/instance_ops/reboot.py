@@ -32,6 +32,11 @@ from projections.plans import Plan, names
 SOFT, HARD, FULL = "soft", "hard", "full"
 
 
+WITHOUT_EFFECT = {
+    "ignore_secondaries": "a secondary that cannot follow never stops a reboot",
+}
+
+
 class InstanceReboot(InstanceOpcode, frozen=True, kw_only=True):
     """Reboot an instance."""
 
@@ -44,9 +49,7 @@ class InstanceReboot(InstanceOpcode, frozen=True, kw_only=True):
     shutdown_timeout: Annotated[
         int, Meta(ge=0, description="How long the guest may take", extra={"unit": "s"})
     ] = 120
-    ignore_secondaries: Annotated[
-        bool, Meta(description="Go on where the secondary cannot follow; it always does")
-    ] = False
+    ignore_secondaries: bool = False
 
 
 def decide(op: InstanceReboot, cluster: Cluster, given: Given, so_far: Outcomes) -> Plan | Done:

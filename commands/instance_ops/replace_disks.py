@@ -84,7 +84,9 @@ class InstanceReplaceDisks(InstanceOpcode, frozen=True, kw_only=True):
     early_release: Annotated[
         bool, Meta(description="Remove the old volumes before the copy is through")
     ] = False
-    ignore_ipolicy: bool = False
+    ignore_ipolicy: Annotated[
+        bool, Meta(description="Choose nodes against the policy of their group, too")
+    ] = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,6 +59,13 @@ NOT_YET = {
     "remote_node": "replace-disks changes the secondary node",
     "remote_node_uuid": "replace-disks changes the secondary node",
     "iallocator": "disks cannot be converted yet",
+    "wait_for_sync": "disks cannot be converted yet",
+}
+
+WITHOUT_EFFECT = {
+    "ignore_ipolicy": "policies bind the choice of nodes alone",
+    "conflicts_check": "there are no networks yet whose addresses could conflict",
+    "hotplug": "interfaces change at the next start, and never before",
 }
 
 

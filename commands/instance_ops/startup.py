@@ -37,13 +37,18 @@ from projections.events.configuration import InstanceDisksActive, InstanceStateS
 from projections.objects import ADMIN_OFFLINE, ADMIN_UP, Instance, Value
 from projections.plans import Plan, Record, Reservation, Reservations, Step, fact, names
 
+WITHOUT_EFFECT = {
+    "force": "a secondary that cannot follow never stops a start",
+    "shutdown_timeout": "nothing is shut down by a start",
+}
+
 
 class InstanceStartup(InstanceOpcode, frozen=True, kw_only=True):
     """Start an instance."""
 
     NAME: ClassVar[str] = "OP_INSTANCE_STARTUP"
 
-    force: Annotated[bool, Meta(description="Go on where only a warning would be due")] = False
+    force: bool = False
     ignore_offline_nodes: Annotated[
         bool, Meta(description="Record the wish even if the primary is offline")
     ] = False
@@ -51,7 +56,7 @@ class InstanceStartup(InstanceOpcode, frozen=True, kw_only=True):
     beparams: Annotated[dict[str, Value], Meta(description="For this start alone")] = {}
     no_remember: Annotated[bool, Meta(description="Do not record that it is wanted up")] = False
     startup_paused: Annotated[bool, Meta(description="Paused before its first instruction")] = False
-    shutdown_timeout: Annotated[int, Meta(ge=0, extra={"unit": "s"})] = 120
+    shutdown_timeout: Annotated[int, Meta(ge=0)] = 120
 
 
 def decide(op: InstanceStartup, cluster: Cluster, given: Given, so_far: Outcomes) -> Plan | Done:

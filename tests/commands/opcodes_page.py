@@ -1,6 +1,7 @@
 """Writes docs/opcodes.md from the opcodes themselves: `python -m tests.commands.opcodes_page`.
 
-What is said of an opcode is its module's docstring, its fields and the reasons in `NOT_YET`.
+What is said of an opcode is its module's docstring, its fields and the reasons in `NOT_YET` and
+`WITHOUT_EFFECT`.
 """
 
 from __future__ import annotations
@@ -21,11 +22,11 @@ HEAD = """# Opcodes
 Made by `python -m tests.commands.opcodes_page` from the modules of `commands/*_ops`; do not edit.
 
 Names of opcodes and fields are Ganeti's, and so are the defaults. A field that cannot be honoured
-yet is refused with its reason when it is set, never ignored; one that lifts a check or limits a
-step that does not exist here (`ignore_ipolicy`) is accepted. Fields that end in `_uuid` name the
-same thing as the field without, and count where both are given. Steps are shown by their ids, with
-node1, node2, node3 as examples; what a step's undo is, and where the point of no return lies, a dry
-run shows.
+yet is refused with its reason when it is set, never ignored; one that asks for what is so anyway
+(to lift a check that does not exist here, say) is accepted and stands below with the reason. Fields
+that end in `_uuid` name the same thing as the field without, and count where both are given. Steps
+are shown by their ids, with node1, node2, node3 as examples; what a step's undo is, and where the
+point of no return lies, a dry run shows.
 
 Every plan keeps these laws (`tests/commands/test_plan_laws.py`): the same question gives the same
 plan; each call with an effect has an undo, or is or follows a point of no return; going back
@@ -43,7 +44,9 @@ def _section(name: str) -> str:
     module = importlib.import_module(MODULES[name])
     opcode = module.HANDLER.opcode
     not_yet: dict[str, str] = getattr(module, "NOT_YET", {})
-    fields = [field for field in msgspec.structs.fields(opcode) if field.name not in not_yet]
+    idle: dict[str, str] = getattr(module, "WITHOUT_EFFECT", {})
+    apart = not_yet.keys() | idle.keys()
+    fields = [field for field in msgspec.structs.fields(opcode) if field.name not in apart]
     lines = [f"## {name}", "", _told(str(module.__doc__), name), ""]
     shown = [field for field in fields if not field.name.endswith("_uuid")]
     if shown:
@@ -52,6 +55,8 @@ def _section(name: str) -> str:
         lines.append("")
     if not_yet:
         lines += ["Refused when set: " + "; ".join(_reasons(not_yet)) + ".", ""]
+    if idle:
+        lines += ["Accepted, without effect: " + "; ".join(_reasons(idle)) + ".", ""]
     return "\n".join(lines)
 
 
@@ -80,16 +85,16 @@ def _default(field: msgspec.structs.FieldInfo) -> Any:
 
 def _meaning(field: msgspec.structs.FieldInfo) -> str:
     metas = [each for each in getattr(field.type, "__metadata__", ()) if each.description]
-    text = metas[0].description if metas else "accepted; there is nothing here that it would change"
+    text = metas[0].description if metas else ""
     extra = metas[0].extra or {} if metas else {}
     unit = f" ({extra['unit']})" if "unit" in extra else ""
     choices = f": {', '.join(map(str, extra['choices']))}" if "choices" in extra else ""
     return f"{text}{unit}{choices}"
 
 
-def _reasons(not_yet: dict[str, str]) -> Iterator[str]:
+def _reasons(told: dict[str, str]) -> Iterator[str]:
     by_reason: dict[str, list[str]] = {}
-    for field, reason in not_yet.items():
+    for field, reason in told.items():
         by_reason.setdefault(reason, []).append(f"`{field}`")
     return (f"{', '.join(fields)} ({reason})" for reason, fields in by_reason.items())
 

@@ -14,6 +14,7 @@ nodeagent/calls. Only light imports here: every command line loads this file.
     digest         operator gateway auditor  Digest -> DigestReply
     voters         all but ticket            empty -> VotersReply              (any voter)
     voter-status   all but ticket            empty -> VoterStatus              (of the one asked)
+    metrics        all but ticket            empty -> MetricsReply             (of the one asked)
     confirm        all but ticket            empty -> Confirmed                (leads now?)
     hand-over      operator                  HandOver -> HandedOver            (the leader)
     join           ticket                    calls.Join -> calls.Joined
@@ -263,6 +264,29 @@ class VoterStatus(Message, frozen=True):
     witnesses: tuple[str, ...] = ()  # of the voters, those that never lead
     alarms: tuple[str, ...] = ()  # the last ones of this process
     peers: tuple[PeerStatus, ...] = ()
+
+
+class Sample(Message, frozen=True):
+    """A number. `suffix` is put behind the name of its family: parts of a histogram."""
+
+    value: float
+    labels: dict[str, str] = {}
+    suffix: str = ""
+
+
+class Family(Message, frozen=True):
+    """Numbers of one name. `kind`: gauge, counter, histogram."""
+
+    name: str
+    help: str
+    samples: tuple[Sample, ...]
+    kind: str = "gauge"
+
+
+class MetricsReply(Message, frozen=True):
+    """How the voter that was asked does, as numbers."""
+
+    families: tuple[Family, ...]
 
 
 class Confirmed(Message, frozen=True):

@@ -216,11 +216,9 @@ class Persister:
     def _count(self, group: list[Persist], took_ms: float) -> None:
         metrics = self._metrics
         entries = [entry for persist in group for entry in persist.entries]
-        metrics.log_commits += 1
+        metrics.synced(took_ms)
         metrics.records += sum(len(entry.records) for entry in entries)
         metrics.encoded_bytes += sum(entry.size for entry in entries)
-        metrics.last_fsync_ms = took_ms
-        metrics.worst_fsync_ms = max(metrics.worst_fsync_ms, took_ms)
 
     def _checkpoint(self, *, truncate: bool = False) -> None:
         """Shorten the WAL. A full disk is no error here: the WAL holds what it holds."""

@@ -183,7 +183,10 @@ class MasterDaemon:
             digest=self._projector.digest,
             seen=lambda: self._telemetry.seen,
         )
-        for desk in (agents, reads, self._jobs, VotersDesk(self._replica, own)):
+        voters = VotersDesk(
+            self._replica, own, state=self._state, heard=lambda: len(self._telemetry.seen)
+        )
+        for desk in (agents, reads, self._jobs, voters):
             desk.register(sockets.server)
         self._council = Council(self._replica, self._reign, self._config, own, state=self._state)
         self._replica.start(links.send, bulk.send)

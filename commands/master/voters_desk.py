@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 from commands import api
 from commands.errors import WRONG_STATE
+from commands.master.metrics import families
 from eventstore.errors import NotLeader
 from eventstore.events import VoterPlaced
 from eventstore.quorum import QuorumVoter
@@ -20,6 +21,7 @@ from eventstore.replica import Leadership
 from eventstore.server import ReplyTo, Request, RequestServer
 from eventstore.wire.faults import RemoteError
 from nodeagent.calls import Voter
+from projections.state import State
 
 READERS = ("operator", "gateway", "auditor", "node")
 ORDERS = ("operator",)
@@ -96,8 +98,17 @@ def _role(replica: QuorumVoter, name: str) -> str:
 class VotersDesk:
     """Answers about the voters."""
 
-    def __init__(self, replica: QuorumVoter, own: VoterPlaced) -> None:
+    def __init__(
+        self,
+        replica: QuorumVoter,
+        own: VoterPlaced,
+        *,
+        state: Callable[[], State],
+        heard: Callable[[], int],
+    ) -> None:
+        """`heard`: of how many nodes this voter has a status."""
         self._replica, self._own, self._name = replica, own, own.name
+        self._state, self._heard = state, heard
         self._handing: list[Callable[[Leadership], bool]] = []
         replica.on_leadership(self._on_leadership)
 
@@ -105,6 +116,7 @@ class VotersDesk:
         """Serve the kinds about voters."""
         server.register("voters", READERS, self._voters)
         server.register("voter-status", READERS, self._status)
+        server.register("metrics", READERS, self._metrics)
         server.register("confirm", READERS, self._confirm)
         server.register("hand-over", ORDERS, self._hand_over)
 
@@ -114,6 +126,11 @@ class VotersDesk:
 
     def _status(self, _request: Request, reply: ReplyTo) -> None:
         reply.done(status_of(self._replica, self._name))
+
+    def _metrics(self, _request: Request, reply: ReplyTo) -> None:
+        status = status_of(self._replica, self._name)
+        found = families(status, self._replica.metrics, self._state(), heard=self._heard())
+        reply.done(api.MetricsReply(families=found))
 
     def _confirm(self, _request: Request, reply: ReplyTo) -> None:
         def confirmed(seq: int | None) -> None:

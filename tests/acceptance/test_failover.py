@@ -220,3 +220,19 @@ def test_the_address_of_the_master_follows_it(lab: LiveLab, voters: Voters) -> N
     until(lambda: addresses(lab) == [old])
     lab.ok("gnt-cluster modify --master-netdev=")
     until(lambda: addresses(lab) == [])
+
+
+def test_every_voter_tells_its_numbers(lab: LiveLab, voters: Voters) -> None:
+    """`gnt-log metrics`: one leads, all hold the same, and each has timed its syncs."""
+    leader = voters.leader()
+    voters.level()
+    values = dict(line.rsplit(" ", 1) for line in lab.ok("gnt-log metrics").splitlines())
+    for node in voters.nodes:
+        assert values[f'cairn_voter_up{{voter="{node}"}}'] == "1"
+        role = f'cairn_voter_role{{voter="{node}",role="leader"}}'
+        assert values[role] == ("1" if node == leader else "0")
+        count = float(values[f'cairn_log_fsync_seconds_count{{voter="{node}"}}'])
+        last = f'cairn_log_fsync_seconds_bucket{{voter="{node}",le="+Inf"}}'
+        assert count == float(values[last]) > 0
+    others = (f'cairn_peer_match{{voter="{leader}",peer="{n}"}}' for n in voters.followers())
+    assert all(float(values[other]) > 0 for other in others)

@@ -14,6 +14,8 @@ class VolumeSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     kind: str  # storage driver: "lvm", "file", "sharedfile"
     size_mib: int
     stripes: int = 1
+    exclusive: bool = False  # LVM: on physical volumes that hold nothing else
+    spindles: int = 0  # LVM, if exclusive: on so many of them; 0: as few as it takes
 
 
 class DiskSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -29,6 +31,7 @@ class DiskSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     minor: int | None = None  # drbd, on this node
     peer: str | None = None  # drbd: uuid of the node that holds the other side; None: stand alone
     peer_address: str = ""  # drbd: where the peer listens
+    own_address: str = ""  # drbd: where this node listens; empty: by which it reaches the peer
     port: int | None = None  # drbd, the same on both nodes
     mode: str = "rw"
     params: dict[str, Value] = {}  # disk parameters, filled (params.json, diskparams)

@@ -124,6 +124,11 @@ class SimulatedVolumes:
             return None
         return Device(path=str(self._path(volume.name)))
 
+    def owner(self, volume: VolumeSpec) -> str | None:
+        """See VolumeDriver."""
+        present = self._file.read().volumes.get(volume.name)
+        return present.owner if present is not None else None
+
     def volumes(self) -> tuple[OwnedVolume, ...]:
         """See VolumeDriver."""
         return tuple(

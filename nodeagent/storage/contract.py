@@ -74,6 +74,9 @@ class VolumeDriver(Protocol):
     def device(self, volume: VolumeSpec) -> Device | None:
         """Where it is, None if it is not active or does not exist."""
 
+    def owner(self, volume: VolumeSpec) -> str | None:
+        """Whose the volume is: empty if nobody's of this cluster, None if there is none."""
+
     def volumes(self) -> tuple[OwnedVolume, ...]:
         """Every volume in its pools, also those of strangers (`owner` empty)."""
 

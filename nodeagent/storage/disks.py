@@ -57,8 +57,7 @@ class Disks:
     def remove_volume(self, call: RemoveVolume, scope: TaskScope) -> None:
         """See RemoveVolume."""
         driver = self._driver(call.volume)
-        owners = {volume.name: volume.owner for volume in driver.volumes()}
-        if owners.get(call.volume.name) != call.owner:
+        if driver.owner(call.volume) != call.owner:
             return  # gone, or another's: nothing of ours to remove
         device = driver.device(call.volume)
         if device is not None and self._is_used(call.owner, device):

@@ -1,0 +1,346 @@
+"""Logical volumes, through the tools of LVM2 (edge).
+
+A volume's owner is a tag on it, set in the command that makes it, so no moment exists in which it
+is nobody's. It is removed by a selection on that tag: what another took over meanwhile is not hit.
+
+Each command costs up to seconds, so what LVM said last is remembered, and kept right over our own
+changes. It is never trusted to do harm or to refuse: making a volume that is there already fails
+in LVM itself, and before anything is refused the driver looks again. What people change by hand is
+seen within a minute; `volumes()`, on which verification rests, always looks.
+
+Commands: make 1, grow 1, remove 1, take over 2, activate or deactivate 1, nothing to do 0.
+
+What can go wrong: the group is full (NoRoom with what is free); the volume is another's or in use
+(StateMismatch); a disk under it is missing (its state is faulty).
+Sources: lvcreate(8), lvremove(8), lvextend(8), lvmreport(7).
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import threading
+import time
+from collections.abc import Callable
+
+from nodeagent.calls import Device, DiskSeen, OwnedVolume, VolumeSpec
+from nodeagent.errors import (
+    BadCall,
+    CommandFailed,
+    NodeAgentError,
+    NoRoom,
+    NoSuchThing,
+    StateMismatch,
+)
+from nodeagent.storage.contract import Space, VolumeCapabilities
+from nodeagent.storage.lvm_report import OWNER_TAG, REPORT, LogicalVolume, LvmState, read_report
+from nodeagent.storage.system import System
+from nodeagent.task_scope import TaskScope
+
+LOOK_AGAIN_S = 60.0
+_log = logging.getLogger(__name__)
+_NAME = re.compile(r"[A-Za-z0-9+_.][A-Za-z0-9+_.-]*/[A-Za-z0-9+_.][A-Za-z0-9+_.-]*")
+
+
+class Lvm:
+    """The volume groups of one node; implements `VolumeDriver`. `group`: the main one."""
+
+    kinds = ("lvm",)
+    capabilities = VolumeCapabilities(snapshots=True, stripes=True, adopts=True)
+
+    def __init__(
+        self, system: System, group: str, *, now: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._system, self._group, self._now = system, group, now
+        self._lock = threading.Lock()
+        self._state: LvmState | None = None
+        self._looked_at = 0.0
+        self._looking = False
+
+    def needs(self) -> tuple[str, ...]:
+        """See VolumeDriver."""
+        if not self._system.has_tool("lvm"):
+            return ("lvm is missing: install the package lvm2",)
+        if self._group not in self._look().groups:
+            return (f"volume group {self._group} is missing: vgcreate {self._group} DISK...",)
+        return ()
+
+    def ensure(self, volume: VolumeSpec, *, owner: str, scope: TaskScope) -> None:
+        """See VolumeDriver."""
+        _check_name(volume.name)
+        present = self._present(volume.name)
+        if present is None:
+            failed = self._create(volume, owner, scope)
+            if failed is None:
+                return
+            present = self._look().volumes.get(volume.name)
+            if present is None:
+                raise self._refused(volume, volume.size_mib, failed)
+        self._expect_owner(volume.name, present, owner)
+        if present.size_mib < volume.size_mib:
+            self._extend(volume, present, scope)
+
+    def remove(self, volume: VolumeSpec, *, owner: str, scope: TaskScope) -> None:
+        """See VolumeDriver."""
+        _check_name(volume.name)
+        group, name = volume.name.split("/")
+        chosen = f'lv_name="{name}" && lv_tags={{{OWNER_TAG}{owner}}}'
+        try:
+            self._system.run(["lvremove", "--quiet", "--force", "-S", chosen, group], scope=scope)
+        except CommandFailed as failed:
+            if "in use" in failed.output:
+                raise StateMismatch(
+                    f"volume {volume.name} is in use", hint="stop its user"
+                ) from None
+            if group in self._look().groups:
+                raise
+        self._forget(volume.name)
+
+    def adopt(self, source: str, volume: VolumeSpec, *, owner: str, scope: TaskScope) -> None:
+        """The volume `source`, which is nobody's, is now `volume` and belongs to `owner`.
+
+        The tag comes before the new name: whoever repeats it after a crash finds one or the other.
+        Raises NoSuchThing, StateMismatch if it is somebody's, too small, or open.
+        """
+        for name in (source, volume.name):
+            _check_name(name)
+        state = self._look()
+        present = state.volumes.get(source)
+        if present is None:
+            if volume.name not in state.volumes:
+                raise NoSuchThing(f"there is no volume {source} to be taken over")
+            self._expect_owner(volume.name, state.volumes[volume.name], owner)
+            return
+        if present.size_mib < volume.size_mib:
+            raise StateMismatch(
+                f"volume {source} has {present.size_mib} MiB, not {volume.size_mib}"
+            )
+        if present.owner != owner:
+            self._expect_owner(source, present, "")
+            tag = ["lvchange", "--quiet", "--addtag", OWNER_TAG + owner, source]
+            self._system.run(tag, scope=scope)
+        self._system.run(["lvrename", "--quiet", source, volume.name], scope=scope)
+        self._look()
+
+    def activate(self, volume: VolumeSpec) -> Device:
+        """See VolumeDriver."""
+        device = self.device(volume)
+        if device is not None:
+            return device
+        _check_name(volume.name)
+        try:
+            self._system.run(["lvchange", "--quiet", "-ay", volume.name], scope=TaskScope())
+        except CommandFailed:
+            if volume.name in self._look().volumes:
+                raise
+            raise NoSuchThing(f"there is no volume {volume.name}") from None
+        return Device(path=_path(volume.name))
+
+    def deactivate(self, volume: VolumeSpec) -> None:
+        """See VolumeDriver."""
+        if self.device(volume) is None:
+            return
+        try:
+            self._system.run(["lvchange", "--quiet", "-an", volume.name], scope=TaskScope())
+        except CommandFailed as failed:
+            if "in use" in failed.output:
+                raise StateMismatch(
+                    f"volume {volume.name} is in use", hint="stop its user"
+                ) from None
+            raise
+
+    def device(self, volume: VolumeSpec) -> Device | None:
+        """See VolumeDriver."""
+        path = _path(volume.name)
+        return Device(path=path) if self._system.exists(path) else None
+
+    def owner(self, volume: VolumeSpec) -> str | None:
+        """See VolumeDriver."""
+        present = self._present(volume.name) or self._look().volumes.get(volume.name)
+        return present.owner if present is not None else None
+
+    def volumes(self) -> tuple[OwnedVolume, ...]:
+        """See VolumeDriver. Of groups beside the main one, those in which a volume is ours."""
+        volumes = self._look().volumes
+        ours = {_group(name) for name, volume in volumes.items() if volume.owner}
+        ours.add(self._group)
+        return tuple(
+            OwnedVolume(name=name, kind="lvm", size_mib=volume.size_mib, owner=volume.owner)
+            for name, volume in sorted(volumes.items())
+            if _group(name) in ours
+        )
+
+    def seen(self) -> tuple[DiskSeen, ...]:
+        """See VolumeDriver. Costs one look at a name for each volume, no command."""
+        states: dict[str, str] = {}
+        for name, volume in self._recent().volumes.items():
+            if not volume.owner:
+                continue
+            if volume.faulty:
+                states[volume.owner] = "faulty"
+            elif states.get(volume.owner) != "faulty":
+                active = self._system.exists(_path(name))
+                states[volume.owner] = "ok" if active else "inactive"
+        return tuple(DiskSeen(disk, state, "") for disk, state in sorted(states.items()))
+
+    def space(self) -> Space:
+        """See VolumeDriver."""
+        group = self._recent().groups.get(self._group)
+        return Space(group.size_mib, group.free_mib) if group is not None else Space(0, 0)
+
+    # --- what LVM said last -------------------------------------------------------------------
+
+    def _look(self) -> LvmState:
+        """Ask LVM."""
+        state = read_report(self._system.run(REPORT, scope=TaskScope()))
+        with self._lock:
+            self._state, self._looked_at = state, self._now()
+        return state
+
+    def _recent(self) -> LvmState:
+        """Return what is remembered, at once; a look in the background makes an old one new."""
+        with self._lock:
+            state, old = self._state, self._now() - self._looked_at > LOOK_AGAIN_S
+            begin = state is not None and old and not self._looking
+            self._looking |= begin
+        if begin:
+            threading.Thread(target=self._look_aside, name="lvm-look", daemon=True).start()
+        if state is not None:
+            return state
+        try:
+            return self._look()
+        except NodeAgentError:
+            return LvmState({}, {})  # `needs` says what is wrong
+
+    def _look_aside(self) -> None:
+        try:
+            self._look()
+        except NodeAgentError as failed:
+            _log.warning("LVM could not be looked at: %s", failed)
+        finally:
+            with self._lock:
+                self._looking = False
+
+    def _present(self, name: str) -> LogicalVolume | None:
+        """Return a volume that is remembered, if there still is something of its name."""
+        with self._lock:
+            known = self._state.volumes.get(name) if self._state is not None else None
+        return known if known is not None and self._system.exists(_path(name)) else None
+
+    def _remember(self, name: str, volume: LogicalVolume) -> None:
+        """A change of ours is made; its group's room shrinks by what it took."""
+        with self._lock:
+            if self._state is None:
+                return
+            before = self._state.volumes.get(name)
+            self._state.volumes[name] = volume
+            group = self._state.groups.get(_group(name))
+            if group is not None:
+                took = volume.size_mib - (before.size_mib if before is not None else 0)
+                self._state.groups[_group(name)] = group._replace(free_mib=group.free_mib - took)
+
+    def _forget(self, name: str) -> None:
+        with self._lock:
+            if self._state is None or name not in self._state.volumes:
+                return
+            size_mib = self._state.volumes.pop(name).size_mib
+            group = self._state.groups.get(_group(name))
+            if group is not None:
+                free_mib = group.free_mib + size_mib
+                self._state.groups[_group(name)] = group._replace(free_mib=free_mib)
+
+    # --- commands -----------------------------------------------------------------------------
+
+    def _create(self, volume: VolumeSpec, owner: str, scope: TaskScope) -> CommandFailed | None:
+        """Make the volume; return why LVM did not."""
+        group, name = volume.name.split("/")
+        argv = ["lvcreate", "--quiet", "--yes", "--wipesignatures", "y", "--zero", "y"]
+        argv += ["--size", f"{volume.size_mib}m", "--name", name, "--addtag", OWNER_TAG + owner]
+        if volume.stripes > 1:
+            argv += ["--stripes", str(volume.stripes)]
+        argv.append(group)
+        if volume.exclusive:
+            argv += self._whole_disks(volume)
+        try:
+            self._system.run(argv, scope=scope)
+        except CommandFailed as failed:
+            return failed
+        self._remember(volume.name, self._rounded(volume, owner))
+        return None
+
+    def _extend(self, volume: VolumeSpec, present: LogicalVolume, scope: TaskScope) -> None:
+        argv = ["lvextend", "--quiet", "--size", f"{volume.size_mib}m", volume.name]
+        try:
+            self._system.run(argv, scope=scope)
+        except CommandFailed as failed:
+            now = self._look().volumes.get(volume.name)
+            if now is None or now.size_mib < volume.size_mib:  # else another call was quicker
+                more_mib = volume.size_mib - present.size_mib
+                raise self._refused(volume, more_mib, failed) from None
+        else:
+            self._remember(volume.name, self._rounded(volume, present.owner))
+
+    def _whole_disks(self, volume: VolumeSpec) -> list[str]:
+        """Return physical volumes that are to hold this volume and nothing else.
+
+        As many as `spindles` says, else as few as it takes. Raises NoRoom.
+        """
+        group = self._look().groups.get(_group(volume.name))
+        if group is None:
+            return []  # LVM says it better
+        wanted = max(volume.spindles, volume.stripes)
+        while wanted <= len(group.empty):
+            if sum(group.empty_mib[:wanted]) >= volume.size_mib:
+                return list(group.empty[:wanted])
+            wanted += 1
+        raise NoRoom(
+            f"volume {volume.name} needs {volume.size_mib} MiB on at least "
+            f"{max(volume.spindles, volume.stripes)} disks of its own, {len(group.empty)} disks "
+            f"with {sum(group.empty_mib)} MiB are empty",
+            hint="this node keeps instances on disks of their own (exclusive_storage)",
+        )
+
+    def _refused(self, volume: VolumeSpec, more_mib: int, failed: CommandFailed) -> NodeAgentError:
+        """Return what LVM meant by refusing; what was looked at just now is fresh."""
+        group = self._recent().groups.get(_group(volume.name))
+        if group is None:
+            name = _group(volume.name)
+            return NoSuchThing(f"there is no volume group {name}", hint=f"vgcreate {name} DISK...")
+        if "nsufficient" not in failed.output:
+            return failed
+        return NoRoom(
+            f"volume {volume.name} needs {more_mib} MiB, {group.free_mib} MiB of "
+            f"{group.size_mib} MiB are free",
+            hint="choose a node with more room, or a smaller disk",
+        )
+
+    def _rounded(self, volume: VolumeSpec, owner: str) -> LogicalVolume:
+        """Return the volume as LVM makes it: whole extents, on each stripe as many."""
+        with self._lock:
+            group = self._state.groups.get(_group(volume.name)) if self._state else None
+        unit_mib = (group.extent_mib if group is not None else 1) * volume.stripes
+        size_mib = -(-volume.size_mib // unit_mib) * unit_mib
+        return LogicalVolume(size_mib, owner, faulty=False)
+
+    def _expect_owner(self, name: str, present: LogicalVolume, owner: str) -> None:
+        if present.owner == owner:
+            return
+        present = self._look().volumes.get(name, present)
+        if present.owner != owner:
+            raise StateMismatch(
+                f"volume {name} belongs to {present.owner or 'nobody of this cluster'}",
+                hint="choose another name; a volume is never taken over",
+            )
+
+
+def _path(name: str) -> str:
+    return f"/dev/{name}"
+
+
+def _group(name: str) -> str:
+    return name.partition("/")[0]
+
+
+def _check_name(name: str) -> None:
+    if not _NAME.fullmatch(name):
+        raise BadCall(f"{name!r} does not name a logical volume", hint="GROUP/VOLUME")

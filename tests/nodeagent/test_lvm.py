@@ -1,0 +1,170 @@
+"""LVM as it is asked, on a scripted machine; on a real one: tests/real/test_storage.py."""
+
+from __future__ import annotations
+
+import json
+import threading
+
+import pytest
+
+from nodeagent.calls import DiskSeen, VolumeSpec
+from nodeagent.errors import BadCall, CommandFailed, NodeAgentError, NoRoom, StateMismatch
+from nodeagent.storage.contract import Space
+from nodeagent.storage.lvm import LOOK_AGAIN_S, Lvm
+from nodeagent.storage.lvm_report import read_report
+from nodeagent.task_scope import TaskScope
+from tests.nodeagent.scripted_system import ScriptedSystem, failed
+from tests.nodeagent.simulated_lab import Clock
+from tests.nodeagent.specs import volume
+
+SCOPE = TaskScope()
+REPORT = "lvm fullreport"
+MIB = 1 << 20
+
+
+def report(*volumes: tuple[str, int, str], free_mib: int = 4096, health: str = "") -> str:
+    """What `lvm fullreport` of 2.03.16 printed of a group of two disks, with these volumes."""
+    lvs = [
+        {"lv_name": name, "lv_size": str(size * MIB), "lv_tags": tags, "lv_health_status": health,
+         "origin": ""}
+        for name, size, tags in volumes
+    ]  # fmt: skip
+    pvs = [
+        {"pv_name": f"/dev/vd{letter}", "pv_size": str(size * MIB), "pv_free": str(free * MIB),
+         "pv_allocatable": "allocatable", "pv_missing": ""}
+        for letter, size, free in (("b", 8188, 8188), ("c", 8188, 4096))
+    ]  # fmt: skip
+    vg = {
+        "vg_name": "xenvg", "vg_size": str(16376 * MIB), "vg_free": str(free_mib * MIB),
+        "vg_extent_size": str(4 * MIB),
+    }  # fmt: skip
+    orphan = {"vg": [], "pv": [], "lv": [], "pvseg": [], "seg": []}
+    mine = {"vg": [vg], "pv": pvs, "lv": lvs, "pvseg": [], "seg": []}
+    return json.dumps({"report": [mine, orphan]})
+
+
+@pytest.fixture
+def system() -> ScriptedSystem:
+    system = ScriptedSystem()
+    system.answers[REPORT] = report()
+    return system
+
+
+@pytest.fixture
+def lvm(system: ScriptedSystem) -> Lvm:
+    lvm = Lvm(system, "xenvg")
+    lvm.space()
+    system.ran()
+    return lvm
+
+
+def test_a_report_is_read() -> None:
+    """Sizes in MiB, the owner from its tag among others, a disk that is missing, empty disks."""
+    text = report(("a", 64, "other,cairn.disk=d1"), ("b", 8, ""), health="partial")
+    state = read_report(text)
+    assert state.volumes["xenvg/a"] == (64, "d1", True)
+    assert state.volumes["xenvg/b"].owner == ""
+    assert state.groups["xenvg"].empty == ("/dev/vdb",)
+    with pytest.raises(NodeAgentError, match="not understood"):
+        read_report("{}")
+
+
+def test_a_volume_is_made_by_one_command(lvm: Lvm, system: ScriptedSystem) -> None:
+    """Its tag is set in it; afterwards it is known without a look, and its room is gone."""
+    wanted = VolumeSpec(name="xenvg/d1", kind="lvm", size_mib=250, stripes=2)
+    lvm.ensure(wanted, owner="u1", scope=SCOPE)
+    (line,) = system.commands
+    assert line.endswith("--size 250m --name d1 --addtag cairn.disk=u1 --stripes 2 xenvg")
+    system.files["/dev/xenvg/d1"] = ""
+    lvm.ensure(wanted, owner="u1", scope=SCOPE)
+    assert lvm.space() == Space(16376, 4096 - 256)  # two stripes of whole extents
+    assert system.ran() == ["lvcreate"]
+
+
+def test_what_lvm_refuses_is_explained_by_a_look(lvm: Lvm, system: ScriptedSystem) -> None:
+    """No room says what is free; a volume that is there already is ours or is refused; anything
+    else is told as LVM told it."""
+    full = '  Volume group "xenvg" has insufficient free space (1024 extents): 2048 required.\n'
+    system.answers["lvcreate"] = failed("lvcreate", full)
+    with pytest.raises(NoRoom, match="4096 MiB of 16376 MiB are free"):
+        lvm.ensure(volume("xenvg/d1", 8192), owner="u1", scope=SCOPE)
+    system.answers["lvcreate"] = failed("lvcreate", "  device-mapper: create ioctl failed\n")
+    with pytest.raises(CommandFailed) as broken:
+        lvm.ensure(volume("xenvg/d1", 64), owner="u1", scope=SCOPE)
+    assert "ioctl" in broken.value.failure().output
+    system.answers[REPORT] = report(("d1", 64, "cairn.disk=u2"))
+    with pytest.raises(StateMismatch, match="u2"):
+        lvm.ensure(volume("xenvg/d1", 64), owner="u1", scope=SCOPE)
+    system.answers[REPORT] = report(("d1", 64, "cairn.disk=u1"))
+    lvm.ensure(volume("xenvg/d1", 64), owner="u1", scope=SCOPE)
+
+
+def test_an_exclusive_volume_takes_empty_disks(lvm: Lvm, system: ScriptedSystem) -> None:
+    """The empty one is named; two are not to be had."""
+    wanted = VolumeSpec(name="xenvg/d1", kind="lvm", size_mib=64, exclusive=True)
+    lvm.ensure(wanted, owner="u1", scope=SCOPE)
+    assert system.commands[-1].endswith("xenvg /dev/vdb")
+    two = VolumeSpec(name="xenvg/d2", kind="lvm", size_mib=64, exclusive=True, spindles=2)
+    with pytest.raises(NoRoom, match="1 disks"):
+        lvm.ensure(two, owner="u1", scope=SCOPE)
+
+
+def test_only_what_bears_the_owners_tag_is_removed(lvm: Lvm, system: ScriptedSystem) -> None:
+    """The selection is part of the command; a name that could change it is refused."""
+    lvm.remove(volume("xenvg/d1"), owner="u1", scope=SCOPE)
+    (line,) = system.commands
+    assert 'lv_name="d1" && lv_tags={cairn.disk=u1}' in line
+    with pytest.raises(BadCall):
+        lvm.remove(volume('xenvg/d1" || lv_name!="'), owner="u1", scope=SCOPE)
+    assert len(system.commands) == 1
+
+
+def test_states_cost_no_command(system: ScriptedSystem) -> None:
+    """Active, inactive and broken volumes are told apart; strangers are not reported."""
+    system.answers[REPORT] = report(
+        ("a", 8, "cairn.disk=u1"), ("b", 8, "cairn.disk=u2"), ("c", 8, "")
+    )
+    system.files["/dev/xenvg/a"] = ""
+    lvm = Lvm(system, "xenvg")
+    lvm.space()
+    system.ran()
+    assert lvm.seen() == (DiskSeen("u1", "ok", ""), DiskSeen("u2", "inactive", ""))
+    assert system.ran() == []
+    system.answers[REPORT] = report(("a", 8, "cairn.disk=u1"), health="partial")
+    lvm.volumes()
+    assert lvm.seen() == (DiskSeen("u1", "faulty", ""),)
+
+
+def test_an_old_look_is_made_anew_aside(system: ScriptedSystem) -> None:
+    """The caller gets what is known at once; what was changed by hand is known a little later."""
+    clock, looked = Clock(), threading.Event()
+    lvm = Lvm(system, "xenvg", now=clock)
+    assert lvm.space().free_mib == 4096
+
+    def look() -> str:
+        looked.set()
+        return report(free_mib=1000)
+
+    system.answers[REPORT] = look
+    clock.now += LOOK_AGAIN_S / 2
+    assert lvm.space().free_mib == 4096
+    assert not looked.is_set()
+    clock.now += LOOK_AGAIN_S
+    lvm.space()
+    assert looked.wait(10)
+    for thread in threading.enumerate():
+        if thread.name == "lvm-look":
+            thread.join(10)
+    assert lvm.space().free_mib == 1000
+
+
+def test_what_is_missing_is_named(system: ScriptedSystem) -> None:
+    """The package, or the group; without LVM there is no room and no error."""
+    assert Lvm(system, "xenvg").needs() == ()
+    assert "vgcreate other" in Lvm(system, "other").needs()[0]
+    system.tools.clear()
+    system.answers[REPORT] = failed("lvm", "not found")
+    bare = Lvm(system, "xenvg")
+    assert "lvm2" in bare.needs()[0]
+    assert bare.space() == Space(0, 0)
+    assert bare.seen() == ()

@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.cairn-installed
 
-.PHONY: venv demo failover test quick lint bench model soak soak-lab docs clean
+.PHONY: venv demo failover test test-real quick lint bench model soak soak-lab docs clean
 
 venv: $(STAMP)
 
@@ -29,6 +29,11 @@ test: lint
 	@tools/dev/system-packages sqlite3 gcc libc6-dev libzmq3-dev spin iproute2 apt-utils ganeti-os-noop \
 		ganeti-instance-debootstrap openssh-client libwrap0 binutils qemu-system-x86 ovmf
 	@$(BIN)/python -m pytest -n 2 --dist loadfile
+
+# Real LVM, DRBD and QEMU in three node VMs, as root; the first run makes their image (3 minutes).
+test-real: $(STAMP)
+	@tools/dev/system-packages mmdebstrap qemu-system-x86 qemu-utils iproute2
+	@$(BIN)/python -m pytest tests/real
 
 quick: $(STAMP)
 	@$(BIN)/python -m pytest -m "not acceptance"

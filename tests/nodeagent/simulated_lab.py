@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from nodeagent.calls import Device, InstanceSpec
+from nodeagent.calls import Device, DiskSpec, InstanceSpec
 from nodeagent.simulated.hypervisor import SimulatedHypervisor
 from nodeagent.simulated.lab import Lab, SimulatedNode
 from nodeagent.simulated.mirror import SimulatedMirrors
 from nodeagent.simulated.volumes import SimulatedVolumes
 from nodeagent.storage.disks import Disks
 from nodeagent.task_scope import TaskScope
-from tests.nodeagent.specs import GUEST, instance, plain_disk
+from tests.nodeagent.contract_mirrors import StorageNode
+from tests.nodeagent.contract_volumes import LocalContent
+from tests.nodeagent.specs import GUEST, drbd_disk, instance, plain_disk
 
 SIZE = SimulatedNode(
     memory_mib=4096, own_memory_mib=0, disk_mib=10_240, sync_mib_s=100.0, migration_mib_s=1e6
@@ -46,6 +48,7 @@ class LabNode:
             self.lab, self.uuid, broken=self.volumes.broken_paths,
             in_use=self.hypervisor.uses_disk, rate_mib_s=SIZE.sync_mib_s, now=clock,
         )  # fmt: skip
+        self.content = LocalContent()
         self.disks = Disks((self.volumes,), self.mirrors, in_use=self.hypervisor.uses_disk)
 
     def guest(self, *, generation: int = 1, memory_mib: int = 512) -> InstanceSpec:
@@ -70,6 +73,13 @@ class LabNode:
     def reboots(self) -> int:
         """How often it was rebooted."""
         return self.hypervisor.effects().get(f"reboot-guest {GUEST}", 0)
+
+    def disk(
+        self, peer: StorageNode, *, uuid: str = "d1", part: str = "", larger: bool = False,
+        slow: bool = False,
+    ) -> DiskSpec:  # fmt: skip
+        """See StorageNode. Every full sync takes some seconds of the clock here."""
+        return drbd_disk(peer.uuid, uuid=uuid, part=part, size_mib=2048 if larger else 1024)
 
     def state(self, disk: str = "d1") -> str:
         """The state of a disk as this node sees it."""

@@ -16,8 +16,8 @@ from nodeagent.simulated.volumes import SimulatedVolumes
 from nodeagent.task_scope import TaskScope
 from tests.nodeagent import contract_hypervisor as hypervisor_contract
 from tests.nodeagent import contract_mirrors as mirror_contract
-from tests.nodeagent.contract_hypervisor import HypervisorContract, run, running
-from tests.nodeagent.contract_mirrors import MirrorContract, Pair
+from tests.nodeagent.contract_hypervisor import HypervisorContract, Pair, run, running
+from tests.nodeagent.contract_mirrors import MirrorContract, Until
 from tests.nodeagent.contract_network import AddressContract, NetworkContract
 from tests.nodeagent.contract_volumes import VolumeContract
 from tests.nodeagent.simulated_lab import Clock, LabNode
@@ -64,6 +64,17 @@ class TestSimulatedMirrors(MirrorContract):
             clock.now += seconds
             for node in pair:
                 node.disks.seen()
+
+        return let_pass
+
+    @pytest.fixture
+    def until(self, passing: Callable[[float], None]) -> Until:
+        def let_pass(condition: Callable[[], bool]) -> None:
+            for _ in range(200):
+                if condition():
+                    return
+                passing(0.1)
+            assert condition()
 
         return let_pass
 

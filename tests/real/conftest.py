@@ -1,0 +1,19 @@
+"""The test bed, up for the whole run. These tests run by `make test-real`, as root."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tools.testbed.bed import Bed
+from tools.testbed.layout import default_layout
+
+
+@pytest.fixture(scope="session")
+def bed() -> Iterator[Bed]:
+    """Three fresh nodes."""
+    bed = Bed(default_layout(), print)
+    bed.up()
+    yield bed
+    bed.down()

@@ -56,8 +56,13 @@ class AgentConfig(msgspec.Struct, frozen=True, kw_only=True):
     sync_delay_s: float = 0.0  # emulates a slow disk under the journal
     simulated: SimulatedNode = SimulatedNode()
     # A master daemon on this node, if it becomes a candidate: how it is started (--dir is added),
-    # where it listens (empty: the address of its node), and its ports for requests, publications,
-    # other voters, and what these send in bulk (0: one that is free)
+    # or the unit of systemd that does it; as which user (empty: the agent's own); where its files
+    # are (empty: beside the agent's if it is another user, else among them); where it listens
+    # (empty: the address of its node), and its ports for requests, publications, other voters and
+    # segments (0: one that is free)
+    master_unit: str = ""
+    master_user: str = ""
+    master_directory: str = ""
     master_command: tuple[str, ...] = ("cairn-master",)
     master_address: str = ""
     master_ports: tuple[int, int, int, int] = (1811, 1812, 1813, 1814)

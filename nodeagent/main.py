@@ -31,6 +31,7 @@ from nodeagent.simulated.control import Answer, ControlSocket, Order, carry_out
 from nodeagent.simulated.lab import Lab
 from nodeagent.simulated.node import SimulatedMachine, simulated_machine
 from nodeagent.voter_host import VoterHost
+from nodeagent.voter_process import OwnProcess, Unit
 
 _REFUSED_AGAIN_S = 10.0
 _BUSY_AGAIN_S = 0.2
@@ -49,8 +50,11 @@ class Daemon:
         self._journal = Journal(directory.path / "journal.db", sync_delay_s=config.sync_delay_s)
         self._agent: Agent | None = None
         self._voter = VoterHost(
-            directory.path / "master",
-            command=config.master_command,
+            _master_directory(directory, config),
+            Unit(config.master_unit)
+            if config.master_unit
+            else OwnProcess(config.master_command, config.master_user),
+            user=config.master_user,
             address=config.master_address,
             ports=config.master_ports,
         )
@@ -191,7 +195,7 @@ class Daemon:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the daemon until a signal ends it; returns the exit status."""
-    options = _options(argv)
+    options = arguments().parse_args(argv)
     directory = AgentDirectory(options.dir.absolute())
     try:
         config = _config(directory, options)
@@ -230,7 +234,8 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def _options(argv: list[str] | None) -> argparse.Namespace:
+def arguments() -> argparse.ArgumentParser:
+    """Return what reads the options of `cairn-agent`."""
     parser = argparse.ArgumentParser(prog="cairn-agent", description="The agent of one node.")
     parser.add_argument("--dir", type=Path, required=True, help="its directory: keys, journal, log")
     parser.add_argument("--name", help="the node's name")
@@ -239,7 +244,9 @@ def _options(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--os-path", action="append", help="a directory of OS definitions; may be repeated"
     )
-    return parser.parse_args(argv)
+    parser.add_argument("--master-user", help="who runs a master daemon of this node")
+    parser.add_argument("--master-unit", help="the unit of systemd that is such a daemon")
+    return parser
 
 
 def _config(directory: AgentDirectory, options: argparse.Namespace) -> AgentConfig:
@@ -249,9 +256,18 @@ def _config(directory: AgentDirectory, options: argparse.Namespace) -> AgentConf
         "drivers": options.drivers,
         "lab": str(options.lab.absolute()) if options.lab else None,
         "os_path": tuple(options.os_path) if options.os_path else None,
+        "master_user": options.master_user,
+        "master_unit": options.master_unit,
     }
     config = msgspec.structs.replace(config, **{k: v for k, v in given.items() if v is not None})
     return config if config.name else msgspec.structs.replace(config, name=directory.name())
+
+
+def _master_directory(directory: AgentDirectory, config: AgentConfig) -> Path:
+    """Where a master daemon's files are; another user's cannot be inside a directory of root's."""
+    if config.master_directory:
+        return Path(config.master_directory)
+    return (directory.path.parent if config.master_user else directory.path) / "master"
 
 
 def _start_log(path: Path) -> None:

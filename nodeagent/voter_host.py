@@ -7,7 +7,8 @@
     <dir>/master.pid    while it runs
     <dir>/master.out    what it prints
 
-The daemon is a process of its own that outlives this agent. Made in this order, settings last, so
+The daemon is a process of its own that outlives this agent, and its files are its user's
+(voter_process.py). Made in this order, settings last, so
 that after a crash in the middle what is there is either kept or completed. The storage is never
 emptied and used again under its old id: a voter that lost its log is a new voter.
 """
@@ -15,13 +16,9 @@ emptied and used again under its old id: a voter that lost its log is a new vote
 from __future__ import annotations
 
 import os
-import select
 import shutil
-import signal
 import socket
-import subprocess
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -42,12 +39,12 @@ from eventstore.log_file import Meta
 from eventstore.log_reader import LogReader
 from eventstore.voter_storage import create_voter
 from nodeagent.calls import EnsureVoter, Value, Voter, VoterMade
-from nodeagent.errors import Missing, NodeAgentError, StateMismatch
+from nodeagent.errors import NodeAgentError, StateMismatch
 from nodeagent.task_scope import TaskScope
+from nodeagent.voter_process import Launcher, make_private, rights_of
 
 _START_S = 30.0
 _LOOK_S = 0.05
-_END_S = 10.0
 
 
 class _Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,23 +62,31 @@ class VoterHost:
     def __init__(
         self,
         directory: Path,
+        launcher: Launcher,
         *,
-        command: Sequence[str],
         address: str,
         ports: tuple[int, int, int, int],
+        user: str = "",
     ) -> None:
         self.voters: tuple[Voter, ...] = ()
-        self._directory, self._command = directory, command
+        self._directory, self._launcher, self._user = directory, launcher, user
         self._address, self._ports = address, ports
 
     def ensure(self, call: EnsureVoter, scope: TaskScope) -> VoterMade:
         """Make what is missing, start it if it does not run, and say how it is reached."""
+        make_private(self._directory, self._user)
         try:
-            meta = self._storage(call.cluster_id)
-            curve, sign = self._keys()
+            with rights_of(self._user):
+                meta = self._storage(call.cluster_id)
+                curve, sign = self._keys()
+                placed = self._settings(call)
         except EventStoreError as failed:
             raise NodeAgentError(str(failed), hint=failed.hint) from failed
-        placed = self._settings(call)
+        except OSError as failed:
+            raise NodeAgentError(
+                f"{failed.filename}: {failed.strerror}",
+                hint=f"{self._directory} must be {self._user or 'the agent'}'s alone",
+            ) from failed
         if self._running() is None:
             self._start(scope)
         return VoterMade(
@@ -97,12 +102,13 @@ class VoterHost:
     def remove(self, cluster_id: str = "") -> None:
         """End the daemon and remove its files; of another cluster, leave them alone."""
         log = Layout(self._directory / "log").log
-        if cluster_id and log.exists() and _meta(log).cluster_id != cluster_id:
-            return
+        with rights_of(self._user if log.exists() else ""):
+            if cluster_id and log.exists() and _meta(log).cluster_id != cluster_id:
+                return
         if (pid := self._running()) is not None:
-            _end(pid)
+            self._launcher.end(pid)
         if self._directory.exists():
-            shutil.rmtree(self._directory)
+            shutil.rmtree(self._directory)  # follows no link, so it may be done as root
 
     def _storage(self, cluster_id: str) -> Meta:
         directory = self._directory / "log"
@@ -159,29 +165,20 @@ class VoterHost:
 
     def _start(self, scope: TaskScope) -> None:
         """Start the daemon and wait until it serves."""
-        output = self._directory / "master.out"
-        try:
-            with output.open("ab") as file:
-                process = subprocess.Popen(
-                    [*self._command, "--dir", str(self._directory)],
-                    stdin=subprocess.DEVNULL,
-                    stdout=file,
-                    stderr=subprocess.STDOUT,
-                    start_new_session=True,
-                    cwd="/",
-                )
-        except OSError as failed:
-            raise Missing(
-                f"{self._command[0]} cannot be started: {failed.strerror}",
-                hint="install the master daemon on this node, or make it no master candidate",
-            ) from None
+        process = self._launcher.start(self._directory)
         left_s = _START_S
-        while self._running() != process.pid:
-            if process.poll() is not None or left_s <= 0:
-                words = output.read_text(errors="replace").splitlines()[-3:]
-                raise NodeAgentError(f"the master daemon did not start: {' / '.join(words)}")
+        while (pid := self._running()) is None or (process is not None and pid != process.pid):
+            if left_s <= 0 or (process is not None and process.poll() is not None):
+                raise NodeAgentError(f"the master daemon did not start: {self._last_words()}")
             scope.wait(_LOOK_S)
             left_s -= _LOOK_S
+
+    def _last_words(self) -> str:
+        with rights_of(self._user):
+            output = self._directory / "master.out"
+            if not output.exists():
+                return "it said nothing here; if it is a unit, journalctl knows more"
+            return " / ".join(output.read_text(errors="replace").splitlines()[-3:])
 
     def _running(self) -> int | None:
         """Return the pid of the daemon if it lives and was started for this directory."""
@@ -200,22 +197,6 @@ def _meta(log: Path) -> Meta:
         return reader.meta
     finally:
         reader.close()
-
-
-def _end(pid: int) -> None:
-    """Ask a process to end; kill it if it does not in time."""
-    try:
-        handle = os.pidfd_open(pid)
-    except ProcessLookupError:
-        return
-    try:
-        for signum in (signal.SIGTERM, signal.SIGKILL):
-            with suppress(ProcessLookupError):
-                signal.pidfd_send_signal(handle, signum)
-            if select.select([handle], [], [], _END_S)[0]:
-                return
-    finally:
-        os.close(handle)
 
 
 def _free_ports(address: str, ports: Sequence[int]) -> list[int]:

@@ -7,31 +7,26 @@ first node, the voters in this client's settings, the daemon; then the wait unti
 from __future__ import annotations
 
 import socket
-import subprocess
-import time
 from pathlib import Path
 from typing import Any
 
-from commands.api import Query, QueryReply
 from commands.cluster_ops.master_address import netmask, with_checked_address
 from commands.cluster_ops.set_params import allocator_name, with_checked_allocator
 from commands.errors import Refused
 from commands.master import bootstrap
 from commands.master.config import MasterConfig
 from commands.parse import modified
-from eventstore.errors import Unreachable
 from eventstore.layout import Layout
 from projections import params
 from projections.objects import ClusterInfo, Params
 from shell import config
 from shell.failure import Failure, Status
+from shell.master_start import account_of, hand_over, start, wait
 from shell.order_table import CLIENT
 from shell.orders import need
 from shell.parsing import Words
 from shell.session import Session
 from shell.ticket_places import TICKET, lay_down
-
-START_S = 30.0  # how long the daemon may take until it answers
 
 _LISTS = {
     "enabled_hypervisors": "enabled_hypervisors",
@@ -72,6 +67,8 @@ def run(session: Session, words: Words) -> int:
             f"Cluster is already initialised: there is a log in {directory}",
             hint="gnt-cluster destroy gives a cluster up; move its directory away to begin anew",
         )
+    if master.user:
+        account_of(master.user)  # before anything is made
     founded = _found(session, words, directory, master)
     if found.config.ticket_dir:
         lay_down(found.resolve(found.config.ticket_dir) / master.node / TICKET, founded.ticket)
@@ -80,8 +77,10 @@ def run(session: Session, words: Words) -> int:
         session.note(f"The ticket of {master.node} is {directory / TICKET}")
     session.config = config.save(found, _with_voters(found.config, (founded.voter,)))
     log = found.resolve(master.log_file) if master.log_file else directory / "master.out"
-    daemon = _start([*master.command, "--dir", str(directory)], log)
-    _wait(session, daemon, log)
+    if master.user:
+        log.touch(mode=0o600)
+        hand_over(directory, master.user)
+    wait(session, start(master, directory, log), log)
     return Status.SUCCESS
 
 
@@ -164,46 +163,3 @@ def _with_voters(old: config.ClientConfig, voters: tuple[Any, ...]) -> config.Cl
     import msgspec
 
     return msgspec.structs.replace(old, voters=voters)
-
-
-def _start(argv: list[str], log: Path) -> subprocess.Popen[bytes]:
-    """Start the daemon, detached: it lives on when this terminal is closed."""
-    try:
-        with log.open("ab") as output:
-            return subprocess.Popen(
-                argv,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-                cwd="/",
-            )
-    except OSError as failed:
-        raise Failure(
-            f"the master daemon cannot be started: {argv[0]}: {failed.strerror}",
-            hint="the cluster is made; start the daemon by hand, and go on",
-        ) from None
-
-
-def _wait(session: Session, daemon: subprocess.Popen[bytes], log: Path) -> None:
-    """Return when the daemon answers. Raises Failure if it ends, or takes too long."""
-    deadline = time.monotonic() + START_S
-    while True:
-        try:
-            session.ask("query", Query(what="cluster", fields=("name",)), QueryReply, timeout_s=1)
-        except Unreachable as silent:
-            if daemon.poll() is not None:
-                raise Failure(
-                    f"the master daemon ended with status {daemon.returncode}: {_last_line(log)}",
-                    hint=f"the cluster is made; see {log}, then start the daemon by hand",
-                ) from None
-            if time.monotonic() >= deadline:
-                raise Failure(
-                    f"the master daemon does not answer: {silent}", hint=f"see {log}"
-                ) from None
-        else:
-            return
-
-
-def _last_line(log: Path) -> str:
-    return (log.read_text(errors="replace").splitlines() or ["it said nothing"])[-1].strip()

@@ -30,6 +30,8 @@ class Master(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     replication_port: int = 1813  # for other voters
     segments_port: int = 1814  # for what other voters send in bulk
     command: tuple[str, ...] = ("cairn-master",)  # how the daemon is started; --dir is added
+    unit: str = ""  # the unit of systemd that starts it instead
+    user: str = ""  # who it is, and whose its files are; empty: whoever runs init
     log_file: str = ""  # its output; empty: <directory>/master.out
     settings: dict[str, float | int | str] = {}  # further settings of MasterConfig
 

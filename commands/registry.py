@@ -38,6 +38,7 @@ MODULES: Mapping[str, str] = {
     "OP_GROUP_SET_PARAMS": "commands.group_ops.set_params",
     "OP_INSTANCE_ACTIVATE_DISKS": "commands.instance_ops.activate_disks",
     "OP_INSTANCE_CHANGE_GROUP": "commands.instance_ops.change_group",
+    "OP_INSTANCE_CONSOLE": "commands.instance_ops.console",
     "OP_INSTANCE_CREATE": "commands.instance_ops.create",
     "OP_INSTANCE_DEACTIVATE_DISKS": "commands.instance_ops.deactivate_disks",
     "OP_INSTANCE_FAILOVER": "commands.instance_ops.failover",

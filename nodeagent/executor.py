@@ -166,6 +166,8 @@ class Executor:
             case calls.BalloonMemory():
                 hypervisor = self._hypervisor(call.hypervisor)
                 return hypervisor.balloon(call.instance, memory_mib=call.memory_mib)
+            case calls.DescribeConsole():
+                return self._hypervisor(call.hypervisor).console(call.instance)
             case calls.SetVcpus():
                 hypervisor = self._hypervisor(call.hypervisor)
                 return hypervisor.set_vcpus(call.instance, vcpus=call.vcpus, scope=scope)

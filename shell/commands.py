@@ -72,6 +72,7 @@ COMMANDS: dict[str, dict[str, str]] = {
         "change-group": "shell.evacuation:change_group",
         "activate-disks": "shell.instance:activate_disks",
         "deactivate-disks": _ORDER,
+        "console": "shell.console:run",
         "grow-disk": "shell.instance:grow_disk",
         "rename": _ORDER,
         "modify": "shell.instance_modify:run",

@@ -88,6 +88,7 @@ ORDERS: dict[tuple[str, str], Order] = {
     ),
     ("gnt-instance", "change-group"): Order("OP_INSTANCE_CHANGE_GROUP", ("instance_name",)),
     ("gnt-instance", "activate-disks"): Order("OP_INSTANCE_ACTIVATE_DISKS", ("instance_name",)),
+    ("gnt-instance", "console"): Order("OP_INSTANCE_CONSOLE", ("instance_name",)),
     ("gnt-instance", "deactivate-disks"): Order(
         "OP_INSTANCE_DEACTIVATE_DISKS", ("instance_name",)
     ),

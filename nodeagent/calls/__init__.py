@@ -27,6 +27,7 @@ from __future__ import annotations
 from nodeagent.calls.call import Call, Value, pack_call
 from nodeagent.calls.instances import (
     BalloonMemory,
+    DescribeConsole,
     DescribeRunning,
     EnsureRunning,
     EnsureStopped,
@@ -63,6 +64,7 @@ from nodeagent.calls.messages import (
 from nodeagent.calls.nodes import EnsureVoter, LeaveCluster, Probe, RemoveVoter, RunAllocator
 from nodeagent.calls.results import (
     AllocatorAnswer,
+    ConsoleSeen,
     Device,
     Failure,
     HostFacts,
@@ -113,6 +115,8 @@ __all__ = [
     "AllocatorAnswer",
     "BalloonMemory",
     "Call",
+    "ConsoleSeen",
+    "DescribeConsole",
     "DescribeRunning",
     "Device",
     "DiskObserved",
@@ -195,6 +199,7 @@ CALLS: dict[str, type[Call]] = {
         EnsureRunning,
         EnsureStopped,
         Reboot,
+        DescribeConsole,
         DescribeRunning,
         PrepareMigration,
         Migrate,

@@ -67,6 +67,16 @@ class Reboot(Call, frozen=True, kw_only=True):
     incarnation: str
 
 
+class DescribeConsole(Call, frozen=True, kw_only=True):
+    """Nothing changes. Returns `ConsoleSeen`: how the console of the running guest is reached."""
+
+    NAME: ClassVar[str] = "describe-console"
+
+    instance: str  # uuid
+    name: str
+    hypervisor: str
+
+
 class DescribeRunning(Call, frozen=True, kw_only=True):
     """Nothing changes. Returns `RunningGuest`: how the running guest is put together."""
 

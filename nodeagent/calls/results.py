@@ -23,6 +23,17 @@ class RunState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     generation: int = 0
 
 
+class ConsoleSeen(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How a console is reached. `kind`: ssh (a command on the node), vnc, spice, or msg."""
+
+    kind: str
+    command: tuple[str, ...] = ()
+    host: str = ""  # empty: the address of the node
+    port: int | None = None
+    display: int | None = None  # VNC
+    message: str = ""
+
+
 class RunningGuest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """How a guest is put together, in the words of its hypervisor's driver."""
 

@@ -20,7 +20,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
-from nodeagent.calls import Device, InstanceSeen, InstanceSpec, MigrationTarget, RunState
+from nodeagent.calls import (
+    ConsoleSeen,
+    Device,
+    InstanceSeen,
+    InstanceSpec,
+    MigrationTarget,
+    RunState,
+)
 from nodeagent.task_scope import TaskScope
 
 
@@ -94,6 +101,9 @@ class Hypervisor(Protocol):
         self, instance: InstanceSpec, *, how: str, incarnation: str, scope: TaskScope
     ) -> RunState:
         """The guest was rebooted for this order, once. Raises NoSuchThing if it does not run."""
+
+    def console(self, uuid: str) -> ConsoleSeen:
+        """Return how the console of the running guest is reached. Raises NoSuchThing."""
 
     def describe(self, instance: InstanceSpec) -> bytes:
         """Return how the running guest is put together, for the driver of the node it goes to.

@@ -16,7 +16,14 @@ from collections.abc import Callable
 
 import msgspec
 
-from nodeagent.calls import Device, InstanceSeen, InstanceSpec, MigrationTarget, RunState
+from nodeagent.calls import (
+    ConsoleSeen,
+    Device,
+    InstanceSeen,
+    InstanceSpec,
+    MigrationTarget,
+    RunState,
+)
 from nodeagent.errors import NoRoom, NoSuchThing, StateMismatch
 from nodeagent.hypervisor.contract import HostCpus, HostMemory, HypervisorCapabilities
 from nodeagent.simulated.lab import Lab, SimulatedNode
@@ -174,6 +181,11 @@ class SimulatedHypervisor:
                 guest.vcpus = vcpus
                 state.effect("set-vcpus", uuid)
             return _run_state(guest)
+
+    def console(self, uuid: str) -> ConsoleSeen:
+        """See Hypervisor."""
+        name = _alive(self._file.read(), uuid).name
+        return ConsoleSeen(kind="msg", message=f"{name} is simulated and has no console")
 
     def describe(self, instance: InstanceSpec) -> bytes:
         """See Hypervisor."""

@@ -20,6 +20,7 @@ from nodeagent.calls import (
     CALLS,
     AddressTaken,
     Call,
+    ConsoleSeen,
     InstanceSeen,
     NodeCheck,
     NodeStatus,
@@ -298,6 +299,8 @@ class Town:
             return msgspec.Raw(msgspec.msgpack.encode(made))
         if step.call.name == "ensure-master-address":
             return msgspec.Raw(msgspec.msgpack.encode(AddressTaken()))
+        if step.call.name == "describe-console":
+            return msgspec.Raw(msgspec.msgpack.encode(ConsoleSeen(kind="msg")))
         if step.call.name == "describe-running":
             return msgspec.Raw(msgspec.msgpack.encode(RunningGuest(description=b"as it is")))
         if step.call.name != "probe":

@@ -31,6 +31,7 @@ from commands.handler import Handler
 from commands.instance_ops import (
     activate_disks,
     change_group,
+    console,
     create,
     deactivate_disks,
     failover,
@@ -61,7 +62,7 @@ from projections.plans import Call, Plan, Record
 from tests.commands.building import KEY, Town
 
 WEB = "web1.example.net"
-HARMLESS = {"describe-running", "probe"}  # changes nothing
+HARMLESS = {"describe-console", "describe-running", "probe"}  # changes nothing
 # What may stay when an opcode goes back: a volume that is too large; what is on a disk that goes.
 MAY_STAY = {
     ("OP_INSTANCE_GROW_DISK", "ensure-volume"),
@@ -215,6 +216,7 @@ PLAIN = {
     "startup": (startup.HANDLER, startup.InstanceStartup(instance_name=WEB), down(mirror_town)),
     "startup again": (startup.HANDLER, startup.InstanceStartup(instance_name=WEB), mirror_town),
     "shutdown": (shutdown.HANDLER, shutdown.InstanceShutdown(instance_name=WEB), mirror_town),
+    "console": (console.HANDLER, console.InstanceConsole(instance_name=WEB), plain_town),
     "reboot soft": (
         reboot.HANDLER,
         reboot.InstanceReboot(instance_name=WEB, reboot_type="soft"),
@@ -507,7 +509,9 @@ def test_calls_go_to_nodes_that_are_locked(case: Case) -> None:
     held = {lock.name: lock.shared for lock in case.handler.locks(case.op, town.cluster)}
     assert held, "an opcode that changes something holds a lock"
     instances: list[Instance] = list(town.cluster.instances.values())
-    if case.op.NAME.startswith("OP_INSTANCE") and case.op.NAME != "OP_INSTANCE_CREATE":
+    if case.op.NAME == "OP_INSTANCE_CONSOLE":  # only looks
+        assert set(held.values()) == {True}
+    elif case.op.NAME.startswith("OP_INSTANCE") and case.op.NAME != "OP_INSTANCE_CREATE":
         assert held[f"instance/{instances[0].uuid}"] is False
     for plan in plans(case, town):
         for step in plan.steps:

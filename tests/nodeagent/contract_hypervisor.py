@@ -151,6 +151,15 @@ class HypervisorContract:
         assert running(node) == [(GUEST, 1)]
         assert node.reboots() == 2
 
+    def test_a_console_is_told_while_the_guest_runs(self, pair: Nodes) -> None:
+        """As a command on the node, a screen, or a sentence."""
+        hypervisor = pair[0].hypervisor
+        with pytest.raises(NoSuchThing):
+            hypervisor.console(GUEST)
+        run(pair[0])
+        found = hypervisor.console(GUEST)
+        assert found.command if found.kind == "ssh" else found.port or found.message
+
     def test_memory_can_be_changed(self, pair: Nodes) -> None:
         """The guest has the memory that was asked for, if there is room."""
         hypervisor = pair[0].hypervisor

@@ -154,7 +154,7 @@ LINES = {
         "gnt-job cancel",
         "gnt-job archive 7 12",
         "gnt-job resolve 7",
-        "gnt-instance console web1",
+        "gnt-instance move web1",
         "gnt-instance strat web1",
         "gnt-instance add web1",
     ],

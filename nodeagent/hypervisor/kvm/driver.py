@@ -15,13 +15,21 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from nodeagent.calls import Device, InstanceSeen, InstanceSpec, MigrationTarget, RunState
+from nodeagent.calls import (
+    ConsoleSeen,
+    Device,
+    InstanceSeen,
+    InstanceSpec,
+    MigrationTarget,
+    RunState,
+)
 from nodeagent.errors import NodeAgentError, NoRoom, NoSuchThing, StateMismatch
 from nodeagent.host import read_cpus, read_memory
 from nodeagent.hypervisor.contract import HostCpus, HostMemory, HypervisorCapabilities
-from nodeagent.hypervisor.kvm import hotplug, memory, processes, receiving, sending
+from nodeagent.hypervisor.kvm import console, hotplug, memory, processes, receiving, sending
 from nodeagent.hypervisor.kvm.guest import POSTMIGRATE, RUNNING, Guest
 from nodeagent.hypervisor.kvm.monitor import Watch
+from nodeagent.hypervisor.kvm.parameters import parameters
 from nodeagent.hypervisor.kvm.programs import DEFAULT, Programs, find_missing
 from nodeagent.hypervisor.kvm.records import (
     GuestRecord,
@@ -194,6 +202,12 @@ class Kvm:
         guest = self._running(uuid)
         hotplug.set_vcpus(guest, vcpus, scope)
         return _run_state(guest)
+
+    def console(self, uuid: str) -> ConsoleSeen:
+        """See Hypervisor."""
+        guest = self._running(uuid)
+        found = parameters(guest.record.layout.hvparams)
+        return console.console(guest.record.instance, found, guest.place)
 
     # --- migration ----------------------------------------------------------------------------
 

@@ -40,6 +40,8 @@ class TestKvm(HypervisorContract):
     def test_the_console_is_the_guest_s_serial_port(self, pair: Pair) -> None:
         """What it writes is read, what is typed it gets."""
         run(pair[0])
+        *_, socket = pair[0].hypervisor.console(GUEST).command
+        assert socket == f"UNIX-CONNECT:{pair[0].place.serial}"
         with pair[0].console() as console:
             assert console.tick() < console.tick()
             console.type(b"#")

@@ -16,12 +16,14 @@ from nodeagent.simulated.volumes import SimulatedVolumes
 from nodeagent.task_scope import TaskScope
 from tests.nodeagent import contract_hypervisor as hypervisor_contract
 from tests.nodeagent import contract_mirrors as mirror_contract
-from tests.nodeagent.contract_hypervisor import HypervisorContract, Pair, run, running
+from tests.nodeagent.contract_hypervisor import HypervisorContract, run, running
 from tests.nodeagent.contract_mirrors import MirrorContract, Until
 from tests.nodeagent.contract_network import AddressContract, NetworkContract
 from tests.nodeagent.contract_volumes import VolumeContract
 from tests.nodeagent.simulated_lab import Clock, LabNode
 from tests.nodeagent.specs import GUEST, drbd_disk, instance, plain_disk, volume
+
+Pair = tuple[LabNode, LabNode]
 
 
 @pytest.fixture

@@ -120,6 +120,29 @@ class Node(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fal
     voter_key: str = ""  # CURVE key of the master daemon that holds the log there
 
 
+Sizes = dict[str, int]  # Ganeti's key (memory-size, cpu-count, ...) -> MiB or a count
+
+
+class SpecBounds(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """Least and most of every size that an instance may have."""
+
+    min: Sizes
+    max: Sizes
+
+
+class InstancePolicy(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+    """What is set of an instance policy; what is empty or None is inherited."""
+
+    minmax: tuple[SpecBounds, ...] = ()  # an instance lies within one of them
+    std: Sizes = {}  # the cluster's alone
+    disk_templates: tuple[str, ...] = ()
+    vcpu_ratio: float | None = None
+    spindle_ratio: float | None = None
+
+
+NOTHING_SET = InstancePolicy()
+
+
 class Group(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """A node group."""
 
@@ -128,7 +151,7 @@ class Group(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fa
     alloc_policy: str = "preferred"
     ndparams: Params = {}
     diskparams: dict[str, Params] = {}  # template -> parameters
-    ipolicy: dict[str, msgspec.Raw] = {}
+    ipolicy: InstancePolicy = NOTHING_SET
     tags: tuple[str, ...] = ()
     ctime_ms: int = 0
     mtime_ms: int = 0
@@ -167,6 +190,7 @@ class ClusterInfo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True,
     drbd_port_first: int = 11000
     default_iallocator: str = ""  # the one that decides where none is named; "" is the built-in
     default_iallocator_params: Params = {}
+    ipolicy: InstancePolicy = NOTHING_SET
     master_ip: str = ""  # by which the master is reached; "" with the next: there is no such thing
     master_netmask: int = 0  # bits of its network; 0: the address alone
     master_netdev: str = ""  # where it is to be, on the node whose voter leads

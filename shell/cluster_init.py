@@ -10,6 +10,7 @@ import socket
 from pathlib import Path
 from typing import Any
 
+from commands import ipolicy, parse
 from commands.cluster_ops.master_address import netmask, with_checked_address
 from commands.cluster_ops.set_params import allocator_name, with_checked_allocator
 from commands.errors import Refused
@@ -18,12 +19,13 @@ from commands.master.config import MasterConfig
 from commands.parse import modified
 from eventstore.layout import Layout
 from projections import params
-from projections.objects import ClusterInfo, Params
+from projections.ipolicy import DEFAULTS
+from projections.objects import NOTHING_SET, ClusterInfo, Params
 from shell import config
 from shell.failure import Failure, Status
 from shell.master_start import account_of, hand_over, start, wait
-from shell.order_table import CLIENT
-from shell.orders import need
+from shell.order_table import CLIENT, POLICY
+from shell.orders import need, policy_of
 from shell.parsing import Words
 from shell.session import Session
 from shell.ticket_places import TICKET, lay_down
@@ -43,8 +45,17 @@ _PLAIN = {
 }
 _PARAMETERS = ("beparams", "nicparams", "ndparams", "hvparams", "diskparams")
 _ALLOCATOR = ("default_iallocator", "default_iallocator_params")
+# Ganeti's older way to write bounds: min, std and max of one size, or some of them.
+_SPECS = {
+    "ispecs_mem_size": "memory-size",
+    "ispecs_cpu_count": "cpu-count",
+    "ispecs_disk_count": "disk-count",
+    "ispecs_disk_size": "disk-size",
+    "ispecs_nic_count": "nic-count",
+}
 _HONOURED = {
-    *_LISTS, *_PLAIN, *_PARAMETERS, *_ALLOCATOR, "master_netmask", "secondary_ip", *CLIENT
+    *_LISTS, *_PLAIN, *_PARAMETERS, *_ALLOCATOR, "master_netmask", "secondary_ip", *CLIENT,
+    *POLICY, *_SPECS,
 }  # fmt: skip
 # Ganeti's options about what Cairn does not have or do: they ask for nothing.
 _MOOT = {"modify_etc_hosts", "modify_ssh_setup"}
@@ -107,11 +118,35 @@ def info_of(words: Words) -> ClusterInfo:
         values["default_iallocator"] = allocator_name(words.given["default_iallocator"])
     if "default_iallocator_params" in words.given:
         values["default_iallocator_params"] = words.given["default_iallocator_params"]
+    values["ipolicy"] = ipolicy.modified(NOTHING_SET, _policy(words), of_group=False)
+    ipolicy.require_consistent(values["ipolicy"])
     if "master_netmask" in words.given:
         values["master_netmask"] = netmask(words.given["master_netmask"])
     if values.get("master_netdev") and not values.get("master_ip"):
         values["master_ip"] = _resolved(values["name"])
     return with_checked_address(with_checked_allocator(ClusterInfo(**values)))
+
+
+def _policy(words: Words) -> dict[str, Any]:
+    """Return the instance policy that the options spell. Raises Refused."""
+    policy = policy_of(words)
+    given = {key: dict(words.given[dest]) for dest, key in _SPECS.items() if dest in words.given}
+    if not given:
+        return policy
+    if "minmax" in policy or "std" in policy:
+        raise Refused(
+            "wrong_input",
+            "--specs-... and --ipolicy-...-specs say the same in two ways",
+            hint="--ipolicy-bounds-specs and --ipolicy-std-specs alone",
+        )
+    (bounds,) = DEFAULTS.minmax
+    sizes: dict[str, dict[str, Any]] = {
+        "min": dict(bounds.min), "std": dict(DEFAULTS.std), "max": dict(bounds.max)
+    }  # fmt: skip
+    for key, values in given.items():
+        for end, value in values.items():
+            sizes[parse.choice(end, sizes, "bound of sizes")][key] = value
+    return {**policy, "minmax": [{"min": sizes["min"], "max": sizes["max"]}], "std": sizes["std"]}
 
 
 def _resolved(name: str) -> str:

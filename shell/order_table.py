@@ -13,6 +13,15 @@ CLIENT = frozenset(
     {"at", "debug", "dry_run", "format", "print_jobid", "priority", "reason", "submit_only"}
 )
 
+# Options of one setting, the instance policy: dest -> key.
+POLICY = {
+    "ipolicy_bounds_specs": "minmax",
+    "ipolicy_std_specs": "std",
+    "ipolicy_disk_templates": "disk-templates",
+    "ipolicy_vcpu_ratio": "vcpu-ratio",
+    "ipolicy_spindle_ratio": "spindle-ratio",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Order:

@@ -7,7 +7,7 @@ from typing import Any
 from commands.opcode import Opcode
 from shell import grammar, opcodes
 from shell.failure import Failure
-from shell.order_table import CLIENT, ORDERS, Order
+from shell.order_table import CLIENT, ORDERS, POLICY, Order
 from shell.parsing import Words
 from shell.session import Session
 from shell.submission import carry_out
@@ -36,14 +36,22 @@ def opcode_of(words: Words, **more: Any) -> Opcode:
     """Return the command's opcode; `more` are fields that the command worked out itself."""
     order = ORDERS[words.tool, words.command]
     values: dict[str, object] = dict(zip(order.args, words.args, strict=False))
+    policy = policy_of(words)
+    if policy:
+        values["ipolicy"] = policy
     for dest, value in words.given.items():
-        if dest in CLIENT or dest in order.client:
+        if dest in CLIENT or dest in order.client or dest in POLICY:
             continue
         found = dict(value) if dest in order.pairs else value
         if dest in order.lists:
             found = [word for word in value.split(",") if word]
         values[order.fields.get(dest, dest)] = found
     return opcodes.build(order.opcode, {**values, **more}, _options(words, order))
+
+
+def policy_of(words: Words) -> dict[str, Any]:
+    """Return the instance policy that the options spell, with Ganeti's keys."""
+    return {key: words.given[dest] for dest, key in POLICY.items() if dest in words.given}
 
 
 def _options(words: Words, order: Order) -> dict[str, str]:

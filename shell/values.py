@@ -73,7 +73,7 @@ def ident_key_values(text: str, option: str) -> Ident:
 def spec_lists(text: str, option: str) -> list[dict[str, KeyValues]]:
     """Return `min:a=1/max:a=2//min:...` as a list of dicts."""
     specs = []
-    for spec in split_escaped(text, "/") if "//" not in text else text.split("//"):
+    for spec in text.split("//"):
         named: dict[str, KeyValues] = {}
         for part in split_escaped(spec, "/"):
             ident, values = ident_key_values(part, option)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 
+from commands import ipolicy
 from commands.capacity import RUNS, memory_need_mib, room_on, running
 from commands.cluster_ops import holdings, hosts
 from commands.cluster_ops.finding import ERROR, WARNING, Checks, Finding, answered, sorted_nodes
@@ -118,6 +119,17 @@ def places(cluster: Cluster, checks: Checks) -> Iterator[Finding]:
             yield Finding(WARNING, "EINSTANCESPLITGROUPS", instance.name, text)
 
 
+def policies(cluster: Cluster, checks: Checks) -> Iterator[Finding]:
+    """Each instance is of a size that the instance policy of its group allows."""
+    for instance in _instances(cluster):
+        group = cluster.groups[cluster.nodes[instance.primary].group]
+        extent = ipolicy.extent_of(cluster, instance)
+        found = ipolicy.violations(ipolicy.in_force(cluster, group), extent)
+        if found:
+            text = f"violates the instance policy of group {group.name}: {'; '.join(found)}"
+            yield Finding(ERROR, "EINSTANCEPOLICY", instance.name, text)
+
+
 def redundancy(cluster: Cluster, checks: Checks) -> Iterator[Finding]:
     """If any one node fails, each of its secondaries has memory for what comes to it (N+1)."""
     for node, check in answered(cluster, checks):
@@ -153,6 +165,7 @@ ALL: Mapping[str, Check] = {
     "disks": disks,
     "run_states": run_states,
     "places": places,
+    "policies": policies,
     NPLUSONE: redundancy,
 }
 

@@ -14,7 +14,7 @@ from typing import Annotated, Any, ClassVar
 import msgspec
 from msgspec import Meta
 
-from commands import parse
+from commands import ipolicy, parse
 from commands.cluster_ops.master_address import netmask, with_checked_address
 from commands.errors import WRONG_INPUT, WRONG_STATE, Refused
 from commands.given import Given
@@ -46,7 +46,6 @@ NOT_YET = dict.fromkeys(
         "remove_uids",
         "maintain_node_health",
         "prealloc_wipe_disks",
-        "ipolicy",
         "drbd_helper",
         "reserved_lvs",
         "hidden_os",
@@ -98,6 +97,9 @@ class ClusterSetParams(Opcode, frozen=True, kw_only=True):
     osparams: Annotated[
         dict[str, dict[str, str | None]] | None, Meta(description="Per OS: its parameters")
     ] = None
+    ipolicy: Annotated[
+        dict[str, Any] | None, Meta(description="Which sizes and templates instances may have")
+    ] = None
     candidate_pool_size: Annotated[
         Annotated[int, Meta(gt=0)] | None,
         Meta(description="How many master candidates there should be"),
@@ -133,7 +135,6 @@ class ClusterSetParams(Opcode, frozen=True, kw_only=True):
     remove_uids: Unsupported = None
     maintain_node_health: Unsupported = None
     prealloc_wipe_disks: Unsupported = None
-    ipolicy: Unsupported = None
     drbd_helper: Unsupported = None
     reserved_lvs: Unsupported = None
     hidden_os: Unsupported = None
@@ -194,6 +195,9 @@ def _changed(op: ClusterSetParams, now: ClusterInfo) -> ClusterInfo:
     }
     if op.vg_name is not None:
         changes["vg_name"] = op.vg_name
+    if op.ipolicy:
+        changes["ipolicy"] = ipolicy.modified(now.ipolicy, op.ipolicy, of_group=False)
+        ipolicy.require_consistent(changes["ipolicy"])
     if op.candidate_pool_size is not None:
         changes["candidate_pool_size"] = op.candidate_pool_size
     if op.enabled_hypervisors is not None:

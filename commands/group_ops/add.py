@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from msgspec import Meta
 
-from commands import parse
+from commands import ipolicy, parse
 from commands.errors import ALREADY_EXISTS, Refused
 from commands.given import Given
 from commands.group_ops.settings import ALLOC_POLICIES, NOT_YET, disk_params
@@ -18,7 +18,7 @@ from projections import params
 from projections.cluster import Cluster
 from projections.events.configuration import GroupAdded, GroupRemoved
 from projections.events.jobs import Lock
-from projections.objects import Group, Value
+from projections.objects import NOTHING_SET, Group, Value
 from projections.plans import Plan, Record, Reservations, fact
 
 
@@ -39,7 +39,9 @@ class GroupAdd(Opcode, frozen=True, kw_only=True):
     ] = None
     hv_state: dict[str, Value] | None = None
     disk_state: dict[str, Value] | None = None
-    ipolicy: dict[str, Value] | None = None
+    ipolicy: Annotated[
+        dict[str, Any] | None, Meta(description="Which sizes and templates instances may have")
+    ] = None
 
 
 def lock(op: GroupAdd, cluster: Cluster) -> tuple[Lock, ...]:
@@ -62,6 +64,7 @@ def decide(op: GroupAdd, cluster: Cluster, given: Given, so_far: Outcomes) -> Pl
         alloc_policy=parse.choice(policy, ALLOC_POLICIES, "allocation policy"),
         ndparams=parse.modified({}, op.ndparams or {}, params.tables().ndparams, "the group"),
         diskparams=disk_params({}, op.diskparams or {}, "the group"),
+        ipolicy=ipolicy.modified(NOTHING_SET, op.ipolicy or {}, of_group=True),
     )
     stream = f"group/{group.uuid}"
     added = Record(

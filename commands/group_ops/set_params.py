@@ -6,12 +6,12 @@ The result is Ganeti's: pairs of what changed and its new value.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import msgspec
 from msgspec import Meta
 
-from commands import parse
+from commands import ipolicy, parse
 from commands.errors import WRONG_INPUT, Refused
 from commands.given import Given
 from commands.group_ops.settings import ALLOC_POLICIES, NOT_YET, disk_params, group_lock
@@ -22,6 +22,7 @@ from projections import params
 from projections.cluster import Cluster
 from projections.events.configuration import GroupModified
 from projections.events.jobs import Lock
+from projections.ipolicy import as_ganeti
 from projections.objects import Group, Value
 from projections.plans import Plan, Record, fact
 
@@ -43,7 +44,9 @@ class GroupSetParams(Opcode, frozen=True, kw_only=True):
     ] = None
     hv_state: dict[str, Value] | None = None
     disk_state: dict[str, Value] | None = None
-    ipolicy: dict[str, Value] | None = None
+    ipolicy: Annotated[
+        dict[str, Any] | None, Meta(description="Which sizes and templates instances may have")
+    ] = None
 
 
 def lock(op: GroupSetParams, cluster: Cluster) -> tuple[Lock, ...]:
@@ -80,6 +83,7 @@ def _changed(op: GroupSetParams, group: Group) -> Group:
         alloc_policy=parse.choice(policy, ALLOC_POLICIES, "allocation policy"),
         ndparams=parse.modified(group.ndparams, op.ndparams or {}, params.tables().ndparams, what),
         diskparams=disk_params(group.diskparams, op.diskparams or {}, what),
+        ipolicy=ipolicy.modified(group.ipolicy, op.ipolicy or {}, of_group=True),
     )
 
 
@@ -87,6 +91,8 @@ def _differences(old: Group, new: Group) -> Iterable[str]:
     for field in ("alloc_policy", "ndparams", "diskparams"):
         if getattr(old, field) != getattr(new, field):
             yield f"{field}={getattr(new, field)}"
+    if old.ipolicy != new.ipolicy:
+        yield f"ipolicy={as_ganeti(new.ipolicy)}"
 
 
 HANDLER = Handler(opcode=GroupSetParams, decide=decide, locks=lock)

@@ -16,7 +16,6 @@ ALLOC_POLICIES = ("preferred", "last_resort", "unallocable")
 NOT_YET = {
     "hv_state": "the state of nodes is what their agents report",
     "disk_state": "the state of nodes is what their agents report",
-    "ipolicy": "instance policies are not there yet",
 }
 
 

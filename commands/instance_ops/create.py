@@ -32,7 +32,7 @@ from typing import Annotated, ClassVar
 import msgspec
 from msgspec import Meta
 
-from commands import allocation, allocator_call, looking, os_definitions, parse
+from commands import allocation, allocator_call, ipolicy, looking, os_definitions, parse
 from commands.allocation import Choice
 from commands.backend import backend_params
 from commands.disks import (
@@ -223,6 +223,18 @@ def decide(op: InstanceCreate, cluster: Cluster, given: Given, so_far: Outcomes)
         return _ask(op, cluster, given, seen, order, allocator)
     chosen = _nodes(op, cluster, seen, order, answer)
     nodes = chosen.nodes
+    ipolicy.require(
+        cluster,
+        cluster.groups[cluster.nodes[nodes[0]].group],
+        order.name,
+        ipolicy.extent(
+            params.backend(cluster.settings, order.beparams),
+            template=order.template,
+            disks_mib=tuple(disk.size_mib for disk in order.disks),
+            nics=len(op.nics),
+        ),
+        ignore=op.ignore_ipolicy,
+    )
     if not op.no_install:
         os_definitions.require(seen, cluster.nodes[nodes[0]], op.os_type or "")
     numbers = Numbers(cluster, nodes)

@@ -17,7 +17,7 @@ from typing import Annotated, ClassVar
 import msgspec
 from msgspec import Meta
 
-from commands import allocation, looking
+from commands import allocation, ipolicy, looking
 from commands.disks import (
     ACTIVATION_S,
     MIRRORED,
@@ -70,6 +70,7 @@ def decide(op: InstanceGrowDisk, cluster: Cluster, given: Given, so_far: Outcome
     unseen = [node for node in nodes if node.uuid not in seen]
     if unseen and not so_far:
         return look(unseen)
+    _require_policy(op, cluster, instance, size_mib)
     more_mib = size_mib - disk.size_mib
     for node in nodes:
         allocation.require_room(cluster, seen, node, template=instance.template, disk_mib=more_mib)
@@ -79,6 +80,16 @@ def decide(op: InstanceGrowDisk, cluster: Cluster, given: Given, so_far: Outcome
             nodes=tuple(Reservation(node=node.uuid, disk_mib=more_mib) for node in nodes)
         ),
     )
+
+
+def _require_policy(
+    op: InstanceGrowDisk, cluster: Cluster, instance: Instance, size_mib: int
+) -> None:
+    extent = ipolicy.extent_of(cluster, instance)
+    sizes = (*extent.disks_mib[: op.disk], size_mib, *extent.disks_mib[op.disk + 1 :])
+    group = cluster.groups[cluster.nodes[instance.primary].group]
+    grown = msgspec.structs.replace(extent, disks_mib=sizes)
+    ipolicy.require(cluster, group, instance.name, grown, ignore=op.ignore_ipolicy)
 
 
 def _new_size(op: InstanceGrowDisk, instance: Instance) -> tuple[Disk, int]:

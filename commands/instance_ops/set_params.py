@@ -15,7 +15,7 @@ from typing import Annotated, ClassVar
 
 from msgspec import Meta
 
-from commands import allocation, looking, os_definitions, parse
+from commands import allocation, ipolicy, looking, os_definitions, parse
 from commands.backend import backend_params
 from commands.capacity import running
 from commands.disks import call
@@ -123,6 +123,7 @@ def decide(op: InstanceSetParams, cluster: Cluster, given: Given, so_far: Outcom
             "nothing would change",
             hint="give a value that differs, such as -B memory=2G",
         )
+    _require_policy(op, cluster, instance, new)
     seen = looking.seen(given, so_far)
     primary = cluster.nodes[instance.primary]
     more_mib = _more_memory(cluster, instance, new.beparams)
@@ -159,6 +160,23 @@ def _changed(
         os=op.os_name or "",
         nics=None if nics == instance.nics else nics,
     )
+
+
+def _require_policy(
+    op: InstanceSetParams, cluster: Cluster, instance: Instance, new: InstanceModified
+) -> None:
+    """Refuse sizes that the policy forbids; what is as it was may stay as it is."""
+    now = ipolicy.extent_of(cluster, instance)
+    nics = instance.nics if new.nics is None else new.nics
+    after = ipolicy.extent(
+        params.backend(cluster.settings, new.beparams),
+        template=now.template,
+        disks_mib=now.disks_mib,
+        nics=len(nics),
+    )
+    if after != now:
+        group = cluster.groups[cluster.nodes[instance.primary].group]
+        ipolicy.require(cluster, group, instance.name, after, ignore=op.ignore_ipolicy)
 
 
 def _new_state(op: InstanceSetParams, instance: Instance) -> str | None:

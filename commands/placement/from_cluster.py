@@ -18,7 +18,6 @@ import msgspec
 from commands.capacity import disk_need_mib
 from commands.nodes import why_not_for_instances, why_unreachable
 from commands.placement.model import (
-    DEFAULT_POLICY,
     NO_NODE,
     Bounds,
     Cluster,
@@ -32,7 +31,7 @@ from commands.placement.model import (
 from commands.specs import whole
 from nodeagent.calls import NodeStatus
 from projections import cluster as wanted
-from projections import objects, params
+from projections import ipolicy, objects, params
 
 #: Run states of the model by what is wanted; allocation counts what should run.
 STATUS_OF = {
@@ -120,7 +119,7 @@ def model_of(cluster: wanted.Cluster, seen: Iterable[NodeFigures]) -> Cluster:
     figures_of = {each.node: each for each in seen}
     instances = sorted(cluster.instances.values(), key=lambda instance: instance.name)
     return Cluster(
-        groups=tuple(_group(group) for group in groups),
+        groups=tuple(_group(cluster, group) for group in groups),
         nodes=tuple(
             _node(cluster, node, group_numbers[node.group], figures_of.get(node.uuid))
             for node in nodes
@@ -130,6 +129,7 @@ def model_of(cluster: wanted.Cluster, seen: Iterable[NodeFigures]) -> Cluster:
             *coming(cluster, node_numbers),
         ),
         tags=cluster.settings.tags,
+        policy=policy_of(cluster),
     )
 
 
@@ -158,39 +158,43 @@ def coming(cluster: wanted.Cluster, numbers: Mapping[str, int]) -> Iterable[Inst
         )
 
 
-def _group(group: objects.Group) -> Group:
+def _group(cluster: wanted.Cluster, group: objects.Group) -> Group:
     return Group(
         name=group.name,
         uuid=group.uuid,
         alloc_policy=group.alloc_policy,
         tags=group.tags,
-        policy=policy_of(group),
+        policy=policy_of(cluster, group),
     )
 
 
-def policy_of(group: objects.Group) -> Policy:
-    """Return the instance policy in force in a group: its own settings over the defaults."""
-    own = {name: msgspec.msgpack.decode(raw) for name, raw in group.ipolicy.items()}
-    default = DEFAULT_POLICY
-    bounds = tuple(Bounds(_spec(pair["min"]), _spec(pair["max"])) for pair in own.get("minmax", ()))
+def policy_of(cluster: wanted.Cluster, group: objects.Group | None = None) -> Policy:
+    """Return the instance policy in force in a group, or in the cluster."""
+    own = None if group is None else group.ipolicy
+    return engine_policy(ipolicy.in_force(cluster.settings.ipolicy, own))
+
+
+def engine_policy(full: objects.InstancePolicy) -> Policy:
+    """Return a policy with everything filled in, as the engine has it."""
+    assert full.vcpu_ratio is not None, "everything is filled in"
+    assert full.spindle_ratio is not None, "everything is filled in"
     return Policy(
-        standard=_spec(own["std"]) if "std" in own else default.standard,
-        bounds=bounds or default.bounds,
-        templates=tuple(own.get("disk-templates", default.templates)),
-        vcpu_ratio=float(own.get("vcpu-ratio", default.vcpu_ratio)),
-        spindle_ratio=float(own.get("spindle-ratio", default.spindle_ratio)),
+        standard=_spec(full.std),
+        bounds=tuple(Bounds(_spec(pair.min), _spec(pair.max)) for pair in full.minmax),
+        templates=full.disk_templates,
+        vcpu_ratio=full.vcpu_ratio,
+        spindle_ratio=full.spindle_ratio,
     )
 
 
-def _spec(found: Mapping[str, int]) -> Spec:
-    standard = DEFAULT_POLICY.standard
+def _spec(sizes: objects.Sizes) -> Spec:
     return Spec(
-        memory_mib=found.get("memory-size", standard.memory_mib),
-        cpus=found.get("cpu-count", standard.cpus),
-        disk_mib=found.get("disk-size", standard.disk_mib),
-        disks=found.get("disk-count", standard.disks),
-        nics=found.get("nic-count", standard.nics),
-        spindles=found.get("spindle-use", standard.spindles),
+        memory_mib=sizes["memory-size"],
+        cpus=sizes["cpu-count"],
+        disk_mib=sizes["disk-size"],
+        disks=sizes["disk-count"],
+        nics=sizes["nic-count"],
+        spindles=sizes["spindle-use"],
     )
 
 

@@ -37,8 +37,8 @@ def request(cluster: Cluster, figures: Iterable[NodeFigures], question: Json) ->
         "cluster_name": info.name,
         "cluster_tags": info.tags,
         "enabled_hypervisors": info.enabled_hypervisors,
-        "ipolicy": _policy(policy_of(Group(uuid="", name=""))),
-        "nodegroups": {group.uuid: _group(group) for group in groups},
+        "ipolicy": _policy(policy_of(cluster)),
+        "nodegroups": {group.uuid: _group(cluster, group) for group in groups},
         "nodes": {node.name: _node(cluster, node, known.get(node.uuid)) for node in nodes},
         "instances": {
             **{one.name: _instance(cluster, one) for one in instances},
@@ -101,12 +101,12 @@ def change_group(names: Iterable[str], groups: Iterable[str]) -> Json:
 # --- the cluster ------------------------------------------------------------------------------
 
 
-def _group(group: Group) -> Json:
+def _group(cluster: Cluster, group: Group) -> Json:
     return {
         "name": group.name,
         "alloc_policy": group.alloc_policy,
         "networks": [],
-        "ipolicy": _policy(policy_of(group)),
+        "ipolicy": _policy(policy_of(cluster, group)),
         "tags": group.tags,
     }
 

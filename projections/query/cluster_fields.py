@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from projections import params
+from projections import ipolicy, params
 from projections.objects import ClusterInfo
 from projections.query.table import (
     BOOL,
@@ -107,6 +107,8 @@ def _parameters() -> Iterator[FieldDef]:
                 lambda c: {**params.defaults(params.tables().ndparams), **c.ndparams})  # fmt: skip
     yield value("diskparams", "DiskParameters", OTHER,
                 "Parameters in force of each enabled disk template", _diskparams)  # fmt: skip
+    yield value("ipolicy", "InstancePolicy", OTHER, "The bounds of instances in force",
+                lambda c: ipolicy.as_ganeti(ipolicy.in_force(c.ipolicy)))  # fmt: skip
     yield value("os_hvp", "OsHypervisorParameters", OTHER, "Hypervisor parameters set per OS",
                 lambda c: c.os_hvp)  # fmt: skip
     yield value("osparams", "OpSysParameters", OTHER, "Parameters set per OS",

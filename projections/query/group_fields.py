@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-import msgspec
-
-from projections import params
+from projections import ipolicy, params
 from projections.objects import Group, Instance, Node
 from projections.query.node_fields import ndp_columns
 from projections.query.table import (
@@ -42,9 +40,9 @@ def _parameters() -> Iterator[FieldDef]:
     yield _of("diskparams", "DiskParameters", OTHER, "Disk parameters in force", _diskparams)
     yield value("custom_diskparams", "CustomDiskParameters", OTHER, "Disk parameters set on it",
                 lambda g: g.diskparams)  # fmt: skip
-    # The bounds of instances are a group's own; the cluster has none yet to be inherited.
-    yield value("ipolicy", "InstancePolicy", OTHER, "The bounds of instances in force", _ipolicy)
-    yield value("custom_ipolicy", "CustomInstancePolicy", OTHER, "The bounds set on it", _ipolicy)
+    yield _of("ipolicy", "InstancePolicy", OTHER, "The bounds of instances in force", _ipolicy)
+    yield value("custom_ipolicy", "CustomInstancePolicy", OTHER, "The bounds set on it",
+                lambda g: ipolicy.as_ganeti(g.ipolicy))  # fmt: skip
     for name, title, kind in ndp_columns():
         yield _of(f"ndp/{name}", title, kind, f"The parameter {name} in force", _parameter(name))
 
@@ -89,5 +87,5 @@ def _diskparams(world: World, group: Group) -> dict[str, object]:
     return {name: params.storage(world.cluster, group.uuid, name, {}) for name in templates}
 
 
-def _ipolicy(group: Group) -> dict[str, object]:
-    return {name: msgspec.msgpack.decode(raw) for name, raw in group.ipolicy.items()}
+def _ipolicy(world: World, group: Group) -> dict[str, object]:
+    return ipolicy.as_ganeti(ipolicy.in_force(world.cluster.settings.ipolicy, group.ipolicy))

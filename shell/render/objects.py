@@ -26,14 +26,16 @@ NODE_FIELDS = (
 )  # fmt: skip
 GROUP_FIELDS = (
     "name", "uuid", "alloc_policy", "node_list", "pinst_list", "ndparams", "custom_ndparams",
-    "diskparams", "custom_diskparams", "ipolicy", "tags", "serial_no", "ctime", "mtime",
+    "diskparams", "custom_diskparams", "ipolicy", "custom_ipolicy", "tags", "serial_no", "ctime",
+    "mtime",
 )  # fmt: skip
 CLUSTER_FIELDS = (
     "name", "uuid", "ctime", "mtime", "master_node", "tags", "enabled_hypervisors", "hvparams",
     "os_hvp", "osparams", "candidate_pool_size", "mac_prefix", "volume_group_name",
     "master_ip", "master_netdev", "master_netmask", "master_ip_nodes",
     "enabled_disk_templates", "file_storage_dir", "shared_file_storage_dir", "drbd_port_first",
-    "ndparams", "beparams", "nicparams", "diskparams", "node_cnt", "instance_cnt", "serial_no",
+    "ndparams", "beparams", "nicparams", "diskparams", "ipolicy", "node_cnt", "instance_cnt",
+    "serial_no",
 )  # fmt: skip
 
 
@@ -177,6 +179,7 @@ def group(row: Row) -> Tree:
             for name, values in row["diskparams"].items()
             if values
         },
+        "Instance policy": _policy(row["ipolicy"], row["custom_ipolicy"]),
         "Tags": _tags(row["tags"]),
     }
 
@@ -217,7 +220,32 @@ def cluster(row: Row) -> Tree:
         "Default disk parameters": {
             name: _plain(own) for name, own in row["diskparams"].items() if own
         },
+        "Instance policy - limits for instances": _policy(row["ipolicy"], row["ipolicy"]),
     }
+
+
+def _policy(filled: Row, own: Row) -> Tree:
+    """Return an instance policy; what is inherited stands as `default (value)`."""
+
+    def line(key: str, shown: object) -> Leaf:
+        return _leaf(shown) if key in own else f"default ({shown})"
+
+    bounds = [
+        {f"{end}/{number}": line("minmax", _sizes(pair[end])) for end in ("min", "max")}
+        for number, pair in enumerate(filled["minmax"])
+    ]
+    tree: dict[str, Tree] = {"bounds specs": bounds}
+    if "std" in own:
+        tree["std"] = _sizes(filled["std"])
+    templates = ", ".join(sorted(filled["disk-templates"]))
+    tree["allowed disk templates"] = line("disk-templates", templates)
+    for key in ("vcpu-ratio", "spindle-ratio"):
+        tree[key] = line(key, filled[key])
+    return tree
+
+
+def _sizes(sizes: Row) -> str:
+    return ", ".join(f"{key}={value}" for key, value in sorted(sizes.items()))
 
 
 def _parameters(filled: Row, own: Row) -> Tree:

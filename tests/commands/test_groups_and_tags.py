@@ -50,7 +50,11 @@ def test_groups_come_change_and_go() -> None:
     [
         (add.HANDLER, add.GroupAdd(group_name="default"), "there is a group default already"),
         (add.HANDLER, add.GroupAdd(group_name="x", alloc_policy="never"), "no allocation policy"),
-        (add.HANDLER, add.GroupAdd(group_name="x", ipolicy={"a": 1}), "ipolicy is not supported"),
+        (
+            add.HANDLER,
+            add.GroupAdd(group_name="x", ipolicy={"a": 1}),
+            "no key of instance policies",
+        ),
         (remove.HANDLER, remove.GroupRemove(group_name="default"), "still has node1, node2"),
         (
             rename.HANDLER,

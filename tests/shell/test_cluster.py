@@ -14,7 +14,7 @@ from commands import api
 from commands.errors import Refused
 from eventstore.wire.faults import RemoteError
 from nodeagent.calls import Ticket, Voter
-from projections.objects import ClusterInfo
+from projections.objects import ClusterInfo, InstancePolicy
 from shell import config
 from shell.cluster_init import info_of
 from shell.failure import Failure, Status
@@ -234,3 +234,42 @@ def test_a_job_that_is_not_known(monkeypatch: pytest.MonkeyPatch) -> None:
     ran = run("gnt-job wait 9", master)
     assert ran.status == 1
     assert ran.err.endswith("there is no job 9\nhint: last is 3\n")
+
+
+def test_options_spell_an_instance_policy() -> None:
+    """Of a cluster to be: bounds, standard size, templates, ratios; or Ganeti's older --specs."""
+    tool = load("gnt-cluster")
+
+    def made(*typed: str) -> InstancePolicy:
+        return info_of(
+            parse(tool, "init", tool.commands["init"], [*typed, "c.example.net"])
+        ).ipolicy
+
+    sizes = (
+        "cpu-count={0},disk-count={0},disk-size={1},memory-size={1},nic-count={0},spindle-use={0}"
+    )
+    bounds = f"min:{sizes.format(1, 512)}/max:{sizes.format(8, '1g')}"
+    standard = "--ipolicy-std-specs=disk-size=512,memory-size=512"
+    found = made(f"--ipolicy-bounds-specs={bounds}", standard)
+    assert (found.minmax[0].min["disk-size"], found.minmax[0].max["memory-size"]) == (512, 1024)
+    assert found.std == {"disk-size": 512, "memory-size": 512}
+    found = made("--ipolicy-disk-templates=drbd,plain", "--ipolicy-vcpu-ratio=2.5")
+    assert (found.disk_templates, found.vcpu_ratio) == (("drbd", "plain"), 2.5)
+    found = made("--specs-mem-size=min=256,std=512,max=4096")
+    assert found.minmax[0].min["memory-size"] == 256
+    assert (found.std["memory-size"], found.minmax[0].max["memory-size"]) == (512, 4096)
+    with pytest.raises(Refused, match="say the same in two ways"):
+        made("--specs-cpu-count=max=2", "--ipolicy-std-specs=cpu-count=1")
+
+
+def test_a_changed_policy_is_one_field_of_the_order() -> None:
+    """gnt-group modify and gnt-cluster modify send what was given, and nothing else of it."""
+    master = Master()
+    run("gnt-group modify --ipolicy-vcpu-ratio=2 --ipolicy-disk-templates=plain default", master)
+    run("gnt-cluster modify --ipolicy-spindle-ratio=default", master)
+    (group,), (cluster,) = (sent.jobs[0].ops for _, sent in master.submitted)
+    assert msgspec.msgpack.decode(group.data)["ipolicy"] == {
+        "disk-templates": ["plain"],
+        "vcpu-ratio": 2.0,
+    }
+    assert msgspec.msgpack.decode(cluster.data)["ipolicy"] == {"spindle-ratio": "default"}

@@ -70,6 +70,7 @@ def test_spec_lists() -> None:
         {"min": {"a": "1"}, "max": {"a": "2"}},
         {"min": {"a": "3"}, "max": {"a": "4"}},
     ]
+    assert values.spec_lists("min:a=1/max:a=2", "--x") == [{"min": {"a": "1"}, "max": {"a": "2"}}]
 
 
 @pytest.mark.property

@@ -15,10 +15,10 @@ from typing import Any
 import msgspec
 
 from commands.api import Query, QueryReply
-from commands.placement.from_cluster import policy_of
-from commands.placement.model import NO_NODE, Cluster, Disk, Group, Instance, Node
+from commands.placement.from_cluster import engine_policy
+from commands.placement.model import NO_NODE, Cluster, Disk, Group, Instance, Node, Policy
 from eventstore.errors import EventStoreError
-from projections import objects
+from projections import ipolicy
 from shell import config
 from shell.failure import Failure
 from shell.reading import records
@@ -40,7 +40,7 @@ INSTANCES = (
     "name", "disk_usage", "be/maxmem", "be/vcpus", "be/auto_balance", "be/spindle_use", "status",
     "pnode", "snodes", "tags", "disk_template", "disk.sizes", "disk.spindles", "forthcoming",
 )  # fmt: skip
-CLUSTER = ("tags", "enabled_hypervisors")
+CLUSTER = ("tags", "enabled_hypervisors", "ipolicy")
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,18 +118,22 @@ def parse(groups: list[Row], nodes: list[Row], instances: list[Row], about: list
             _instance(row, numbers) for row in sorted(instances, key=lambda row: str(row["name"]))
         ),
         tags=tuple(cluster["tags"]),
+        policy=_policy(cluster),
     )
 
 
 def _group(row: Row) -> Group:
-    own = {key: msgspec.Raw(msgspec.msgpack.encode(it)) for key, it in row["ipolicy"].items()}
     return Group(
         name=row["name"],
         uuid=row["uuid"],
         alloc_policy=row["alloc_policy"],
         tags=tuple(row["tags"]),
-        policy=policy_of(objects.Group(uuid=row["uuid"], name=row["name"], ipolicy=own)),
+        policy=_policy(row),
     )
+
+
+def _policy(row: Row) -> Policy:
+    return engine_policy(ipolicy.of_ganeti(row["ipolicy"]))
 
 
 def _node(row: Row, group: int, hypervisor: str) -> Node:

@@ -22,7 +22,7 @@ from typing import assert_never
 import msgspec
 
 from eventstore.async_client import Answer
-from eventstore.errors import EventStoreError
+from eventstore.errors import AccessDenied, EventStoreError
 from eventstore.following import Streams
 from eventstore.keys import CurveKeys
 from eventstore.reactor import Reactor, Timer
@@ -61,6 +61,7 @@ from nodeagent.workers import Workers
 
 _GRACE_S = 10.0  # between telling a call to stop and giving it up
 _RESULT_BYTES = 60_000  # of a result; a record's limit is 64 KiB
+_CHECK_TIMEOUT_S = 10.0
 _SOON_S = 0.02  # to look once more after a task: what it started (a sync) is to be seen
 _log = logging.getLogger(__name__)
 
@@ -137,6 +138,17 @@ class Agent:
         self._stop_status = self._reactor.call_every(self._config.status_s, self._tell_status)
         self._look()
         self._tell_status()
+
+    def check(self) -> None:
+        """Ask whether the key is still admitted; if it is not, `on_refused` or `on_left` hears."""
+        self._outbox.client.call(
+            "head",
+            timeout_s=_CHECK_TIMEOUT_S,
+            on_answer=self._on_word,
+            on_error=lambda error: (
+                self._on_denied(error) if isinstance(error, AccessDenied) else None
+            ),
+        )
 
     def close(self) -> None:
         """Stop reporting and following; calls that run are told to end, their tasks are made again

@@ -143,8 +143,10 @@ class Daemon:
         self.start()
 
     def _look_for_ticket(self) -> None:
-        """A ticket for a member: of its own cluster it says where the voters are now, for a node
-        that can reach none of those it knows. Any other one is refused: leave first."""
+        """A ticket for a member: of its own membership it says where the voters are now, for a node
+        that can reach none of those it knows. A new one of its cluster may mean that the node was
+        removed and has not noticed yet: it is left there, and the membership checked. One of
+        another cluster is refused: leave first."""
         if self._agent is None and self._retry is None:
             return  # not a member: `Joining` looks for it
         try:
@@ -159,9 +161,12 @@ class Daemon:
         if self._agent is None:
             self._retry_now()
             return
-        if (ticket.cluster_id, ticket.node) != (identity.cluster_id, identity.node):
-            _log.error("a ticket for another cluster or node: leave this cluster first")
+        if ticket.cluster_id != identity.cluster_id:
+            _log.error("a ticket for another cluster: leave this cluster first")
             self._directory.drop_ticket("refused")
+            return
+        if ticket.node != identity.node:
+            self._agent.check()
             return
         _log.info("the ticket names the voters: %s", ", ".join(v.name for v in ticket.voters))
         self._directory.save_identity(msgspec.structs.replace(identity, voters=ticket.voters))

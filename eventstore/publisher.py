@@ -1,4 +1,5 @@
 """Committed records to whoever subscribes (edge). One XPUB on every voter; the leader's matters.
+A thread of its own hands on to each subscriber what is sent here once (fan.py).
 
 Topics are the names of streams ended by a NUL, and two more (wire/messages.py): the whole log, and
 heartbeats. What a reactor turn commits goes out together, at most `_MOST_BYTES` in a message:
@@ -25,6 +26,7 @@ from collections.abc import Iterator, Sequence
 import zmq
 
 from eventstore import sockets
+from eventstore.fan import Fan
 from eventstore.keyring import READERS, Keyring, Keys
 from eventstore.keys import CurveKeys
 from eventstore.log_service import head_hash, stamp_of
@@ -90,9 +92,14 @@ class Publisher:
         self._waiting: list[Stored] = []
         self._hash = head_hash(replica)
         zap.serve(domain, lambda key: _may_read(keyring, key))
-        self._socket = sockets.publisher(reactor.context, keys, domain)
-        self.endpoint = sockets.listen(self._socket, endpoint)
-        reactor.watch(self._socket, self._on_subscription)
+        self._fan = Fan(reactor.context, keys, domain)
+        try:
+            self.endpoint = self._fan.listen(endpoint)
+        except zmq.ZMQError as failed:
+            self._fan.close()
+            raise sockets.cannot_listen(endpoint, failed) from None
+        self._fan.start()
+        reactor.watch(self._fan.inner, self._on_subscription)
         self._stop_beating = reactor.call_every(HEARTBEAT_S, self._beat)
         replica.on_committed(self._on_committed)
         replica.on_leadership(self._on_leadership)
@@ -101,10 +108,10 @@ class Publisher:
 
     def close(self) -> None:
         """Stop publishing."""
-        if not self._socket.closed:
+        if not self._fan.closed:
             self._stop_beating()
-            self._reactor.unwatch(self._socket)
-            self._socket.close(0)
+            self._reactor.unwatch(self._fan.inner)
+            self._fan.close()
 
     def _on_committed(self, batch: Sequence[Stored]) -> None:
         if not self._waiting:
@@ -113,7 +120,7 @@ class Publisher:
 
     def _flush(self) -> None:
         records, self._waiting = self._waiting, []
-        if not records or self._socket.closed:
+        if not records or self._fan.closed:
             return
         if self._topics.wants(WHOLE_LOG_TOPIC):
             previous = self._hash
@@ -141,13 +148,13 @@ class Publisher:
             stamp.as_of,
         )
         body = messages.pack_records(records)
-        self._socket.send_multipart([topic, frames.encode(header), body], zmq.NOBLOCK)
+        self._fan.inner.send_multipart([topic, frames.encode(header), body], zmq.NOBLOCK)
 
     def _on_leadership(self, _leadership: Leadership) -> None:
         self._beat()  # subscribers hear of a new reign at once, not within a second
 
     def _beat(self) -> None:
-        if self._socket.closed or not self._topics.wants(HEARTBEAT_TOPIC):
+        if self._fan.closed or not self._topics.wants(HEARTBEAT_TOPIC):
             return
         self._flush()  # what a heartbeat says is committed has been published before it
         stamp = stamp_of(self._replica)
@@ -161,36 +168,38 @@ class Publisher:
             stamp.as_of,
             self._replica.cluster_id,
         )
-        self._socket.send_multipart([HEARTBEAT_TOPIC, frames.encode(beat)], zmq.NOBLOCK)
+        self._fan.inner.send_multipart([HEARTBEAT_TOPIC, frames.encode(beat)], zmq.NOBLOCK)
 
     def _on_subscription(self) -> None:
         for _ in range(_TURN):
             try:
-                message = self._socket.recv_multipart(zmq.NOBLOCK)
+                message = self._fan.inner.recv_multipart(zmq.NOBLOCK)
             except zmq.Again:
                 return
             self._topics.take(message[0])
 
     def _on_revoked(self, keys: Keys) -> None:
         listened = any(who.role in READERS for who in keys.values())  # a used ticket never did
-        if self._socket.closed or not listened:
+        if self._fan.closed or not listened:
             return
-        self._reactor.unwatch(self._socket)
-        self._socket.close(0)
+        self._reactor.unwatch(self._fan.inner)
+        self._fan.close()
         self._topics = Topics()
-        self._socket = sockets.publisher(self._reactor.context, self._keys, self._domain)
-        self._reactor.watch(self._socket, self._on_subscription)
-        self._bind_again()
+        self._fan = Fan(self._reactor.context, self._keys, self._domain)
+        self._reactor.watch(self._fan.inner, self._on_subscription)
+        self._bind_again(self._fan)
 
-    def _bind_again(self) -> None:
-        if self._socket.closed:
-            return
+    def _bind_again(self, fan: Fan) -> None:
+        if fan.closed:
+            return  # another key was revoked meanwhile, or this ends
         try:
-            self._socket.bind(self.endpoint)
+            fan.listen(self.endpoint)
         except zmq.ZMQError as failed:
             if failed.errno != zmq.EADDRINUSE:
                 raise
-            self._reactor.call_later(_REBIND_S, self._bind_again)
+            self._reactor.call_later(_REBIND_S, lambda: self._bind_again(fan))
+        else:
+            fan.start()
 
 
 def _may_read(keyring: Keyring, key: str) -> bool:

@@ -90,6 +90,35 @@ def publisher(context: zmq.Context[Any], keys: CurveKeys, domain: str) -> Socket
     return socket
 
 
+def feeding(context: zmq.Context[Any], name: str) -> Socket:
+    """Return the XPUB that feeds `fed`, inside this process."""
+    socket: Socket = context.socket(zmq.XPUB)
+    socket.setsockopt(zmq.LINGER, 0)
+    socket.setsockopt(zmq.SNDHWM, _PUBLISH_HWM)
+    socket.bind(name)
+    return socket
+
+
+def fed(context: zmq.Context[Any], name: str) -> Socket:
+    """Return the XSUB that is fed by `feeding`."""
+    socket: Socket = context.socket(zmq.XSUB)
+    socket.setsockopt(zmq.LINGER, 0)
+    socket.setsockopt(zmq.RCVHWM, _PUBLISH_HWM)
+    socket.connect(name)
+    return socket
+
+
+def pair(context: zmq.Context[Any], name: str, *, bind: bool) -> Socket:
+    """Return one end of a pair inside this process; the one that binds comes first."""
+    socket: Socket = context.socket(zmq.PAIR)
+    socket.setsockopt(zmq.LINGER, 0)
+    if bind:
+        socket.bind(name)
+    else:
+        socket.connect(name)
+    return socket
+
+
 def subscriber(context: zmq.Context[Any], keys: CurveKeys, server_key: str) -> Socket:
     """Return a SUB; what it loses, its owner finds by counting.
 
@@ -124,9 +153,14 @@ def listen(socket: Socket, endpoint: str) -> str:
         socket.bind(endpoint)
     except zmq.ZMQError as failed:
         socket.close(0)
-        hint = "is another daemon running here? else look at the address in the configuration"
-        raise CannotListen(f"{endpoint}: {failed.strerror}", hint=hint) from None
+        raise cannot_listen(endpoint, failed) from None
     return socket.getsockopt_string(zmq.LAST_ENDPOINT)
+
+
+def cannot_listen(endpoint: str, failed: zmq.ZMQError) -> CannotListen:
+    """Return the error for an address that could not be bound."""
+    hint = "is another daemon running here? else look at the address in the configuration"
+    return CannotListen(f"{endpoint}: {failed.strerror}", hint=hint)
 
 
 def monitor(socket: Socket) -> Socket:

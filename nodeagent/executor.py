@@ -26,6 +26,7 @@ from nodeagent.task_scope import TaskScope
 from nodeagent.voter_host import VoterHost
 
 T = TypeVar("T")
+_LEFT_TOLD = 50  # instances whose interfaces were left, in one answer
 
 
 class Interference(Protocol):
@@ -267,7 +268,17 @@ class Executor:
         )
         if not probe.inventory:
             return check
-        check = msgspec.structs.replace(check, os=self._drivers.os.definitions())
+        known = {seen.uuid for seen in status.instances}
+        check = msgspec.structs.replace(
+            check,
+            os=self._drivers.os.definitions(),
+            interfaces_left=tuple(
+                uuid
+                for network in self._drivers.networks
+                for uuid in network.instances()
+                if uuid not in known
+            )[:_LEFT_TOLD],
+        )
         holds = inventory(
             self._disks.volumes(),
             self._disks.minors(),

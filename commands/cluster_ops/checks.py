@@ -154,6 +154,7 @@ ALL: Mapping[str, Check] = {
     "reach": reach,
     "needs": hosts.needs,
     "links": hosts.links,
+    "interfaces": hosts.interfaces,
     "versions": hosts.versions,
     "definitions": hosts.definitions,
     "parked": parked,

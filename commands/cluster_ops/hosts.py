@@ -64,6 +64,15 @@ def links(cluster: Cluster, checks: Checks) -> Iterator[Finding]:
             yield Finding(ERROR, "ENODENET", node.name, text)
 
 
+def interfaces(cluster: Cluster, checks: Checks) -> Iterator[Finding]:
+    """No interface is left of a guest that is not there. One on its way here is found for once."""
+    for node, check in answered(cluster, checks):
+        for uuid in check.interfaces_left:
+            known = cluster.instances.get(uuid)
+            text = f"has interfaces of {known.name if known else uuid}, which does not run here"
+            yield Finding(WARNING, "ENODENET", node.name, text)
+
+
 def clocks(cluster: Cluster, checks: Checks, now_ms: int) -> Iterator[Finding]:
     """No clock differs much from the leader's. `now_ms`: the leader's, after the answers."""
     for node, check in answered(cluster, checks):

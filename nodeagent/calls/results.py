@@ -70,6 +70,8 @@ class NodeCheck(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     # name of a hypervisor, network. Older agents do not say it.
     lacks: dict[str, tuple[str, ...]] = {}
     host: HostFacts | None = None
+    # Instances (uuids) that have interfaces here and are unknown to the hypervisors; the first ones
+    interfaces_left: tuple[str, ...] = ()
 
 
 class HostFacts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -119,6 +119,12 @@ class Taps:
                     self._disconnect(net, tap, scope)
                     net.remove(tap)
 
+    def instances(self) -> tuple[str, ...]:
+        """See NetworkDriver."""
+        with Netlink() as net:
+            marks = (_read(link) for link in net.links().values())
+            return tuple(sorted({mark.instance for mark in marks if mark is not None}))
+
     def interfaces(self, instance: str) -> tuple[str, ...]:
         """The names of an instance's interfaces."""
         with Netlink() as net:

@@ -115,6 +115,10 @@ class SimulatedNetwork:
                 hint=f"make it, or use one of {', '.join(self._links)}",
             )
 
+    def instances(self) -> tuple[str, ...]:
+        """See NetworkDriver."""
+        return tuple(sorted(self._file.read().interfaces))
+
     def interfaces(self, instance: str) -> tuple[str, ...]:
         """The names of an instance's interfaces."""
         return tuple(sorted(self._file.read().interfaces.get(instance, {})))

@@ -11,7 +11,7 @@ from commands.cluster_ops.verify import HANDLER, ClusterVerify
 from nodeagent.calls import HostFacts, OsStatus, Probe
 from projections.objects import Nic
 from projections.plans import Call, Plan
-from tests.commands.building import UUID, Town
+from tests.commands.building import UUID, Town, instance_uuid
 from tests.commands.test_verify import Checks, change, sound, town_of_two, verified
 
 FACTS = HostFacts(clock_ms=1_000)  # as the town's leader
@@ -45,6 +45,10 @@ def has_os(*found: OsStatus) -> Callable[[Checks], None]:
     return lambda checks: change(checks, 2, os=found)
 
 
+def left(*instances: str) -> Callable[[Checks], None]:
+    return lambda checks: change(checks, 2, interfaces_left=instances)
+
+
 FINDINGS: list[tuple[str, Callable[[Checks], None], tuple[str, str, str]]] = [
     ("no-lvm", lacking("lvm", "install lvm2"), ("error", "ENODELVM", "install lvm2")),
     ("no-drbd", lacking("drbd", "modprobe drbd"), ("error", "ENODEDRBD", "modprobe drbd")),
@@ -56,6 +60,12 @@ FINDINGS: list[tuple[str, Callable[[Checks], None], tuple[str, str, str]]] = [
         facts(missing_addresses=("192.0.2.2",)),
         ("error", "ENODENET", "no interface has its address 192.0.2.2"),
     ),
+    (
+        "left-interface",
+        left(instance_uuid(2)),
+        ("warning", "ENODENET", "has interfaces of web2.example.net, which does not run here"),
+    ),
+    ("strange-interface", left("i9"), ("warning", "ENODENET", "has interfaces of i9")),
     (
         "late",
         facts(clock_ms=-199_000),

@@ -45,10 +45,12 @@ class NetworkContract:
         other = driver.ensure_up(I2, nic(2), scope=SCOPE)
         assert len(made) == 2
         assert other not in made
+        assert driver.instances() == ("i1", "i2")
         for _ in range(2):
             driver.ensure_down("i1", scope=SCOPE)
         assert interfaces() == ()
         driver.ensure_down("i2", scope=SCOPE)
+        assert driver.instances() == ()
 
     def test_one_nic_goes_alone(self, driver: NetworkDriver, interfaces: Interfaces) -> None:
         """The others of the instance stay."""

@@ -11,6 +11,7 @@ forgot the answer could not join again by itself.
 
 from __future__ import annotations
 
+import fcntl
 import os
 from pathlib import Path
 from typing import TypeVar
@@ -21,11 +22,13 @@ from eventstore.keys import CurveKeys, load_curve_keys, new_curve_keys, save_cur
 from eventstore.link import Voter as VoterAddress
 from nodeagent.calls import Ticket, Voter
 from nodeagent.errors import NodeAgentError
+from nodeagent.hypervisor.kvm.settings import KvmSettings
 from nodeagent.simulated.lab import SimulatedNode
 
 T = TypeVar("T")
 
 TICKET, IDENTITY, KEY, CONFIG = "ticket.json", "identity.json", "agent.key", "agent.json"
+LOCK = "agent.lock"
 
 
 class BadFile(NodeAgentError):
@@ -36,7 +39,7 @@ class AgentConfig(msgspec.Struct, frozen=True, kw_only=True):
     """How an agent runs. Options of `cairn-agent` have precedence over the file."""
 
     name: str = ""
-    drivers: str = "simulated"
+    drivers: str = "simulated"  # or "real"
     lab: str = ""  # directory where simulated nodes meet; empty: `<dir>/lab`
     os_path: tuple[str, ...] = (  # directories of OS definitions: Ganeti's, and Debian's for it
         "/srv/ganeti/os",
@@ -53,6 +56,13 @@ class AgentConfig(msgspec.Struct, frozen=True, kw_only=True):
     look_s: float = 1.0  # between two looks at disks and guests
     settle_s: float = 2.0  # a disk must be degraded for so long before it is reported
     workers: int = 8  # calls that may run side by side
+    # Real drivers: the volume group for disks; directories that disks may be files in, on this
+    # node and shared by all; how guests run; a directory that a restart of the machine empties
+    volume_group: str = "xenvg"
+    file_path: tuple[str, ...] = ("/srv/ganeti/file-storage",)
+    shared_file_path: tuple[str, ...] = ("/srv/ganeti/shared-file-storage",)
+    kvm: KvmSettings = KvmSettings()
+    run_directory: str = "/run/cairn"
     sync_delay_s: float = 0.0  # emulates a slow disk under the journal
     simulated: SimulatedNode = SimulatedNode()
     # A master daemon on this node, if it becomes a candidate: how it is started (--dir is added),
@@ -100,6 +110,11 @@ class AgentDirectory:
     def config(self) -> AgentConfig:
         """The config; the defaults if there is no file."""
         return self._read(CONFIG, AgentConfig) or AgentConfig()
+
+    def claim(self) -> None:
+        """Be the only agent that works here, until this process ends. Raises BlockingIOError."""
+        handle = os.open(self.path / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
     def keys(self) -> CurveKeys:
         """The agent's own key, drawn now if there is none."""

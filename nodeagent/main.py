@@ -21,7 +21,9 @@ from eventstore.errors import EventStoreError
 from eventstore.reactor import Reactor, Timer
 from nodeagent.agent import Agent
 from nodeagent.allocators import Allocators
+from nodeagent.drivers import real_drivers
 from nodeagent.errors import NodeAgentError
+from nodeagent.executor import Drivers
 from nodeagent.identity import AgentConfig, AgentDirectory, BadFile, Identity
 from nodeagent.joining import Joining
 from nodeagent.journal import Journal, JournalFailed
@@ -33,6 +35,7 @@ from nodeagent.simulated.node import SimulatedMachine, simulated_machine
 from nodeagent.voter_host import VoterHost
 from nodeagent.voter_process import OwnProcess, Unit
 
+SIMULATED, REAL = "simulated", "real"
 _REFUSED_AGAIN_S = 10.0
 _BUSY_AGAIN_S = 0.2
 _TICKET_S = 2.0  # between two looks for one, while a member
@@ -45,8 +48,12 @@ class Daemon:
     def __init__(self, reactor: Reactor, directory: AgentDirectory, config: AgentConfig) -> None:
         self._reactor, self._directory, self._config = reactor, directory, config
         self._keys = directory.keys()
-        self._lab = Lab(Path(config.lab) if config.lab else directory.path / "lab", config.name)
-        self._lab.claim()
+        directory.claim()
+        self._lab: Lab | None = None
+        if config.drivers == SIMULATED:
+            home = Path(config.lab) if config.lab else directory.path / "lab"
+            self._lab = Lab(home, config.name)
+            self._lab.claim()
         self._journal = Journal(directory.path / "journal.db", sync_delay_s=config.sync_delay_s)
         self._agent: Agent | None = None
         self._voter = VoterHost(
@@ -59,8 +66,10 @@ class Daemon:
             ports=config.master_ports,
         )
         self._machine: SimulatedMachine | None = None
+        self._real: tuple[str, Drivers] | None = None  # of which node
         self._retry: Timer | None = None  # runs while no voter admits the key
-        ControlSocket(reactor, directory.path, self._on_order)
+        if self._lab is not None:
+            ControlSocket(reactor, directory.path, self._on_order)
         reactor.call_every(_TICKET_S, self._look_for_ticket)
 
     def start(self) -> None:
@@ -76,32 +85,19 @@ class Daemon:
         if self._agent is not None:
             self._agent.close()
         self._journal.close()
-        self._lab.release()
+        if self._lab is not None:
+            self._lab.release()
 
     def _join(self) -> None:
         Joining(self._reactor, self._directory, self._keys, self._config.name, self._work)
 
     def _work(self, identity: Identity) -> None:
-        directory = self._directory.path
-        os_interface = OsInterface(
-            [Path(path) for path in self._config.os_path],
-            log_directory=directory / "os-logs",
-            lock_directory=directory / "os-locks",
-        )
-        self._lab.name_node(identity.node)
-        self._machine = simulated_machine(
-            self._lab,
-            identity.node,
-            self._config.simulated,
-            os_interface,
-            Allocators([Path(path) for path in self._config.allocator_path], run_command),
-        )
         self._agent = Agent(
             self._reactor,
             identity,
             self._keys,
             self._journal,
-            self._machine.drivers,
+            self._drivers(identity.node),
             self._config,
             self._voter,
             on_voters=self._directory.save_identity,
@@ -109,6 +105,24 @@ class Daemon:
             on_refused=self._refused,
         )
         self._agent.start()
+
+    def _drivers(self, node: str) -> Drivers:
+        """What acts here as this node. Real drivers stay while the node does: guests are heard."""
+        directory = self._directory.path
+        os_interface = OsInterface(
+            [Path(path) for path in self._config.os_path],
+            log_directory=directory / "os-logs",
+            lock_directory=directory / "os-locks",
+        )
+        allocators = Allocators([Path(path) for path in self._config.allocator_path], run_command)
+        if self._lab is not None:
+            self._lab.name_node(node)
+            size = self._config.simulated
+            self._machine = simulated_machine(self._lab, node, size, os_interface, allocators)
+            return self._machine.drivers
+        if self._real is None or self._real[0] != node:
+            self._real = node, real_drivers(node, self._config, os_interface, allocators)
+        return self._real[1]
 
     def _left(self) -> None:
         """The node has left its cluster: keep the key, forget the rest, wait for a ticket."""
@@ -244,7 +258,7 @@ def arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="cairn-agent", description="The agent of one node.")
     parser.add_argument("--dir", type=Path, required=True, help="its directory: keys, journal, log")
     parser.add_argument("--name", help="the node's name")
-    parser.add_argument("--drivers", choices=("simulated",), help="what acts on this node")
+    parser.add_argument("--drivers", choices=(SIMULATED, REAL), help="what acts on this node")
     parser.add_argument("--lab", type=Path, help="where simulated nodes meet")
     parser.add_argument(
         "--os-path", action="append", help="a directory of OS definitions; may be repeated"

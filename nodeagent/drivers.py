@@ -1,0 +1,50 @@
+"""Puts the real drivers of a node together (edge).
+
+What is missing on the machine stops nothing here: a driver says so in its `needs`, and in its
+answer to whoever asks it to act. (The simulated ones: simulated/node.py.)
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from nodeagent import host
+from nodeagent.allocators import Allocators
+from nodeagent.executor import Drivers
+from nodeagent.host_facts import look_around
+from nodeagent.hypervisor.kvm.driver import Kvm
+from nodeagent.identity import AgentConfig
+from nodeagent.network.master_address import MasterAddress
+from nodeagent.network.taps import Taps
+from nodeagent.os_interface import OsInterface
+from nodeagent.own_address import own_address
+from nodeagent.storage.disks import Disks
+from nodeagent.storage.drbd import Drbd
+from nodeagent.storage.files import Files
+from nodeagent.storage.lvm import Lvm
+from nodeagent.storage.system import LocalSystem
+
+
+def real_drivers(
+    node: str, config: AgentConfig, os: OsInterface, allocators: Allocators
+) -> Drivers:
+    """Return what acts on this machine as node `node` (uuid)."""
+    system = LocalSystem()
+    hypervisor = Kvm(node, config.kvm)
+    volumes = (
+        Lvm(system, config.volume_group),
+        Files(config.file_path, kind="file"),
+        Files(config.shared_file_path, kind="sharedfile"),
+    )
+    mirrors = Drbd(system, route=lambda peer: own_address([f"tcp://{peer}:7788"]))
+    return Drivers(
+        disks=Disks(volumes, mirrors, in_use=hypervisor.uses_disk),
+        hypervisors=(hypervisor,),
+        networks=(Taps(Path(config.run_directory) / "taps"),),
+        addresses=MasterAddress(),
+        facts=look_around,
+        os=os,
+        boot_id=host.boot_id(),
+        simulated=False,
+        allocators=allocators,
+    )

@@ -48,6 +48,7 @@ from tools.lab.layout import MASTER
 _STATUS_S = 5.0
 _PATIENCE_S = 300.0
 _IN_FLIGHT = 16
+_LEAVING_S = 10.0
 _SPREAD_S = 0.02  # between the starts of two clients of one process
 _TOGETHER = 125
 
@@ -179,8 +180,19 @@ def measure(
     ]
     for crowd in (*agents, *followers):
         crowd.end()
+    worst_s = _worst_answer(cluster)
     reactor.close()
-    return figures
+    return [*figures, Figure("the slowest answer while all of them leave", 1e3 * worst_s, "ms")]
+
+
+def _worst_answer(cluster: Cluster) -> float:
+    """Ask again and again for a while; return how long the slowest answer took."""
+    worst_s, until_s = 0.0, time.perf_counter() + _LEAVING_S
+    with cluster.client() as client:
+        while (began := time.perf_counter()) < until_s:
+            client.call("head", timeout_s=_PATIENCE_S)
+            worst_s = max(worst_s, time.perf_counter() - began)
+    return worst_s
 
 
 def _work(

@@ -20,6 +20,7 @@ BENCHES = {
     "agent": "what a task costs its agent",
     "jobs": "jobs from the client to their end, over real processes",
     "failover": "SIGKILL of the leader of three to the next commit (two minutes)",
+    "fanout": "1,000 subscribers and 1,000 agents on one master (a minute or two)",
     "cli": "process time of the commands",
     "placement": "allocation and balancing, the two smaller sizes",
 }

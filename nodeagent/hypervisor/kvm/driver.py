@@ -38,7 +38,7 @@ from nodeagent.hypervisor.kvm.records import (
     longest_socket,
     read_record,
 )
-from nodeagent.hypervisor.kvm.settings import KvmSettings
+from nodeagent.hypervisor.kvm.settings import AUTO, KvmSettings
 from nodeagent.hypervisor.kvm.starting import Starter, is_block, run_on
 from nodeagent.runner import Runner, run_command
 from nodeagent.task_scope import TaskScope
@@ -64,7 +64,7 @@ class Kvm:
         self._node, self._settings = node, settings
         self._host_memory = host_memory
         self._programs = Programs(run)
-        self._watch = Watch()
+        self._watch = Watch(settings.connect_s)
         self._on_news: Callable[[], None] = lambda: None
         self._starter = Starter(settings, run, self._programs, self._watch, lambda: self._on_news())
         self._history = HistoryFile(Path(settings.state_directory) / "history.json")
@@ -85,6 +85,11 @@ class Kvm:
     def needs(self) -> tuple[str, ...]:
         """See Hypervisor."""
         found = list(find_missing(self._programs))
+        if not found and self._settings.accelerator == AUTO and not self._starter.accelerated():
+            found.append(
+                "KVM does not work on this node, so guests are emulated, slowly: load kvm_intel or"
+                " kvm_amd, and switch on virtualization in the firmware"
+            )
         if too_long := longest_socket(Path(self._settings.run_directory)):
             found.append(
                 f"the path {self._settings.run_directory} is {too_long} bytes too long for sockets:"
@@ -398,6 +403,7 @@ class Kvm:
         )
 
     def _set_paused(self, guest: Guest, *, paused: bool) -> None:
+        guest.hear()
         guest.look()
         if paused and guest.state == RUNNING:
             guest.monitor.execute("stop")
@@ -410,6 +416,7 @@ class Kvm:
         if guest is None or not guest.alive or guest.record.incoming:
             name = uuid if guest is None else guest.record.instance.name
             raise NoSuchThing(f"instance {name} does not run here")
+        guest.hear()
         return guest
 
     def _known(self) -> list[Guest]:

@@ -105,6 +105,15 @@ class Guest:
         self.monitor.connect(self.place.monitor)
         self.look()
 
+    def hear(self) -> None:
+        """Be connected to its monitor. Raises MonitorLost.
+
+        The connection may have been lost, or not been made by an agent that found QEMU hanging.
+        """
+        if not self.dead and not self.monitor.connected:
+            self.monitor.connect(self.place.monitor)
+            self.look()
+
     def look(self) -> None:
         """Ask QEMU for its state, and note it."""
         answer = self.ask("query-status")

@@ -23,14 +23,14 @@ from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-from qemu.qmp import ExecInterruptedError, ExecuteError, QMPClient, QMPError
+from qemu.qmp import ExecInterruptedError, ExecuteError, QMPClient, QMPError, Runstate
 
 from nodeagent.hypervisor.kvm.errors import MonitorFailed, MonitorLost
 
 Arguments = Mapping[str, object]
 T = TypeVar("T")
 ANSWER_S = 30.0  # of a command; QEMU answers in milliseconds unless its storage hangs
-_CONNECT_S = 10.0
+_CLOSE_S = 10.0
 _log = logging.getLogger(__name__)
 
 
@@ -44,7 +44,8 @@ class Event(NamedTuple):
 class Watch:
     """The thread that hears all monitors and sees processes end. Started when first needed."""
 
-    def __init__(self) -> None:
+    def __init__(self, connect_s: float) -> None:
+        self.connect_s = connect_s
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
@@ -81,7 +82,7 @@ class Watch:
         with self._lock:
             loop, self._loop = self._loop, None
         if loop is not None:
-            asyncio.run_coroutine_threadsafe(_end_all(), loop).result(_CONNECT_S)
+            asyncio.run_coroutine_threadsafe(_end_all(), loop).result(_CLOSE_S)
             loop.call_soon_threadsafe(loop.stop)
             assert self._thread is not None
             self._thread.join()
@@ -96,10 +97,15 @@ class Monitor:
         self._client: QMPClient | None = None
         self._listener: asyncio.Task[None] | None = None
 
+    @property
+    def connected(self) -> bool:
+        """Whether QEMU can be spoken to."""
+        return self._client is not None and self._client.runstate == Runstate.RUNNING
+
     def connect(self, socket: Path) -> None:
         """Connect and negotiate. Raises MonitorLost."""
         try:
-            self._watch.run(self._connect(str(socket)), timeout_s=_CONNECT_S)
+            self._watch.run(self._connect(str(socket)), timeout_s=self._watch.connect_s)
         except (QMPError, OSError, TimeoutError) as failed:
             raise MonitorLost(
                 f"the monitor of {self._name} does not answer: {failed}",

@@ -27,3 +27,4 @@ class KvmSettings(msgspec.Struct, frozen=True, kw_only=True):
     firmware_code: str = "/usr/share/OVMF/OVMF_CODE_4M.fd"
     firmware_variables: str = "/usr/share/OVMF/OVMF_VARS_4M.fd"
     start_s: float = 60.0  # that a QEMU may take to be there
+    connect_s: float = 10.0  # that its monitor may take to answer a new connection

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import shutil
 import stat
 from collections.abc import Callable
@@ -13,7 +14,7 @@ import msgspec
 
 from nodeagent.calls import Device, InstanceSpec
 from nodeagent.errors import CommandFailed, Missing, NodeAgentError
-from nodeagent.hypervisor.kvm import machine, processes
+from nodeagent.hypervisor.kvm import interfaces, machine, processes
 from nodeagent.hypervisor.kvm.acceleration import accelerates
 from nodeagent.hypervisor.kvm.devices import disks_on_pci, nics_on_pci
 from nodeagent.hypervisor.kvm.errors import MonitorFailed
@@ -22,21 +23,15 @@ from nodeagent.hypervisor.kvm.launch import Launch, Node, launch
 from nodeagent.hypervisor.kvm.layout import Layout, with_device
 from nodeagent.hypervisor.kvm.monitor import Watch
 from nodeagent.hypervisor.kvm.parameters import Parameters, parameters
-from nodeagent.hypervisor.kvm.programs import Programs
+from nodeagent.hypervisor.kvm.programs import DEFAULT, Programs
 from nodeagent.hypervisor.kvm.records import GuestRecord, Place, write_record
 from nodeagent.hypervisor.kvm.settings import AUTO, KVM, TCG, KvmSettings
 from nodeagent.runner import Runner
 from nodeagent.task_scope import TaskScope
 
 _log = logging.getLogger(__name__)
-# What QEMU says when a part of it is in a package of its own -> what to install on Debian.
-_PACKAGES = (
-    ("'spice'", "qemu-system-gui (SPICE is built into QEMU there)"),
-    ("-spice: invalid option", "a QEMU with SPICE"),
-    ("'rbd'", "qemu-block-extra"),
-    ("'http", "qemu-block-extra"),
-    ("'ftp", "qemu-block-extra"),
-)
+# What Debian's QEMU says when a part of it is in a package of its own.
+_LACKS = re.compile(r"module (\S+) not found, do you want to install (\S+) package")
 
 
 class Starter:
@@ -72,7 +67,7 @@ class Starter:
         Raises Missing, BadCall, CommandFailed (what QEMU said is in its output), Stopped. Then no
         process is left.
         """
-        found = parameters(record.layout.hvparams)
+        found = _resolved(parameters(record.layout.hvparams))
         place = Place(Path(self._settings.run_directory), record.instance.uuid)
         if found.security_model == "pool":
             record = msgspec.structs.replace(record, user=self._free_user(taken_users))
@@ -99,8 +94,16 @@ class Starter:
 
     def take_up(self, place: Place, record: GuestRecord) -> Guest:
         """Return a guest that an agent before this one started."""
-        found = parameters(record.layout.hvparams)
-        return self._guest(place, record, tells_user_down=found.user_shutdown)
+        tells = bool(record.layout.hvparams.get("user_shutdown"))
+        return self._guest(place, record, tells_user_down=tells)
+
+    def accelerated(self, program: str = DEFAULT) -> bool:
+        """Whether KVM works on this node. Takes up to five seconds the first time."""
+        if self._accelerates is None:
+            self._accelerates = accelerates(self._run, program)
+            if not self._accelerates:
+                _log.warning("KVM does not work on this node: guests are emulated, slowly")
+        return self._accelerates
 
     def _prepared(self, place: Place, record: GuestRecord, plan: Launch) -> Guest:
         guest = self._guest(place, record, tells_user_down=plan.tells_user_down)
@@ -124,12 +127,10 @@ class Starter:
         try:
             self._run(plan.argv, scope=scope, timeout_s=self._settings.start_s)
         except CommandFailed as failed:
-            for sign, package in _PACKAGES:
-                if sign in failed.output:
-                    raise Missing(
-                        f"this QEMU lacks {sign.strip(chr(39))}", hint=f"install {package}"
-                    ) from None
-            raise
+            lacks = _LACKS.search(failed.output)
+            if lacks is None:
+                raise
+            raise Missing(f"this QEMU lacks {lacks[1]}", hint=f"install {lacks[2]}") from None
 
     def _check_files(self, found: Parameters) -> None:
         """QEMU's own words for a missing file do not name the parameter."""
@@ -159,11 +160,7 @@ class Starter:
         """Return what guests run on here, for those whose parameters do not say."""
         if self._settings.accelerator != AUTO:
             return self._settings.accelerator
-        if self._accelerates is None:
-            self._accelerates = accelerates(self._run, found.kvm_path)
-            if not self._accelerates:
-                _log.warning("KVM does not work on this node: guests are emulated, slowly")
-        return KVM if self._accelerates else TCG
+        return KVM if self.accelerated(found.kvm_path) else TCG
 
     def _firmware(self, uuid: str) -> tuple[str, str]:
         """Return UEFI's code, and the file of this guest for its variables."""
@@ -219,6 +216,14 @@ def run_on(guest: Guest) -> None:
     except MonitorFailed as refused:
         raise NodeAgentError(f"{guest.record.instance.name} does not run: {refused}") from None
     guest.look()
+
+
+def _resolved(found: Parameters) -> Parameters:
+    """Return the parameters with an address for SPICE where they name an interface."""
+    if not found.spice_bind or not interfaces.exists(found.spice_bind):
+        return found
+    address = interfaces.address_of(found.spice_bind, found.spice_ip_version or 4)
+    return msgspec.structs.replace(found, spice_bind=address)
 
 
 def is_block(device: Device) -> bool:

@@ -12,6 +12,7 @@ import pytest
 
 from nodeagent.errors import BadCall, CommandFailed, Missing
 from nodeagent.hypervisor.kvm.driver import Kvm
+from nodeagent.hypervisor.kvm.interfaces import address_of
 from nodeagent.hypervisor.kvm.processes import identify
 from tests.nodeagent.contract_hypervisor import run, running
 from tests.nodeagent.kvm.launching import Value
@@ -47,6 +48,13 @@ BOOTS: dict[str, dict[str, Value]] = {
     "VNC": {"vnc_bind_address": "127.0.0.1", "keymap": "de"},
     "VNC over IPv6": {"vnc_bind_address": "::1"},
     "VNC, sealed": {"vnc_bind_address": "127.0.0.1", "vnc_tls": True},
+    "SPICE": {
+        "spice_bind": "127.0.0.1", "spice_image_compression": "auto_glz",
+        "spice_streaming_video": "filter", "spice_playback_compression": False,
+        "spice_jpeg_wan_compression": "auto", "spice_zlib_glz_wan_compression": "never",
+        "vga": "", "soundhw": "ac97", "use_guest_agent": True,
+    },
+    "SPICE on an interface": {"spice_bind": "lo", "spice_use_vdagent": False},
     "a guest agent": {"use_guest_agent": True},
     "no console": {"serial_console": False},
     "local time": {"use_localtime": True},
@@ -173,6 +181,7 @@ def test_a_screen_with_a_password(node: RealNode, tmp_path: Path) -> None:
 MISSING: dict[str, tuple[dict[str, Value], str]] = {
     "no QEMU": ({"kvm_path": "/usr/bin/no-such-qemu"}, "no /usr/bin/no-such-qemu"),
     "another program": ({"kvm_path": "/usr/bin/env"}, "is no QEMU|does not start"),
+    "a part of QEMU": ({"cdrom_image_path": "http://127.0.0.1:9/a.iso"}, "lacks block-block-curl"),
     "no kernel": ({"kernel_path": "/boot/no-such-kernel"}, "kernel_path: there is no"),
     "no image": ({"cdrom_image_path": "/srv/none.iso"}, "cdrom_image_path: there is no"),
 }
@@ -221,6 +230,14 @@ def test_a_path_that_is_too_long_for_sockets_is_named(tmp_path: Path) -> None:
     assert any("too long" in need for need in driver.needs())
     driver.close()
     node.close()
+
+
+def test_the_address_of_an_interface() -> None:
+    """One that has none is named."""
+    assert address_of("lo", 4) == "127.0.0.1"
+    for version in (4, 6):
+        with pytest.raises(Missing, match=f"none-such has no address of IPv{version}"):
+            address_of("none-such", version)
 
 
 def test_a_process_id_that_is_given_anew_is_another_process() -> None:

@@ -11,9 +11,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
+import msgspec
 import pytest
 
 from nodeagent.errors import NodeAgentError, StateMismatch, Stopped
+from nodeagent.hypervisor.kvm.errors import MonitorLost
 from nodeagent.task_scope import Progress, TaskScope
 from tests.nodeagent.contract_hypervisor import (
     HypervisorContract,
@@ -199,6 +201,21 @@ class TestKvm(HypervisorContract):
             assert state(node) == seen
             until(lambda: not node.hypervisor.uses_disk("d1"))
             node.hypervisor.ensure_stopped(GUEST, grace_s=0, force=True, scope=TaskScope())
+
+    def test_a_qemu_that_hangs_is_heard_again(self, pair: Pair) -> None:
+        """An agent that starts meanwhile knows the guest, and speaks to it once it can."""
+        node = pair[0]
+        run(node)
+        node.settings = msgspec.structs.replace(node.settings, connect_s=0.2)
+        os.kill(node.process, signal.SIGSTOP)
+        try:
+            node.restart()
+            assert running(node) == [(GUEST, 1)]
+            with pytest.raises(MonitorLost, match="does not answer"):
+                node.hypervisor.balloon(GUEST, memory_mib=512)
+        finally:
+            os.kill(node.process, signal.SIGCONT)
+        assert node.hypervisor.balloon(GUEST, memory_mib=512).memory_mib == 512
 
     def test_generations_outlive_the_guest_and_the_agent(self, pair: Pair) -> None:
         """A late order is refused by the next agent, too."""

@@ -28,6 +28,7 @@ from nodeagent.host import read_cpus, read_memory
 from nodeagent.hypervisor.contract import HostCpus, HostMemory, HypervisorCapabilities
 from nodeagent.hypervisor.kvm import console, hotplug, memory, processes, receiving, sending
 from nodeagent.hypervisor.kvm.guest import POSTMIGRATE, RUNNING, Guest
+from nodeagent.hypervisor.kvm.here import NO_VHOST, has_vhost
 from nodeagent.hypervisor.kvm.monitor import Watch
 from nodeagent.hypervisor.kvm.parameters import parameters
 from nodeagent.hypervisor.kvm.programs import DEFAULT, Programs, find_missing
@@ -90,6 +91,8 @@ class Kvm:
                 "KVM does not work on this node, so guests are emulated, slowly: load kvm_intel or"
                 " kvm_amd, and switch on virtualization in the firmware"
             )
+        if not has_vhost():
+            found.append(NO_VHOST)
         if too_long := longest_socket(Path(self._settings.run_directory)):
             found.append(
                 f"the path {self._settings.run_directory} is {too_long} bytes too long for sockets:"

@@ -23,6 +23,7 @@ from nodeagent.hypervisor.kvm import devices
 from nodeagent.hypervisor.kvm.devices import Attached, Properties
 from nodeagent.hypervisor.kvm.errors import MonitorFailed
 from nodeagent.hypervisor.kvm.guest import Guest
+from nodeagent.hypervisor.kvm.here import on_this_node
 from nodeagent.hypervisor.kvm.layout import with_device, without_device
 from nodeagent.hypervisor.kvm.parameters import Parameters, parameters
 from nodeagent.hypervisor.kvm.tap import open_tap
@@ -228,4 +229,4 @@ def _absent() -> Iterator[None]:
 
 
 def _parameters(guest: Guest) -> Parameters:
-    return parameters(guest.record.layout.hvparams)
+    return on_this_node(parameters(guest.record.layout.hvparams))

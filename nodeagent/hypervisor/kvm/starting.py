@@ -14,11 +14,12 @@ import msgspec
 
 from nodeagent.calls import Device, InstanceSpec
 from nodeagent.errors import CommandFailed, Missing, NodeAgentError
-from nodeagent.hypervisor.kvm import interfaces, machine, processes
+from nodeagent.hypervisor.kvm import machine, processes
 from nodeagent.hypervisor.kvm.acceleration import accelerates
 from nodeagent.hypervisor.kvm.devices import disks_on_pci, nics_on_pci
 from nodeagent.hypervisor.kvm.errors import MonitorFailed
 from nodeagent.hypervisor.kvm.guest import Guest
+from nodeagent.hypervisor.kvm.here import on_this_node
 from nodeagent.hypervisor.kvm.launch import Launch, Node, launch
 from nodeagent.hypervisor.kvm.layout import Layout, with_device
 from nodeagent.hypervisor.kvm.monitor import Watch
@@ -67,7 +68,7 @@ class Starter:
         Raises Missing, BadCall, CommandFailed (what QEMU said is in its output), Stopped. Then no
         process is left.
         """
-        found = _resolved(parameters(record.layout.hvparams))
+        found = on_this_node(parameters(record.layout.hvparams))
         place = Place(Path(self._settings.run_directory), record.instance.uuid)
         if found.security_model == "pool":
             record = msgspec.structs.replace(record, user=self._free_user(taken_users))
@@ -216,14 +217,6 @@ def run_on(guest: Guest) -> None:
     except MonitorFailed as refused:
         raise NodeAgentError(f"{guest.record.instance.name} does not run: {refused}") from None
     guest.look()
-
-
-def _resolved(found: Parameters) -> Parameters:
-    """Return the parameters with an address for SPICE where they name an interface."""
-    if not found.spice_bind or not interfaces.exists(found.spice_bind):
-        return found
-    address = interfaces.address_of(found.spice_bind, found.spice_ip_version or 4)
-    return msgspec.structs.replace(found, spice_bind=address)
 
 
 def is_block(device: Device) -> bool:

@@ -48,6 +48,7 @@ class RealNode:
             accelerator=TCG,
         )
         self._disk = disk
+        self._inside: tuple[str, ...] = ()  # what QEMU is started by, if not directly
         self.starts: list[tuple[str, ...]] = []  # command lines of guests that were started
         self.news = 0
         self.hypervisor = self._driver()
@@ -130,7 +131,9 @@ class RealNode:
     def _run_command(
         self, argv: Sequence[str], *, scope: TaskScope, timeout_s: float = 60.0, stdin: bytes = b""
     ) -> str:
-        answer = run_command(argv, scope=scope, timeout_s=timeout_s, stdin=stdin)
-        if "-daemonize" in argv:
+        starts = "-daemonize" in argv
+        inside = self._inside if starts else ()
+        answer = run_command([*inside, *argv], scope=scope, timeout_s=timeout_s, stdin=stdin)
+        if starts:
             self.starts.append(tuple(argv))
         return answer

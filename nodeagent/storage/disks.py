@@ -6,6 +6,7 @@ A template says what a disk is made of here; which driver does it follows from t
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import TypeVar
 
 from nodeagent.calls import (
     Device,
@@ -20,10 +21,11 @@ from nodeagent.calls import (
     RemoveVolume,
     VolumeSpec,
 )
-from nodeagent.errors import BadCall, StateMismatch
+from nodeagent.errors import BadCall, Missing, StateMismatch
 from nodeagent.storage.contract import MirrorDriver, Space, VolumeDriver
 from nodeagent.task_scope import TaskScope
 
+T = TypeVar("T")
 MIRRORED = frozenset({"drbd"})
 NOTHING = frozenset({"diskless"})  # templates without any storage
 
@@ -112,12 +114,12 @@ class Disks:
         return device
 
     def volumes(self) -> tuple[OwnedVolume, ...]:
-        """Every volume on the node."""
-        return tuple(volume for driver in self._drivers for volume in driver.volumes())
+        """Every volume on the node; there is none of a driver whose tools are missing (`lacks`)."""
+        return tuple(volume for driver in self._drivers for volume in _there(driver.volumes, ()))
 
     def minors(self) -> dict[int, str]:
-        """Minors that are taken, and by which disk."""
-        return self._mirrors.minors()
+        """Minors that are taken, and by which disk; none if DRBD's tools are missing."""
+        return _there(self._mirrors.minors, {})
 
     def seen(self) -> tuple[DiskSeen, ...]:
         """The state of each disk: of its mirror if it has one, else of its volume."""
@@ -160,3 +162,11 @@ class Disks:
 def _expect_mirror(disk: DiskSpec) -> None:
     if disk.template not in MIRRORED:
         raise BadCall(f"disk {disk.uuid} is {disk.template}, not a mirror")
+
+
+def _there(look: Callable[[], T], nothing: T) -> T:
+    """Return what is there; nothing can be where the driver's tools are not."""
+    try:
+        return look()
+    except Missing:
+        return nothing

@@ -68,9 +68,7 @@ def measure(leader: FakeLeader, *, tasks: int, idle_s: float) -> list[Figure]:
     together = _cost(
         leader, agent, tasks, lambda number: None, last=lambda: _all(leader, agent, tasks)
     )
-    began, before_s = time.monotonic(), cpu_s(agent)
-    leader.reactor.run_until(lambda: False, timeout_s=idle_s)
-    idle = 100 * (cpu_s(agent) - before_s) / (time.monotonic() - began)
+    idle = _idle_percent(leader, agent, idle_s)
     return [
         Figure("CPU of a start, until it is a member", start_s, "s", MAX_START_S),
         Figure("syncs of a task, one at a time", one_by_one[0], "", MAX_SYNCS),
@@ -79,7 +77,36 @@ def measure(leader: FakeLeader, *, tasks: int, idle_s: float) -> list[Figure]:
         Figure("CPU of a task, many at once", together[1], "ms", MAX_CPU_MS),
         Figure(f"CPU when idle, over {idle_s:g} s", idle, "%", MAX_IDLE_PERCENT),
         Figure("memory (RSS)", rss_mib(agent), "MiB", MAX_RSS_MIB),
+        *measure_real(leader, idle_s=idle_s),
     ]
+
+
+def measure_real(leader: FakeLeader, *, idle_s: float) -> list[Figure]:
+    """Measure an agent with real drivers that has looked at all of its machine, and changes none.
+
+    It has loaded all that it ever loads, also what it needs for guests' interfaces.
+    """
+    home = leader.directory / "real"
+    agent = leader.add_agent(
+        "node2", look_s=1.0, settle_s=2.0, status_s=5.0, drivers="real",
+        run_directory=str(home / "run"), file_path=(str(home / "files"),),
+        shared_file_path=(str(home / "shared"),), kvm={"run_directory": str(home / "kvm")},
+    )  # fmt: skip
+    leader.until_promised(agent)
+    probe = calls.Probe(inventory=True, links=("br0",), addresses=("192.0.2.1",))
+    failed = leader.do(agent, probe, resource="node").failed
+    assert failed is None, failed
+    idle = _idle_percent(leader, agent, idle_s)
+    return [
+        Figure(f"real drivers: CPU when idle, over {idle_s:g} s", idle, "%", MAX_IDLE_PERCENT),
+        Figure("real drivers: memory (RSS)", rss_mib(agent), "MiB", MAX_RSS_MIB),
+    ]
+
+
+def _idle_percent(leader: FakeLeader, agent: AgentProcess, idle_s: float) -> float:
+    began, before_s = time.monotonic(), cpu_s(agent)
+    leader.reactor.run_until(lambda: False, timeout_s=idle_s)
+    return 100 * (cpu_s(agent) - before_s) / (time.monotonic() - began)
 
 
 def _one(leader: FakeLeader, agent: AgentProcess, number: int) -> None:

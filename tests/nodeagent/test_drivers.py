@@ -30,6 +30,7 @@ def test_every_kind_is_served_and_what_is_missing_is_named(tmp_path: Path) -> No
     assert "file" not in lacks
     assert drivers.disks.space("file").total_mib > 0
     assert drivers.disks.space("lvm").total_mib == 0
+    assert (drivers.disks.volumes(), drivers.disks.minors()) == ((), {})
     assert [hypervisor.names for hypervisor in drivers.hypervisors] == [("kvm",)]
     assert {mode for network in drivers.networks for mode in network.modes} == {"bridged", "routed"}
     assert not drivers.simulated

@@ -37,6 +37,7 @@ from eventstore.events import STREAM, EpochStarted
 from eventstore.faults import Fault
 from eventstore.idempotency import IdempotencyKeys
 from eventstore.metrics import StorageMetrics
+from eventstore.outbox import Outbox
 from eventstore.persister import Persister
 from eventstore.proposals import Done, Post, Proposals
 from eventstore.raft.core import Core
@@ -95,7 +96,7 @@ class QuorumVoter:
         self._storage, self._index, self._entries = storage, found.index, found.entries
         self._voter, self._post, self._call_at, self._boot_s = voter, post, call_at, boot_s
         self._on_fatal, self._now_ms = fatal, now_ms
-        self._send: Send = lambda _to, _message: None
+        self._outbox = Outbox(lambda _to, _message: None, lambda _at_ms: None)  # until `start`
         self._committed = found.committed
         self._told: deque[Callable[[], None]] = deque()  # what is still to be told, in order
         self._pumping = self._waking = self._closed = False
@@ -149,7 +150,7 @@ class QuorumVoter:
         `send_bulk` does the same for pieces of segments, on a link of their own.
         """
         if send is not None:
-            self._send = send
+            self._outbox = Outbox(send, self._wake_outbox)
         self.bulk = self._make_bulk(send_bulk or self._send)
         self.indexer.start()
         self._writer.start()
@@ -330,14 +331,21 @@ class QuorumVoter:
             for entry in out.persist.entries:
                 if entry.own:
                     self.places.apply(entry.records)
-            self._writer.submit(out.persist)
-        for to, message in out.messages:
+        for to, message in out.messages:  # first: theirs is the longer way to a majority
             self._send(to, message)
+        if out.persist:
+            self._writer.submit(out.persist)
         for segment in out.segments:
             if self.bulk is not None:
                 self.bulk.carry_out(segment)
         self._tell_later(out)
         return True
+
+    def _send(self, to: str, message: Message) -> None:
+        self._outbox.put(to, message, self._boot_ms())
+
+    def _wake_outbox(self, at_ms: int) -> None:
+        self._call_at((at_ms + 0.5) / 1000, lambda: self._outbox.flush(self._boot_ms()))
 
     def _make_bulk(self, send_bulk: Send) -> Bulk:
         return Bulk(

@@ -81,6 +81,7 @@ class Reactor:
         self._soon: deque[Callback] = deque()
         self._timers: list[Timer] = []
         self._compact_at = _COMPACT_AT
+        self._awake_in = 0  # the thread that turns, 0 while it polls
         self._stopping = False
         self._interrupted = False
         self._closing: list[Callback] = []
@@ -112,6 +113,8 @@ class Reactor:
     def call_soon_threadsafe(self, callback: Callback) -> None:
         """Call in the next turn, from any thread or signal handler. Order is kept per thread."""
         self._soon.append(callback)
+        if self._awake_in == threading.get_ident():
+            return  # this thread looks at `_soon` before it polls again
         try:
             os.eventfd_write(self._wakeup, 1)
         except OSError as failed:
@@ -213,7 +216,12 @@ class Reactor:
 
     def _turn(self, until: float | None) -> None:
         # Polling comes first: `run_until` then sees its condition in the turn that met it.
-        for source, _events in self._poller.poll(self._patience_ms(until)):
+        # What is added from here on (by a signal handler, say) must wake the poll; so this is
+        # said before the look at what waits, not after it.
+        self._awake_in = 0
+        ready = self._poller.poll(self._patience_ms(until))
+        self._awake_in = threading.get_ident()
+        for source, _events in ready:
             # A callback earlier in this turn may have closed this one.
             callback = self._ready.get(source)
             if callback is not None:

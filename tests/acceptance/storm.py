@@ -22,7 +22,7 @@ from pathlib import Path
 
 from eventstore.log_view import LogView
 from tests.acceptance.live_lab import LiveLab
-from tests.acceptance.voters import Voters, until
+from tests.acceptance.voters import WITHIN_S, Voters, until
 from tests.history.__main__ import read_log
 from tests.history.checker import Broken, VoterLog, check
 from tests.history.load import PREFIX
@@ -74,6 +74,35 @@ class Load:
         assert self._process.stdout is not None
         for _ in self._process.stdout:
             self.acked += 1
+
+
+class Builder:
+    """A person who makes and removes instances by commands, one after the other, all the time."""
+
+    def __init__(self, lab: LiveLab) -> None:
+        self._lab = lab
+        self.done = 0
+        self._went_wrong: list[str] = []
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._work, daemon=True)
+        self._thread.start()
+
+    def stop(self) -> list[str]:
+        """Finish what is under way; return each command that failed, with what it said."""
+        self._stopping.set()
+        self._thread.join()
+        return self._went_wrong
+
+    def _work(self) -> None:
+        nodes = self._lab.layout.load().nodes
+        while not self._stopping.is_set():
+            name, node = f"i{self.done}.example.net", nodes[self.done % len(nodes)]
+            made = f"gnt-instance add -t plain -o debian -n {node} -s 1G --no-start {name}"
+            for line in (made, f"gnt-instance remove -f {name}"):
+                ran = self._lab.run(line, within_s=4 * WITHIN_S)
+                if ran.status:
+                    self._went_wrong.append(str(ran))
+            self.done += 1
 
 
 class Storm:

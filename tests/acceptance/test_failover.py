@@ -11,11 +11,10 @@ import msgspec
 import pytest
 
 from commands.api import Query, QueryReply
-from eventstore.log_view import LogView
-from nodeagent.calls import TASK_ENDS, TASK_REQUESTED, TaskNamed
+from nodeagent.calls import TASK_REQUESTED
 from shell.config import ClientConfig
 from tests.acceptance.live_lab import LiveLab
-from tests.acceptance.voters import WITHIN_S, Voters, until
+from tests.acceptance.voters import WITHIN_S, Voters, task_counts, until
 from tests.replaycheck import check_replay
 from tools.lab.founding import wait_for_voters
 
@@ -54,20 +53,6 @@ def voters(lab: LiveLab) -> Iterator[Voters]:
 def running_task(lab: LiveLab, after: int) -> None:
     """Wait until a task is under way on some node."""
     lab.wait_for_kind(TASK_REQUESTED, after=after)
-
-
-def task_counts(log: Path) -> set[tuple[int, int]]:
-    """Return how often tasks were asked for, and ended: (times, times)."""
-    asked: dict[str, list[int]] = {}
-    with LogView(log) as view:
-        for stored in view.iterate():
-            record = stored.record
-            if record.kind.startswith("task."):
-                task = msgspec.msgpack.decode(record.data, type=TaskNamed).task
-                counts = asked.setdefault(task, [0, 0])
-                counts[0] += record.kind == TASK_REQUESTED
-                counts[1] += record.kind in TASK_ENDS
-    return {(times, ends) for times, ends in asked.values()}
 
 
 def test_a_running_job_survives_its_master(lab: LiveLab, voters: Voters) -> None:

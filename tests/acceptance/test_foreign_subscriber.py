@@ -128,7 +128,7 @@ def subscriber(program: Path, lab: LiveLab) -> Iterator[Subscriber]:
 
 def add_and_remove(lab: LiveLab, name: str) -> None:
     """Make a few dozen records."""
-    lab.ok(f"gnt-instance add -t plain -o debian -n node1 -s 64m {name}")
+    lab.ok(f"gnt-instance add -t plain -o debian -n node1 -s 1G {name}")
     lab.ok(f"gnt-instance remove -f {name}")
 
 

@@ -6,9 +6,12 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
+
 from commands.api import VotersReply, VoterStatus
 from eventstore.errors import EventStoreError
 from eventstore.log_view import LogView
+from nodeagent.calls import TASK_ENDS, TASK_REQUESTED, TaskNamed
 from tests.acceptance.live_lab import LiveLab
 from tools.lab import running
 
@@ -97,3 +100,17 @@ def until(holds: Callable[[], bool], *, within_s: float = WITHIN_S) -> None:
     while not holds():
         assert time.monotonic() < deadline, f"not within {within_s} s"
         time.sleep(_LOOK_S)
+
+
+def task_counts(log: Path) -> set[tuple[int, int]]:
+    """Return how often tasks were asked for, and ended: (times, times)."""
+    asked: dict[str, list[int]] = {}
+    with LogView(log) as view:
+        for stored in view.iterate():
+            record = stored.record
+            if record.kind.startswith("task."):
+                task = msgspec.msgpack.decode(record.data, type=TaskNamed).task
+                counts = asked.setdefault(task, [0, 0])
+                counts[0] += record.kind == TASK_REQUESTED
+                counts[1] += record.kind in TASK_ENDS
+    return {(times, ends) for times, ends in asked.values()}

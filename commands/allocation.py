@@ -244,7 +244,8 @@ def _lack(name: str, needed: float, available: float) -> str:
     if name.startswith("exclusion"):
         return "has an instance with the same exclusion tag"
     what, unit = name.replace(" MiB", ""), " MiB" if "MiB" in name else ""
-    return f"lacks {needed - available:g}{unit} of {what} ({max(available, 0):g} of {needed:g})"
+    missing, there, all_of = (f"{n:.10g}" for n in (needed - available, max(available, 0), needed))
+    return f"lacks {missing}{unit} of {what} ({there} of {all_of})"
 
 
 def _why(

@@ -96,7 +96,12 @@ def _params(wish: NicWish) -> Params:
 
 
 def _check_mode(cluster: Cluster, label: str, nic: Nic) -> None:
-    mode = params.of_nic(cluster, nic)["mode"]
+    filled = params.of_nic(cluster, nic)
+    mode = filled["mode"]
+    if mode in ("bridged", "openvswitch") and not filled["link"]:
+        raise Refused(
+            WRONG_INPUT, f"{label}: a {mode} interface needs a link", hint="link=BRIDGE, or mode"
+        )
     if mode == "routed" and not nic.ip:
         raise Refused(
             WRONG_INPUT, f"{label}: a routed interface needs an address", hint="ip=192.0.2.10"

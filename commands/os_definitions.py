@@ -55,7 +55,8 @@ def _why_not(status: NodeStatus | None, os: str) -> str:
 def _hint(seen: Mapping[str, NodeStatus], nodes: Iterable[Node], os: str) -> str:
     found = [each for node in nodes if node.uuid in seen for each in seen[node.uuid].os or ()]
     known = sorted({name for each in found if not each.problem for name in _names(each)})
-    near = difflib.get_close_matches(os, known, n=3, cutoff=0.5)
+    alike = known if "+" in os else [name for name in known if "+" not in name]
+    near = difflib.get_close_matches(os, alike, n=3, cutoff=0.5)
     if near and os not in known:
         return f"did you mean {' or '.join(near)}?"
     if not known:

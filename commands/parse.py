@@ -40,7 +40,7 @@ def size_mib(value: Value, what: str) -> int:
     raise Refused(
         WRONG_INPUT,
         f"{what}: {value!r} is not a size",
-        hint="give a number of MiB, or one with a unit: 512, 512m, 10g, 1.5t",
+        hint="give a number of MiB above 0, or one with a unit: 512, 512m, 10g, 1.5t",
     )
 
 
@@ -84,7 +84,8 @@ def modified(own: Params, changes: Mapping[str, Value], table: Table, what: str)
                 f"parameter {name} of {what} is the same for the whole cluster",
                 hint=f"set {name} with gnt-cluster modify",
             )
-        result[name] = _typed(value, parameter, f"{what}: {name}")
+        typed = name if name in changes else MEMORY
+        result[name] = _typed(value, parameter, f"{what}: {typed}")
     return result
 
 

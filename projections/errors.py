@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+_LISTED = ("instance", "node", "group")
+
 
 class ProjectionError(Exception):
     """Base of all errors of this package."""
@@ -29,3 +31,12 @@ class NoSuchObject(ProjectionError):
         self.table = table
         self.name = name
         self.nearest = nearest
+
+    @property
+    def hint(self) -> str:
+        """Say which names there are that may have been meant."""
+        if self.nearest:
+            return f"did you mean {' or '.join(self.nearest)}?"
+        if self.table in _LISTED:
+            return f"gnt-{self.table} list shows those there are"
+        return f"there is no {self.table} with a name like that"

@@ -16,8 +16,7 @@ def as_failure(error: Exception) -> Failure | None:
         case Refused():
             return refused(error.code, error.message, error.hint)
         case NoSuchObject():
-            near = f"did you mean {' or '.join(error.nearest)}?" if error.nearest else ""
-            return refused("unknown_entity", str(error), near)
+            return refused("unknown_entity", str(error), error.hint)
         case Unreachable():
             return Failure(
                 f"Cannot communicate with the master daemon: {error}",

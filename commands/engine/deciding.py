@@ -139,8 +139,7 @@ def problem_of(error: Exception, where: str) -> Problem:
             details = msgspec.Raw(error.basis) if error.basis else NIL
             return Problem(code=error.code, message=error.message, hint=error.hint, details=details)
         case NoSuchObject():
-            near = f"nearest: {', '.join(error.nearest)}" if error.nearest else "list the names"
-            return Problem(code=UNKNOWN_ENTITY, message=str(error), hint=near)
+            return Problem(code=UNKNOWN_ENTITY, message=str(error), hint=error.hint)
     log.error("%s: the handler failed", where, exc_info=error)
     return Problem(
         code=INTERNAL_ERROR,

@@ -8,6 +8,7 @@ not known before the first one has brought back its results.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TypeGuard
 
 import msgspec
 
@@ -86,10 +87,30 @@ def _object_changes(
     if old is None or new is None:
         yield Change(object=name, field="", before=_text(old), after=_text(new))
         return
-    for field in old.__struct_fields__:
-        was, is_now = getattr(old, field), getattr(new, field)
-        if was != is_now and field not in HIDDEN:
+    for field, was, is_now in _differences(old, new):
+        if field not in HIDDEN:
             yield Change(object=name, field=field, before=_text(was), after=_text(is_now))
+
+
+def _differences(old: object, new: object, path: str = "") -> Iterator[tuple[str, object, object]]:
+    """Yield what differs: `maxmem`, or of what is nested `disks/0/size_mib`."""
+    inside: list[tuple[str, object, object]] = []
+    if old == new:
+        return
+    if isinstance(old, msgspec.Struct) and type(old) is type(new):
+        inside = [(f, getattr(old, f), getattr(new, f)) for f in old.__struct_fields__]
+    elif _are_objects(old) and _are_objects(new) and len(old) == len(new):
+        inside = [(str(at), *pair) for at, pair in enumerate(zip(old, new, strict=True))]
+    elif isinstance(old, dict) and isinstance(new, dict):
+        inside = [(key, old.get(key), new.get(key)) for key in sorted({*old, *new})]
+    if not inside:
+        yield path, old, new
+    for name, was, is_now in inside:
+        yield from _differences(was, is_now, f"{path}/{name}" if path else name)
+
+
+def _are_objects(value: object) -> TypeGuard[tuple[msgspec.Struct, ...]]:
+    return isinstance(value, tuple) and all(isinstance(each, msgspec.Struct) for each in value)
 
 
 def _step(step: Step, before: Cluster, after: Cluster) -> PlannedStep:

@@ -40,10 +40,6 @@ from projections.events.configuration import DiskGrown
 from projections.objects import Disk, Instance
 from projections.plans import Call, Plan, Record, Reservation, Reservations, Step, fact, names
 
-WITHOUT_EFFECT = {
-    "ignore_ipolicy": "policies bind the choice of nodes alone",
-}
-
 
 class InstanceGrowDisk(InstanceOpcode, frozen=True, kw_only=True):
     """Enlarge one disk of an instance. A disk never shrinks."""
@@ -56,7 +52,9 @@ class InstanceGrowDisk(InstanceOpcode, frozen=True, kw_only=True):
     ]
     absolute: Annotated[bool, Meta(description="`amount` is the new size")] = False
     wait_for_sync: Annotated[bool, Meta(description="Wait until the new part is copied")] = True
-    ignore_ipolicy: bool = False
+    ignore_ipolicy: Annotated[bool, Meta(description="Go beyond the policy of its group, too")] = (
+        False
+    )
 
 
 def decide(op: InstanceGrowDisk, cluster: Cluster, given: Given, so_far: Outcomes) -> Plan | Done:

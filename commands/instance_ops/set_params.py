@@ -63,7 +63,6 @@ NOT_YET = {
 }
 
 WITHOUT_EFFECT = {
-    "ignore_ipolicy": "policies bind the choice of nodes alone",
     "conflicts_check": "there are no networks yet whose addresses could conflict",
     "hotplug": "interfaces change at the next start, and never before",
 }
@@ -85,7 +84,9 @@ class InstanceSetParams(InstanceOpcode, frozen=True, kw_only=True):
         Meta(description="Memory it has from now on", extra={"unit": "MiB"}),
     ] = None
     force: Annotated[bool, Meta(description="Even with too little memory on its node")] = False
-    ignore_ipolicy: bool = False
+    ignore_ipolicy: Annotated[bool, Meta(description="Go beyond the policy of its group, too")] = (
+        False
+    )
     conflicts_check: bool = True
     hotplug: bool = True
     wait_for_sync: bool = True

@@ -52,14 +52,7 @@ def refusals_as_remote() -> Iterator[None]:
         raise RemoteError(refused.code, refused.message, hint=refused.hint) from None
     except NoSuchObject as missing:
         raise RemoteError(
-            UNKNOWN_ENTITY, str(missing), hint=nearest_hint(missing), data={"name": missing.name}
+            UNKNOWN_ENTITY, str(missing), hint=missing.hint, data={"name": missing.name}
         ) from None
     except (BadFilter, UnknownTable, NoSuchMoment) as wrong:
         raise RemoteError(WRONG_INPUT, str(wrong), hint=getattr(wrong, "hint", "")) from None
-
-
-def nearest_hint(missing: NoSuchObject) -> str:
-    """Say which names are most like the one that is not known."""
-    if missing.nearest:
-        return f"nearest: {', '.join(missing.nearest)}"
-    return f"there is no {missing.table} with a name like that"

@@ -176,6 +176,8 @@ REFUSALS = [
     ({"pnode": None, "beparams": {"memory": "9G"}}, "node has room"),
     ({"instance_name": "web1.example.net"}, "there is an instance web1.example.net already"),
     ({"instance_name": "no good"}, "cannot be the name"),
+    ({"nics": ({"link": ""},)}, "nic/0: a bridged interface needs a link"),
+    ({"beparams": {"memory": "1X"}}, "memory: '1X' is not a size"),
     ({"disks": ({"size": "10x"},)}, "'10x' is not a size"),
     ({"disks": ({"size": -1},)}, "-1 is not a size"),
     ({"disks": ({},)}, "has no size"),

@@ -99,8 +99,7 @@ class Master:
                 jobs=self.jobs,
             )
         except NoSuchObject as unknown:
-            hint = f"did you mean {' or '.join(unknown.nearest)}?" if unknown.nearest else ""
-            raise RemoteError("unknown_entity", str(unknown), hint=hint) from None
+            raise RemoteError("unknown_entity", str(unknown), hint=unknown.hint) from None
         except ProjectionError as wrong:
             raise RemoteError("wrong_input", str(wrong)) from None
         columns = tuple(

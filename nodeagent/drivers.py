@@ -12,6 +12,7 @@ from nodeagent import host
 from nodeagent.allocators import Allocators
 from nodeagent.executor import Drivers
 from nodeagent.host_facts import look_around
+from nodeagent.host_versions import HostVersions
 from nodeagent.hypervisor.kvm.driver import Kvm
 from nodeagent.identity import AgentConfig
 from nodeagent.network.master_address import MasterAddress
@@ -43,6 +44,7 @@ def real_drivers(
         networks=(Taps(Path(config.run_directory) / "taps"),),
         addresses=MasterAddress(),
         facts=look_around,
+        versions=HostVersions(system),
         os=os,
         boot_id=host.boot_id(),
         simulated=False,

@@ -5,7 +5,7 @@ The only place that knows every call; it decides nothing. Runs on worker threads
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar, assert_never
 
@@ -56,6 +56,7 @@ class Drivers:
     allocators: Allocators = field(default_factory=lambda: Allocators((), run_command))
     addresses: AddressDriver | None = None  # None: this node can hold no address of the master
     facts: Callable[[calls.Probe], HostFacts] | None = None
+    versions: Callable[[], Mapping[str, str]] = dict  # of what is under the drivers
 
     def lacks(self) -> dict[str, tuple[str, ...]]:
         """What the drivers lack on this node, by what needs it (`NodeCheck.lacks`)."""

@@ -6,7 +6,6 @@ import os
 import time
 from importlib import metadata
 
-from nodeagent import host
 from nodeagent.calls import NodeStatus, OsSeen
 from nodeagent.executor import Drivers
 
@@ -45,7 +44,7 @@ class StatusReader:
             instances=tuple(seen for hv in drivers.hypervisors for seen in hv.seen()),
             disks=drivers.disks.seen(),
             simulated=drivers.simulated,
-            versions=self._versions if drivers.simulated else self._versions | _of_modules(),
+            versions={**self._versions, **drivers.versions()},
             file_total_mib=file.total_mib,
             file_free_mib=file.free_mib,
             os=self._definitions(),
@@ -61,9 +60,3 @@ class StatusReader:
                 for each in self._drivers.os.definitions()
             )
         return self._os
-
-
-def _of_modules() -> dict[str, str]:
-    """Versions of what may be loaded at any time."""
-    drbd = host.drbd_version()
-    return {"drbd": drbd} if drbd else {}

@@ -115,7 +115,9 @@ class Disks:
 
     def volumes(self) -> tuple[OwnedVolume, ...]:
         """Every volume on the node; there is none of a driver whose tools are missing (`lacks`)."""
-        return tuple(volume for driver in self._drivers for volume in _there(driver.volumes, ()))
+        nothing: tuple[OwnedVolume, ...] = ()
+        found = (_there(driver.volumes, nothing) for driver in self._drivers)
+        return tuple(volume for volumes in found for volume in volumes)
 
     def minors(self) -> dict[int, str]:
         """Minors that are taken, and by which disk; none if DRBD's tools are missing."""

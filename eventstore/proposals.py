@@ -15,17 +15,19 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from eventstore.appended import Appended, Placed
 from eventstore.clock import HybridClock
+from eventstore.events import STREAM, EpochStarted
 from eventstore.idempotency import KEPT_MS, IdempotencyKeys, Known
-from eventstore.raft.entry import Entry, Position
-from eventstore.record import Batch, Epoch, Stored
+from eventstore.raft.entry import Entry
+from eventstore.raft.entry_log import EntryLog
+from eventstore.record import MAX_BATCH_BYTES, Batch, Draft, Epoch, Stored
 from eventstore.replica import Committed, Outcome, Refused, Unknown
+from eventstore.turns import Post
 
-Post = Callable[[Callable[[], None]], None]
 Done = Callable[[Outcome], None]
 
 
@@ -114,24 +116,29 @@ class Proposals:
 
     # --- reigns
 
-    def begin(
-        self, epoch: Epoch, last: Position, clock: HybridClock, found: Iterable[Entry]
-    ) -> None:
-        """Begin to append behind `last`. `found`: what is appended there and not yet delivered."""
+    def begin(self, epoch: Epoch, log: EntryLog, delivered: int, *, inc: bytes) -> None:
+        """Begin to append behind the end of `log`, with the no-op of this reign (R4).
+
+        What it holds behind `delivered` is open from now on. `inc` is this voter's.
+        """
         assert not self._open, "what was open was given up"
-        for entry in found:
+        for entry in _entries_behind(delivered, log):
             undo = {s.record.stream: self.version(s.record.stream) for s in entry.records}
             self._note(entry.records)
             self._open.append(Open(entry, undo))
+        last, tail = log.last, log.entry_at(log.last.seq)
         self.reign = epoch
         self._appended = Appended(
             seq=last.seq,
             last_hash=last.hash,
             versions=self._versions,
-            clock=clock,
+            clock=HybridClock(tail.records[-1].record.time if tail else 0),
             origin=self._voter,
             draw_bytes=os.urandom,
         )
+        event = EpochStarted(voter=self._voter, inc=inc.hex())
+        draft = Draft(stream=STREAM, event=event, actor=f"voter:{self._voter}")
+        self.append(Batch(drafts=(draft,)), None)
 
     def give_up(self, why: str) -> None:
         """Stop appending. What is open may or may not become committed (R8)."""
@@ -208,3 +215,9 @@ class Proposals:
     def _answer(self, done: Done | None, outcome: Outcome) -> None:
         if done is not None:
             self._post(lambda: done(outcome))
+
+
+def _entries_behind(seq: int, log: EntryLog) -> Iterator[Entry]:
+    while found := log.entries(seq + 1, MAX_BATCH_BYTES):
+        yield from found
+        seq = found[-1].last

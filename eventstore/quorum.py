@@ -11,8 +11,7 @@ is its own disk.
 
 Order. Proposals of one turn of the reactor share a Persist and an append to each peer, because the
 core is asked what it wants only at the end of the turn. What is told to others (`on_committed`,
-`on_leadership`, `done`) waits in one queue, so that it is told in the order in which the core said
-it; if a callback raises, the rest is told in the next turn.
+`on_leadership`, `done`) is told in the order in which the core said it (turns.py).
 
 What is proposed here, and what becomes of it, is in proposals.py; the voter is opened by
 quorum_opening.py.
@@ -25,21 +24,19 @@ import math
 import os
 import random
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from typing import Protocol
+from collections.abc import Callable, Sequence
 
 from eventstore.bulk import Bulk
 from eventstore.checkpointer import Checkpointer
-from eventstore.clock import HybridClock
 from eventstore.disk_room import room_on
 from eventstore.errors import CorruptLog, DiskFull, EventStoreError
-from eventstore.events import STREAM, EpochStarted
+from eventstore.events import EpochStarted
 from eventstore.faults import Fault
 from eventstore.idempotency import IdempotencyKeys
 from eventstore.metrics import StorageMetrics
 from eventstore.outbox import Outbox
 from eventstore.persister import Persister
-from eventstore.proposals import Done, Post, Proposals
+from eventstore.proposals import Done, Proposals
 from eventstore.raft.core import Core
 from eventstore.raft.effects import Alarm, ReadReady, Ready
 from eventstore.raft.entry import Entry
@@ -47,24 +44,16 @@ from eventstore.raft.generations import TrustTakeover
 from eventstore.raft.membership import Config
 from eventstore.raft.messages import Message
 from eventstore.raft.state import Timing
-from eventstore.record import Batch, Draft, Epoch, Record, Stored
+from eventstore.record import Batch, Epoch, Record, Stored
 from eventstore.replica import Leadership, Refused
+from eventstore.turns import CallAt, Post, Turns
 from eventstore.voter_start import Found
 
 _ALARMS = 20  # kept for whoever asks
 _CLOCKS_APART_S = 10  # from which an operator should hear of it
-_TURN_S = 0.05  # of telling; then the reactor goes on with its sockets and timers
 _log = logging.getLogger(__name__)
 
 
-class Timer(Protocol):
-    """A call in the future."""
-
-    def cancel(self) -> None:
-        """Do not call."""
-
-
-CallAt = Callable[[float, Callable[[], None]], Timer]
 Send = Callable[[str, Message], None]
 
 
@@ -98,10 +87,15 @@ class QuorumVoter:
         self._on_fatal, self._now_ms = fatal, now_ms
         self._outbox = Outbox(lambda _to, _message: None, lambda _at_ms: None)  # until `start`
         self._committed = found.committed
-        self._told: deque[Callable[[], None]] = deque()  # what is still to be told, in order
-        self._pumping = self._waking = self._closed = False
-        self._timer: Timer | None = None
-        self._timer_ms = 0
+        self._closed = False
+        self._turns = Turns(
+            take=self._take,
+            tick=lambda: self._step(lambda: None),  # after what time calls for
+            deadline_ms=lambda: self.core.deadline_ms,
+            post=post,
+            call_at=call_at,
+            boot_s=boot_s,
+        )
         self._reads: dict[int, Callable[[int | None], None]] = {}
         self._requests = 0
         self._hear_committed: list[Callable[[Sequence[Stored]], None]] = []
@@ -154,7 +148,8 @@ class QuorumVoter:
         self.bulk = self._make_bulk(send_bulk or self._send)
         self.indexer.start()
         self._writer.start()
-        self._tick()
+        self._step(lambda: None)
+        self._turns.pump()
 
     # --- what all replicas have
 
@@ -215,12 +210,12 @@ class QuorumVoter:
         self._step(lambda: self.core.step(message, self._boot_ms()))
         if self.bulk is not None and not self._closed:
             self.bulk.hear(message)
-        self._wake()
+        self._turns.wake()
 
     def hand_over(self, to: str | None = None) -> Refused | None:
         """Begin to hand over leadership, to a voter or to the best one. Refused: it cannot be."""
         refused = self.core.hand_over(to)
-        self._wake()
+        self._turns.wake()
         return refused
 
     def confirm(self, done: Callable[[int | None], None]) -> None:
@@ -231,7 +226,7 @@ class QuorumVoter:
         self._requests += 1
         self._reads[self._requests] = done
         self.core.read(self._requests)
-        self._wake()
+        self._turns.wake()
 
     def tick(self, now_s: float) -> None:
         """Do what time calls for above the core: look at the disk, append a checkpoint when one is
@@ -245,10 +240,9 @@ class QuorumVoter:
 
     def close(self) -> None:
         """Write what was proposed, then close the files. Open callbacks are posted, not called."""
-        self._pump(math.inf)
+        self._turns.pump(math.inf)
         self._closed = True
-        if self._timer is not None:
-            self._timer.cancel()
+        self._turns.stop()
         if self.bulk is not None:
             self.bulk.close()
         self._writer.close()
@@ -262,20 +256,14 @@ class QuorumVoter:
     def _boot_ms(self) -> int:
         return int(self._boot_s() * 1000)
 
-    def _tick(self) -> None:
-        """The core's time has come."""
-        self._timer = None
-        self._step(lambda: None)
-        self._pump()
-
     def _durable(self, ticket: int, took_ms: float) -> None:
         self._step(lambda: self.core.advance(ticket, self._boot_ms(), took_ms))
-        self._pump()
+        self._turns.pump()
 
     def _no_room(self, error: DiskFull) -> None:
         _log.warning("no room for the log: %s", error)
         self._step(lambda: self.core.no_room(self._boot_ms()))
-        self._pump()
+        self._turns.pump()
 
     def _step(self, step: Callable[[], None]) -> None:
         """Tell the core something, after what time calls for: it may have stood still."""
@@ -289,36 +277,6 @@ class QuorumVoter:
             self._closed = True  # the core is dead
             self._on_fatal(error)
             self._resign()
-
-    def _wake(self) -> None:
-        """Ask the core at the end of this turn what it wants."""
-        if not self._waking:
-            self._waking = True
-            self._post(self._pump)
-
-    def _pump(self, turn_s: float = _TURN_S) -> None:
-        """Carry out what the core wants until it wants nothing; tell what is to be told.
-
-        If that takes long (a voter that catches up), the rest comes in the next turn.
-        """
-        self._waking = False
-        if self._pumping:
-            return  # what a callback led to comes out of the loop below
-        self._pumping = True
-        until_s = self._boot_s() + turn_s
-        try:
-            while self._told or self._take():
-                if self._told:
-                    self._told.popleft()()
-                if self._boot_s() > until_s:
-                    self._wake()
-                    break
-        except BaseException:
-            self._post(self._pump)  # one that raises does not swallow the next
-            raise
-        finally:
-            self._pumping = False
-        self._set_timer()
 
     def _take(self) -> bool:
         """Carry out one Ready; say whether there was one."""
@@ -359,7 +317,7 @@ class QuorumVoter:
             send=self._send,
             send_bulk=send_bulk,
             on_places=self.places.apply,
-            changed=self._wake,
+            changed=self._turns.wake,
             alarm=self._alarm,
             fatal=self._storage_failed,
         )
@@ -369,32 +327,21 @@ class QuorumVoter:
         self._post(lambda: None if self._closed else call())
 
     def _tell_later(self, out: Ready) -> None:
-        told = self._told
+        tell = self._turns.tell
         for entry in out.committed:
-            told.append(lambda entry=entry: self._deliver(entry))  # type: ignore[misc]  # a default
+            tell(lambda entry=entry: self._deliver(entry))  # type: ignore[misc]  # a default
         if out.committed:
-            told.append(self._delivered)
+            tell(self._delivered)
         if out.leadership:
-            told.append(lambda: self._set_leadership(out.leadership))
+            tell(lambda: self._set_leadership(out.leadership))
         for read in out.reads:
-            told.append(lambda read=read: self._answer_read(read))  # type: ignore[misc]  # a default
+            tell(lambda read=read: self._answer_read(read))  # type: ignore[misc]  # a default
         for alarm in out.alarms:
             self._alarm(*alarm)
         if out.dropped_from:
-            told.append(lambda: self._take_back(out.dropped_from))
+            tell(lambda: self._take_back(out.dropped_from))
         if out.begin:
-            told.append(lambda: self._begin(out.begin))
-
-    def _set_timer(self) -> None:
-        if self._closed:
-            return
-        due_ms = self.core.deadline_ms
-        if self._timer is not None and self._timer_ms <= due_ms:
-            return  # it fires no later; the core then says anew
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer_ms = due_ms
-        self._timer = self._call_at((due_ms + 0.5) / 1000, self._tick)
+            tell(lambda: self._begin(out.begin))
 
     # --- committed
 
@@ -406,7 +353,7 @@ class QuorumVoter:
             self._compare_clocks(entry.records[0].record)
         self._checkpointer.on_committed(entry.records)
         if opened:
-            self._told.appendleft(opened.tell)
+            self._turns.tell_next(opened.tell)
         for hear in self._hear_committed:
             hear(entry.records)
 
@@ -433,28 +380,14 @@ class QuorumVoter:
         """Take up the end of the log, and place the no-op of this reign."""
         assert epoch is not None
         self._proposals.give_up("a new reign began")
-        if self.core.leading is None or self.core.voter.epoch != epoch:
-            return  # it is over already
-        log = self.core.voter.log
-        clock = HybridClock()
-        if tail := log.entry_at(log.last.seq):
-            clock = HybridClock(tail.records[-1].record.time)
-        self._proposals.begin(epoch, log.last, clock, self._undelivered())
-        event = EpochStarted(voter=self._voter, inc=self.core.voter.me.inc.hex())
-        draft = Draft(stream=STREAM, event=event, actor=f"voter:{self._voter}")
-        self._proposals.append(Batch(drafts=(draft,)), None)
-
-    def _undelivered(self) -> Iterator[Entry]:
-        """Yield the entries of the log that were not told yet."""
-        log, first = self.core.voter.log, self._committed + 1
-        while found := log.entries(first, 1 << 20):
-            yield from found
-            first = found[-1].last + 1
+        voter = self.core.voter
+        if self.core.leading is not None and voter.epoch == epoch:  # else it is over already
+            self._proposals.begin(epoch, voter.log, self._committed, inc=voter.me.inc)
 
     def _hand_to_core(self, entry: Entry) -> Refused | None:
         """Hand an entry to the core; what it then wants is asked at the end of this turn."""
         refused = self.core.propose(entry)
-        self._wake()
+        self._turns.wake()
         return refused
 
     def _take_back(self, first: int) -> None:
@@ -484,7 +417,7 @@ class QuorumVoter:
     def _resign(self) -> None:
         """Stop for good. What is still open may or may not be on the disk."""
         self._closed = True
-        self._told.clear()
+        self._turns.stop()
         self._proposals.give_up("this voter stopped before it was committed")
         epoch = self._leadership.epoch
         if self._leadership.here:

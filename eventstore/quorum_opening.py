@@ -16,10 +16,10 @@ from eventstore.index_table import IndexTable
 from eventstore.indexer import Indexer
 from eventstore.layout import Layout
 from eventstore.places import Places
-from eventstore.proposals import Post
-from eventstore.quorum import CallAt, QuorumVoter
+from eventstore.quorum import QuorumVoter
 from eventstore.raft.generations import TrustTakeover, trust_none
 from eventstore.raft.state import Timing
+from eventstore.turns import CallAt, Post
 from eventstore.voter_start import look_through
 from eventstore.voter_storage import open_voter
 

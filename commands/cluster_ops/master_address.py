@@ -46,7 +46,11 @@ def steps(cluster: Cluster, *, reign_s: float) -> list[Take | Drop]:
     wanted = wanted_address(cluster.settings)
     stale = [held for held in cluster.settings.master_ip_held if held != wanted]
     drops = [Drop(held) for held in stale if _in_reach(cluster, held.node)]
-    missing = wanted is not None and wanted not in cluster.settings.master_ip_held
+    missing = (
+        wanted is not None
+        and wanted not in cluster.settings.master_ip_held
+        and _in_reach(cluster, wanted.node)  # not before the first node's agent has joined
+    )
     # What the master's own node holds must go first: another device, or another address.
     own = any(held.node == cluster.settings.master for held in stale)
     if missing and not own and (not drops or reign_s >= GRACE_S):

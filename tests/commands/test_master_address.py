@@ -57,6 +57,15 @@ def test_the_masters_node_takes_it_once() -> None:
     assert steps(town.cluster, reign_s=0.0) == []
 
 
+def test_a_master_whose_agent_is_silent_is_not_asked() -> None:
+    """A new cluster has a leader before its node has joined; it is asked as soon as it answers."""
+    town = Town(**ADDRESS)
+    town.lose(1)
+    assert steps(town.cluster, reign_s=100.0) == []
+    town.fold(f"node/{node_uuid(1)}", NodeReturned(node=node_uuid(1)))
+    assert steps(town.cluster, reign_s=0.0) == [Take()]
+
+
 def test_a_former_holder_lets_go_first_if_it_answers_in_time() -> None:
     """It is told at once; the new one waits a moment, then takes it all the same."""
     town = town_with_address()

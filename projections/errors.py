@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-_LISTED = ("instance", "node", "group")
+_LISTED = ("instance", "node", "group", "job")
+_MOST_MEANT = 3
 
 
 class ProjectionError(Exception):
@@ -35,6 +36,8 @@ class NoSuchObject(ProjectionError):
     @property
     def hint(self) -> str:
         """Say which names there are that may have been meant."""
+        if len(self.nearest) > _MOST_MEANT:
+            return f"there are: {', '.join(self.nearest)}"
         if self.nearest:
             return f"did you mean {' or '.join(self.nearest)}?"
         if self.table in _LISTED:

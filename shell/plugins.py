@@ -33,7 +33,15 @@ def plugin(name: str) -> Callable[[Sequence[str]], int] | None:
     command: click.Command = found[0]
 
     def call(args: Sequence[str]) -> int:
-        status = command.main(args=list(args), prog_name=f"cairn {name}", standalone_mode=False)
+        import click
+
+        try:
+            status = command.main(args=list(args), prog_name=f"cairn {name}", standalone_mode=False)
+        except click.ClickException as wrong:  # usage errors; click prints them with the usage
+            wrong.show()
+            return Status.USAGE
+        except click.Abort:  # Ctrl-C
+            return Status.INTERRUPTED
         return status if isinstance(status, int) else Status.SUCCESS
 
     return call

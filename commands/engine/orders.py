@@ -51,7 +51,7 @@ def fact_of(order: JobOrder, job_id: int, jobs: Jobs, history: History) -> Event
     else:
         status = history.status(job_id)
     if status is None:
-        return f"job {job_id} is not known, or archived"
+        return f"job {job_id} is not known, or archived: gnt-job list shows those there are"
     if order.order == ARCHIVE:
         return JobArchived()
     return f"job {job_id} has ended already: {status}"

@@ -74,6 +74,23 @@ class Plugin:
         return lab
 
 
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("slow node1 x", "'x' is not a valid float"),
+        ("kill node1 -s KILL", "No such option"),
+        ("nosuch", "No such command"),
+        ("fail node1", "Missing argument"),
+    ],
+)
+def test_a_wrong_line_of_a_plugin_is_a_usage_error(
+    line: str, says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Words and status 2, and no traceback."""
+    assert main.run_cairn(["lab", *line.split()]) == 2
+    assert says in capsys.readouterr().err
+
+
 def test_plugins(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """A command of another package is listed without being loaded, and runs under its name."""
     from importlib import metadata

@@ -140,7 +140,11 @@ class AgentDesk:
     def _joined(
         self, outcome: Outcome, reply: ReplyTo, answer: calls.Joined, used: KeyRevoked
     ) -> None:
-        """Answer first, then take the ticket's key away: revoking it ends the connection."""
+        """Answer first, then take the ticket's key away: revoking it ends the connection.
+
+        It was heard just now: a member of which nothing was ever heard counts as lost at once.
+        """
+        self._telemetry.alive(answer.node)
         answer_outcome(reply, outcome, answer)
         if isinstance(outcome, Committed):
             self._propose(Draft(stream=LOG_STREAM, event=used, actor=ACTOR))

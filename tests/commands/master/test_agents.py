@@ -92,6 +92,13 @@ def desk() -> Desk:
     return Desk()
 
 
+def listened(desk: Desk, *, seconds: int) -> None:
+    """Let the leader have listened for so long, without a word from anybody."""
+    start = Reactor.now() - seconds
+    for second in range(seconds):
+        desk.telemetry.listen(start + second)
+
+
 def test_a_node_that_is_lost_twice_returns_twice(desk: Desk) -> None:
     """Each return is recorded, once, however often the node reports meanwhile."""
     node = node_uuid(2)
@@ -112,6 +119,17 @@ def test_a_node_joins_with_the_address_by_which_it_reaches_the_voters(desk: Desk
     desk.ask("join", join, f"node:{node.uuid}")
     assert desk.kinds() == ["log.key-admitted", "node.joined", "log.key-revoked"]
     assert desk.town.cluster.node("node9").primary_ip == "192.0.2.9"
+
+
+def test_a_node_that_has_just_joined_is_not_lost(desk: Desk) -> None:
+    """However long the leader has led: it has a whole interval until its first status."""
+    listened(desk, seconds=60)
+    node = Node(uuid=node_uuid(9), name="node9", group=desk.town.group.uuid, primary_ip="")
+    desk.town.fold(f"node/{node.uuid}", facts.NodeInvited(node=node, ticket_key=KEY))
+    desk.ask("join", Join(name="node9", curve_key=KEY), f"node:{node.uuid}")
+    desk.desk.tick()
+    lost = {draft.stream for draft in desk.drafts if draft.event.KIND == "node.lost"}
+    assert lost == {f"node/{node_uuid(number)}" for number in (1, 2, 3)}
 
 
 def test_the_key_of_a_node_that_is_no_member_is_revoked(desk: Desk) -> None:
@@ -154,10 +172,7 @@ def test_what_a_node_said_that_left_is_forgotten(desk: Desk) -> None:
 
 def test_nobody_is_lost_while_messages_wait_to_be_read(desk: Desk) -> None:
     """What a node said may be among them; once all are read, who is silent is lost, once."""
-    start = Reactor.now()
-    desk.telemetry.listen(start)
-    for second in range(1, 10):
-        desk.telemetry.listen(start + second)
+    listened(desk, seconds=10)
     desk.backlog = True
     desk.desk.tick()
     assert desk.kinds() == []

@@ -10,6 +10,7 @@ What broke is printed with its seed, and the lab is kept; the exit status is 1 t
 from __future__ import annotations
 
 import argparse
+import shutil
 import tempfile
 import time
 from collections.abc import Sequence
@@ -42,6 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"seed {seed}: {told}\nkept: {directory}; cairn lab down --dir {directory}/lab")
             return 1
         lab.down()
+        shutil.rmtree(directory)
         print(f"seed {seed}: {count} faults, {writes} orders, every promise was kept", flush=True)
         seed += 1
     print(f"{seed - asked.seed} labs, {faults} faults, {acked} orders: every promise was kept")

@@ -1,8 +1,9 @@
 """OP_INSTANCE_SET_PARAMS: parameters, interfaces, OS and the offline mark of an instance (pure).
 
-What is recorded holds from the next start on; `runtime_mem` alone changes what runs, before the
-record. `nics` are Ganeti's modifications: (add | modify | remove | index, which, settings), carried
-out in order; an interface is named by its index, its name or its uuid, -1 is the end.
+What is recorded holds from the next start on. What runs is changed by `runtime_mem`, before the
+record, and by hot-plug of interfaces and processors (hotplug.py), unless `hotplug` is off. `nics`
+are Ganeti's modifications: (add | modify | remove | index, which, settings), carried out in order;
+an interface is named by its index, its name or its uuid, -1 is the end.
 
 The result is Ganeti's: pairs of what changed and its new value. What can go wrong: more memory than
 the primary has left is refused, unless `force`.
@@ -23,9 +24,10 @@ from commands.errors import WRONG_INPUT, WRONG_STATE, Refused
 from commands.given import Given
 from commands.handler import Done, Handler, Outcomes
 from commands.instance_opcode import InstanceOpcode, instance_locks, own_nodes, subject
+from commands.instance_ops import hotplug
 from commands.looking import acted, look
 from commands.new_nics import MAX_NICS, NicWish, TakenMacs, changed_nic, new_nic
-from commands.nodes import require_reachable
+from commands.nodes import require_reachable, why_unreachable
 from commands.runs import resource_of
 from commands.specs import whole
 from commands.unsupported import refuse_unsupported
@@ -64,7 +66,6 @@ NOT_YET = {
 
 WITHOUT_EFFECT = {
     "conflicts_check": "there are no networks yet whose addresses could conflict",
-    "hotplug": "interfaces change at the next start, and never before",
 }
 
 
@@ -88,7 +89,9 @@ class InstanceSetParams(InstanceOpcode, frozen=True, kw_only=True):
         False
     )
     conflicts_check: bool = True
-    hotplug: bool = True
+    hotplug: Annotated[
+        bool, Meta(description="Give interfaces and processors to a running guest at once")
+    ] = True
     wait_for_sync: bool = True
     disks: tuple[tuple[str | int, int | str, dict[str, Value]], ...] = ()
     disk_template: str | None = None
@@ -108,7 +111,8 @@ class InstanceSetParams(InstanceOpcode, frozen=True, kw_only=True):
 def decide(op: InstanceSetParams, cluster: Cluster, given: Given, so_far: Outcomes) -> Plan | Done:
     """Plan the change; then say what is different."""
     if outcomes := acted(so_far):
-        return Done([tuple(line.split("=", 1)) for line in outcomes[-1].plan.explanation])
+        changed = [tuple(line.split("=", 1)) for line in outcomes[-1].plan.explanation]
+        return Done([*changed, *hotplug.not_taken(outcomes[-1])])
     refuse_unsupported(op, NOT_YET)
     instance = subject(op, cluster)
     new = _changed(op, cluster, given, instance)
@@ -128,14 +132,17 @@ def decide(op: InstanceSetParams, cluster: Cluster, given: Given, so_far: Outcom
     seen = looking.seen(given, so_far)
     primary = cluster.nodes[instance.primary]
     more_mib = _more_memory(cluster, instance, new.beparams)
-    needs_look = op.runtime_mem is not None or (more_mib > 0 and not op.force)
+    plugs = _plugs(op, cluster, instance, new)
+    needs_look = op.runtime_mem is not None or (more_mib > 0 and not op.force) or plugs
     if needs_look and primary.uuid not in seen and not so_far:
         return look((require_reachable(primary),))
     if more_mib > 0 and not op.force:
         allocation.require_room(
             cluster, seen, primary, template=instance.template, memory_mib=more_mib
         )
-    steps = _steps(op, cluster, instance, new, state, seen.get(primary.uuid))
+    status = seen.get(primary.uuid)
+    plugs = plugs and running(status, instance.uuid)
+    steps = _steps(op, cluster, instance, new, state, status, plugs=plugs)
     return Plan(
         steps=steps,
         reserves=Reservations(
@@ -258,8 +265,13 @@ def _steps(
     new: InstanceModified,
     state: str | None,
     status: NodeStatus | None,
+    *,
+    plugs: bool,
 ) -> tuple[Step, ...]:
     steps: list[Step] = []
+    nics = instance.nics if new.nics is None else new.nics
+    if plugs:
+        steps += hotplug.take_out(cluster, instance, nics)
     if op.runtime_mem is not None:
         steps.append(_balloon(op.runtime_mem, cluster, instance, status))
     stream = f"instance/{instance.uuid}"
@@ -282,7 +294,30 @@ def _steps(
         facts.append(fact(stream, InstanceStateSet(instance=instance.uuid, admin_state=state)))
         undo.append(fact(stream, was))
     steps.append(Record(id="modified", facts=tuple(facts), after=names(steps), undo=tuple(undo)))
+    if plugs:
+        steps += hotplug.plug_in(cluster, instance, nics, ("modified",))
+        before, after = _vcpus(cluster, instance, new)
+        if after > before:
+            steps.append(hotplug.more_vcpus(instance, before, after, ("modified",)))
     return tuple(steps)
+
+
+def _plugs(
+    op: InstanceSetParams, cluster: Cluster, instance: Instance, new: InstanceModified
+) -> bool:
+    """Whether the change is one that a running guest could be given."""
+    if not op.hotplug or instance.hypervisor not in hotplug.HOTPLUGS:
+        return False
+    if instance.admin_state != ADMIN_UP or why_unreachable(cluster.nodes[instance.primary]):
+        return False
+    before, after = _vcpus(cluster, instance, new)
+    return new.nics is not None or after > before
+
+
+def _vcpus(cluster: Cluster, instance: Instance, new: InstanceModified) -> tuple[int, int]:
+    """Return how many processors it has, and will have."""
+    after = params.backend(cluster.settings, new.beparams)
+    return whole(params.of_instance(cluster, instance), "vcpus"), whole(after, "vcpus")
 
 
 def _balloon(

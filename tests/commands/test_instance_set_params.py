@@ -10,7 +10,7 @@ import pytest
 from commands.errors import Refused
 from commands.instance_ops import activate_disks, deactivate_disks, grow_disk, rename
 from commands.instance_ops.set_params import HANDLER, InstanceSetParams
-from nodeagent.calls import BalloonMemory, Device, EnsureReplicated, RenameOs
+from nodeagent.calls import BalloonMemory, Device, EnsureReplicated, PlugNic, RenameOs
 from projections.objects import ADMIN_DOWN, ADMIN_OFFLINE
 from projections.plans import Plan
 from tests.commands.building import Town, call_steps, ids, node_uuid, unpacked
@@ -69,6 +69,49 @@ def test_interfaces_are_added_changed_and_removed() -> None:
     town.carry_out(HANDLER, change(nics=(("modify", 1, {"ip": "192.0.2.9"}), ("remove", 0, {}))))
     (left,) = town.instance().nics
     assert (left.uuid, left.mac, left.ip) == (second.uuid, second.mac, "192.0.2.9")
+
+
+def test_a_running_guest_gets_the_change_at_once() -> None:
+    """What goes or changes is taken out before the record, what is new plugged in after it."""
+    town = plain_town()
+    town.carry_out(HANDLER, change(nics=(("add", -1, {"link": "br7"}),), hotplug=False))
+    order = change(
+        beparams={"vcpus": 4},
+        nics=(("modify", 1, {"link": "br8"}), ("remove", 0, {}), ("add", -1, {"link": "br9"})),
+    )
+    _, outcomes = town.carry_out(HANDLER, order)
+    assert ids(outcomes[-1].plan) == [
+        "take-out/0", "take-out/1", "modified", "plug-in/0", "plug-in/1", "vcpus",
+    ]  # fmt: skip
+    new = town.instance().nics[1]
+    plugged = unpacked(call_steps(outcomes[-1].plan)["plug-in/1"])
+    assert isinstance(plugged, PlugNic)
+    assert (plugged.nic, plugged.instance.nics[1].link) == (new.uuid, "br9")
+
+
+def test_what_the_guest_does_not_notice_is_only_recorded() -> None:
+    """A name, fewer processors, anything with hotplug off or while it is down."""
+    quiet = (
+        (plain_town(), change(nics=(("modify", 0, {"name": "lan"}),))),
+        (plain_town(), change(beparams={"memory": 256}, nics=(), hotplug=True)),
+        (plain_town(), change(nics=(("remove", 0, {}),), hotplug=False)),
+        (down_town(), change(nics=(("remove", 0, {}),))),
+    )
+    for town, order in quiet:
+        _, outcomes = town.carry_out(HANDLER, order)
+        assert ids(outcomes[-1].plan) == ["modified"]
+
+
+def test_what_the_guest_does_not_take_is_told() -> None:
+    """The change is recorded all the same, and holds from the next start on."""
+    town = plain_town()
+    order = change(nics=(("remove", 0, {}),))
+    done, _ = town.carry_out(HANDLER, order, fail=["take-out/0"])
+    assert done.result == [
+        ("nic.count", "0"),
+        ("hotplug/take-out/0", "from the next start on: it broke"),
+    ]
+    assert town.instance().nics == ()
 
 
 def test_an_instance_is_taken_out_of_management_and_back() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from commands.cluster_ops.finding import ERROR, Finding
+from projections.query.table import NORMAL
 from shell import confirm, reading
 from shell.failure import Failure, Status
 from shell.following import listed
@@ -46,9 +47,15 @@ def verify(session: Session, words: Words) -> int:
     if ended.results is None:
         return ended.status
     findings = [Finding(*each) for result in ended.results for each in listed(result.values[0])]
+    errors = sum(finding.severity == ERROR for finding in findings)
+    style = reading.style_of(session, words)
+    if style.format != "table":
+        heads = [Head(name, name, "text") for name in Finding._fields]
+        rows = tuple(tuple((NORMAL, value) for value in finding) for finding in findings)
+        session.out.write(rendered(heads, rows, style))
+        return Status.FAILURE if errors else Status.SUCCESS
     for finding in findings:
         session.say(_line(finding, codes=words.flag("error_codes")))
-    errors = sum(finding.severity == ERROR for finding in findings)
     if not words.flag("error_codes"):
         session.say(f"Verified: errors: {errors}, warnings: {len(findings) - errors}")
     return Status.FAILURE if errors else Status.SUCCESS

@@ -349,3 +349,16 @@ def test_a_job_that_needs_no_attention_is_not_resolved(lab: LiveLab) -> None:
     ran = lab.run(f"gnt-job resolve --accept {job}")
     assert ran.status == 1, str(ran)
     assert str(job) in ran.out + ran.err
+
+
+def test_lost_disks_are_made_anew(lab: LiveLab) -> None:
+    """In place, then on other nodes: the instance starts from each."""
+    name = "anew.example.net"
+    lab.ok(f"gnt-instance add -t drbd -n node3:node1 -o debian -B memory=512 -s 1G {name}")
+    for options, nodes in (("", ["node3", "node1"]), ("-n node2:node1", ["node2", "node1"])):
+        lab.ok(f"gnt-instance shutdown {name}")
+        lab.ok(f"gnt-instance recreate-disks {options} {name}")
+        assert lab.rows(f"gnt-instance list -o pnode,snodes {name}") == [nodes]
+        lab.ok(f"gnt-instance startup {name}")
+    assert lab.ok("gnt-cluster verify --format json") == "[]\n"
+    lab.ok(f"gnt-instance remove -f {name}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import stat
 from pathlib import Path
@@ -45,6 +46,18 @@ def test_verify_for_programs() -> None:
     news = succeeded(1, [("error", "ENODELVM", "node2", "no group")])
     ran = run("gnt-cluster verify --error-codes", Master(news=[news]))
     assert ran.out.splitlines()[0] == "ERROR:ENODELVM:node2:no group"
+
+
+def test_verify_as_json() -> None:
+    """An object for each finding; the exit status as ever."""
+    news = succeeded(1, [("error", "ENODELVM", "node2", "no group")])
+    ran = run("gnt-cluster verify --format json", Master(news=[news]))
+    assert json.loads(ran.out) == [
+        {"severity": "error", "code": "ENODELVM", "object": "node2", "message": "no group"}
+    ]
+    assert ran.status == 1
+    ran = run("gnt-cluster verify --format json", Master(news=[succeeded(1, [])]))
+    assert (json.loads(ran.out), ran.status) == ([], 0)
 
 
 def settings(**more: object) -> config.ClientConfig:

@@ -1,0 +1,100 @@
+"""A cluster of one real machine, by its commands: OS, disks, guest, interface, address."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.acceptance.real_machine import MASTER_ADDRESS, RealMachine
+
+pytestmark = [
+    pytest.mark.acceptance,
+    pytest.mark.skipif(os.geteuid() != 0, reason="only root may make interfaces and guests"),
+    pytest.mark.skipif(
+        not Path("/usr/share/ganeti/os/noop/create").exists(),
+        reason="ganeti-os-noop is not installed",
+    ),
+    pytest.mark.skipif(
+        not Path("/usr/bin/qemu-system-x86_64").exists(), reason="QEMU is not installed"
+    ),
+]
+GUEST = "-t file --disk 0:size=1024m -o noop -B memory=128m -H kvm:kernel_path= -n node1"
+
+
+@pytest.fixture(scope="module")
+def machine() -> Iterator[RealMachine]:
+    with tempfile.TemporaryDirectory(prefix="cairn-") as directory:
+        machine = RealMachine(Path(directory))
+        try:
+            machine.up()
+            yield machine
+        finally:
+            machine.down()
+
+
+def ports(machine: RealMachine) -> list[str]:
+    """The ports of the bridge."""
+    found = json.loads(machine.namespace.ip("-json link show master br0"))
+    return [port["ifname"] for port in found if port]
+
+
+def test_a_guest_comes_and_goes_with_all_that_it_has(machine: RealMachine) -> None:
+    """Installed by Debian's own noop, it runs with its interface on the bridge; removed, nothing of
+    it is left."""
+    machine.ok(f"gnt-instance add {GUEST} --net 0:link=br0 web1")
+    listed = "gnt-instance list --no-headers -o status,os,nic.links web1"
+    machine.until(listed, "running noop br0")
+    assert len(ports(machine)) == 1
+    machine.ok("gnt-instance remove --force --shutdown-timeout 0 web1")
+    assert ports(machine) == []
+    assert [path for path in machine.files.rglob("*") if path.is_file()] == []
+
+
+def test_a_bridge_that_is_not_there_is_named(machine: RealMachine) -> None:
+    """By the job that needs it, with the bridges that there are; and by verify."""
+    try:
+        failed = machine.run(f"gnt-instance add {GUEST} --net 0:link=br7 web2")
+        assert failed.status == 1
+        assert "there is no bridge 'br7' on this node" in failed.err
+        assert "br0" in machine.run("gnt-instance startup web2").hint
+        found = machine.run("gnt-cluster verify --error-codes").out
+        assert "ERROR:ENODENET:node1:missing links: br7" in found
+        assert "ENODELVM" not in found  # no disk of this cluster is made of it
+        machine.namespace.ip("link add br7 type bridge")
+        machine.ok("gnt-instance startup web2")
+        assert "ENODENET" not in machine.run("gnt-cluster verify --error-codes").out
+    finally:
+        machine.run("gnt-instance remove --force --shutdown-timeout 0 web2")
+
+
+def test_the_masters_address_is_on_its_interface(machine: RealMachine) -> None:
+    """It is taken once the node has joined, given up and taken again on order."""
+
+    def held() -> bool:
+        return MASTER_ADDRESS in machine.namespace.ip("-brief address show br0")
+
+    machine.ok("gnt-cluster activate-master-ip")
+    assert held()
+    machine.ok("gnt-cluster deactivate-master-ip --yes")
+    assert not held()
+    machine.ok("gnt-cluster activate-master-ip")
+    assert held()
+
+
+def test_the_node_tells_what_it_is(machine: RealMachine) -> None:
+    """Memory, processors, room for files, versions: read from the machine, not made up."""
+    told = machine.ok("gnt-node list --no-headers --units m -o mtotal,ctotal node1").split()
+    total_kib = next(
+        int(line.split()[1])
+        for line in Path("/proc/meminfo").read_text().splitlines()
+        if line.startswith("MemTotal")
+    )
+    assert told == [str(total_kib // 1024), str(os.cpu_count())]
+    versions = machine.ok("gnt-node info node1")
+    assert f"kernel: {os.uname().release}" in versions
+    assert "hypervisor: QEMU" in versions

@@ -1,8 +1,9 @@
 """What `gnt-cluster verify` looks for: pure functions from what is wanted and seen to findings.
 
 Codes are Ganeti's (`ENODE...` about a node, `EINSTANCE...` about an instance, `ECLUSTER...`), so
-that `--ignore-errors` and scripts go on working. Two are Cairn's own: `ENODEDUTY` (a node still
-owes the undo of something) and `EJOBATTENTION` (a job can go neither forward nor back).
+that `--ignore-errors` and scripts go on working. Three are Cairn's own: `ENODEDUTY` (a node still
+owes the undo of something), `EJOBATTENTION` (a job can go neither forward nor back) and
+`EMASTERADDRESS` (the master's address is on no node, or may be on a second one).
 
 What moves while the nodes are asked may be found wrong for a moment: nothing is locked, since a
 verification that waits for every job would be of no use when one is stuck.
@@ -16,6 +17,7 @@ from commands import ipolicy
 from commands.capacity import RUNS, memory_need_mib, room_on, running
 from commands.cluster_ops import holdings, hosts
 from commands.cluster_ops.finding import ERROR, WARNING, Checks, Finding, answered, sorted_nodes
+from commands.cluster_ops.master_address import wanted_address
 from commands.nodes import why_unreachable
 from projections.cluster import Cluster
 from projections.objects import ADMIN_UP, Instance
@@ -66,6 +68,20 @@ def duties(cluster: Cluster, checks: Checks) -> Iterator[Finding]:
         if owed.failed:
             text += f", and could not: {owed.failed} (gnt-job resolve --retry|--accept {owed.job})"
         yield Finding(ERROR if owed.failed else WARNING, "ENODEDUTY", name, text)
+
+
+def master_address(cluster: Cluster, checks: Checks) -> Iterator[Finding]:
+    """The master's node holds the master's address, and no other one does."""
+    info = cluster.settings
+    wanted = wanted_address(info)
+    if wanted is not None and wanted not in info.master_ip_held:
+        text = f"{wanted.address} is on no node (gnt-job list shows what became of the try)"
+        yield Finding(ERROR, "EMASTERADDRESS", info.name, text)
+    for held in info.master_ip_held:
+        if held != wanted:
+            name = cluster.nodes[held.node].name
+            text = f"may hold {held.address} on {held.device} still; it is told when it answers"
+            yield Finding(WARNING, "EMASTERADDRESS", name, text)
 
 
 def disks(cluster: Cluster, checks: Checks) -> Iterator[Finding]:
@@ -159,6 +175,7 @@ ALL: Mapping[str, Check] = {
     "definitions": hosts.definitions,
     "parked": parked,
     "duties": duties,
+    "master_address": master_address,
     "orphan_volumes": holdings.orphan_volumes,
     "missing_volumes": holdings.missing_volumes,
     "minors": holdings.minors,

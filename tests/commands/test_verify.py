@@ -22,8 +22,14 @@ from nodeagent.calls import (
     Probe,
 )
 from nodeagent.inventory import inventory
-from projections.events.configuration import DiskStateSeen, DutyFailed, DutyRecorded
-from projections.objects import ADMIN_DOWN
+from projections.events.configuration import (
+    ClusterModified,
+    DiskStateSeen,
+    DutyFailed,
+    DutyRecorded,
+    MasterAddressTaken,
+)
+from projections.objects import ADMIN_DOWN, HeldAddress
 from projections.plans import Call, Plan
 from projections.unsettled import Parked
 from tests.commands.building import UUID, Town, ids, node_uuid
@@ -193,6 +199,20 @@ def too_few_candidates(town: Town, checks: Checks) -> None:
     town.set_node(3, master_candidate=False)
 
 
+def no_address(town: Town, checks: Checks) -> None:
+    info = msgspec.structs.replace(
+        town.cluster.settings, master_ip="192.0.2.9", master_netdev="br0"
+    )
+    town.fold("cluster", ClusterModified(info=info))
+
+
+def two_addresses(town: Town, checks: Checks) -> None:
+    no_address(town, checks)
+    for number in (1, 2):
+        held = HeldAddress(node=node_uuid(number), address="192.0.2.9", prefix=32, device="br0")
+        town.fold("cluster", MasterAddressTaken(held=held))
+
+
 FINDINGS: list[tuple[Callable[[Town, Checks], None], tuple[str, ...]]] = [
     (orphan_volume, ("warning", "ENODEORPHANLV", "node3", "belongs to no disk")),
     (missing_volume, ("error", "EINSTANCEMISSINGDISK", "web2.example.net", "is missing on node3")),
@@ -207,6 +227,8 @@ FINDINGS: list[tuple[Callable[[Town, Checks], None], tuple[str, ...]]] = [
     (faulty_disk, ("error", "EINSTANCEFAULTYDISK", "web1.example.net", "is faulty on node2")),
     (duty, ("warning", "ENODEDUTY", "node2", "still owes remove-volume (job 7)")),
     (failed_duty, ("error", "ENODEDUTY", "node2", "could not: it is busy (gnt-job resolve")),
+    (no_address, ("error", "EMASTERADDRESS", "town.example.net", "192.0.2.9 is on no node")),
+    (two_addresses, ("warning", "EMASTERADDRESS", "node2", "may hold 192.0.2.9 on br0 still")),
     (too_little_memory, ("error", "ENODEN1", "node2", "if node1 fails")),
     (too_few_candidates, ("warning", "ECLUSTERCFG", "town.example.net", "2 master candidates")),
 ]

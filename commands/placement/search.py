@@ -8,7 +8,10 @@
 3. Refining. Instances that moved anyway may move elsewhere, as long as that improves the score.
 4. Where the greedy balancer finishes in reasonable time, its end is refined too; how many instances
    it moved is a limit, and the result is no worse in score either.
-5. Ordering. Each moved instance goes straight to its final nodes if the limits permit it at some
+5. Local search. A few instances are sent back, and others move in their place. What is taken has a
+   lower objective: the score, and for each instance that moved the smallest gain worth a move, as
+   often as its copy is larger than the average (a tenth of that where nothing is copied).
+6. Ordering. Each moved instance goes straight to its final nodes if the limits permit it at some
    point of the plan; if no such order is found the path of the search is the plan.
 
 Every step is checked against the limits when it is made, so any prefix of a plan is legal.
@@ -40,6 +43,9 @@ _SHORTLIST: Final = 400
 _ROUNDS: Final = 60
 _GOOD_PART: Final = 0.3  # of the best gain, to be made in the same batch
 _KICK: Final = 12  # instances at once
+_KICKS: Final = 1_000_000  # instances x nodes x kicks that are tried unless told otherwise
+_MOST_KICKS: Final = 100
+_NO_COPY: Final = 0.1  # cost of a move that copies no disk, by the average of those that do
 _DWINDLED: Final = 0.4  # of the first gain of a shortlist, to look at all instances again
 
 Nodes = tuple[int, int]
@@ -65,25 +71,52 @@ class Search:
         self._fleet: Fleet = build_fleet(placement)
         self._rows = candidates(placement, scope, options)
         self._first: list[Nodes] = list(zip(placement.primary, placement.secondary, strict=True))
+        disks = np.array([placement.instances[int(row)].disk for row in self._rows], dtype=float)
+        average = float(disks.mean()) if len(disks) else 0.0
+        shares = disks / average if average else np.ones(len(disks))
+        #: What it costs to copy an instance, 1.0 on average.
+        self._copies = dict(zip(self._rows.tolist(), shares.tolist(), strict=True))
 
     def run(self, *, stop_at: float = 0.0, more: Callable[[], bool] | None = None) -> list[Step]:
-        """Search; return the plan. `more` says whether to go on improving at the end."""
+        """Search; return the plan.
+
+        `more` says whether to go on improving at the end; without it that is a number of attempts
+        that depends on the size alone: the same input gives the same plan, on any machine.
+        """
         best = _Path(self._origin.copy(), [])
         self._batches(best, stop_at)
         self._go_back(best)
         self._refine(best)
-        limit = len(self._rows)
-        if len(self._rows) * len(self._scope) <= GREEDY_SIZE:
+        limit, size = len(self._rows), len(self._rows) * len(self._scope)
+        if size <= GREEDY_SIZE:
             best, limit = self._against_greedy(best, stop_at)
+        kicks = min(_MOST_KICKS, _KICKS // max(1, size)) if size <= GREEDY_SIZE else 0
+        attempts = iter(range(kicks))
+        go_on = more or (lambda: next(attempts, None) is not None)
+        return self._plan(self._local(best, limit, stop_at, go_on))
+
+    def _local(self, best: _Path, limit: int, stop_at: float, go_on: Callable[[], bool]) -> _Path:
+        """Improve a placement by kicks, at no higher score, with no more than `limit` moved."""
         random = np.random.default_rng(0)  # drawn anew by each search: same input, same plan
-        while more is not None and more():
+        highest, objective = self._score(best), self._objective(best)
+        while best.moves and go_on():
             trial = best.copy()
             self._kick(trial, random)
             self._greedy(trial, stop_at)
             self._go_back(trial, at_most=limit)
-            if len(self._moved(trial)) <= limit and self._score(trial) < self._score(best):
-                best = trial
-        return self._plan(best)
+            fine = len(self._moved(trial)) <= limit and self._score(trial) <= highest
+            if fine and (found := self._objective(trial)) < objective:
+                best, objective = trial, found
+        return best
+
+    def _objective(self, path: _Path) -> float:
+        """The score and what it costs to get there; see the module."""
+        cost = 0.0
+        for row in self._moved(path):
+            now = path.placement.primary[row], path.placement.secondary[row]
+            swapped = now[::-1] == self._first[row] or now[1] == NO_NODE
+            cost += _NO_COPY if swapped else max(_NO_COPY, self._copies[row])
+        return self._score(path) + self._options.min_gain * cost
 
     # --- the parts --------------------------------------------------------------------------
 

@@ -170,7 +170,7 @@ class Flight:
 def one_task(cluster: Cluster, jobs: int) -> list[Figure]:
     """Make the disks of an instance active that are: one call, which finds nothing to do."""
     node = "node1"
-    cluster.gnt("gnt-instance", "add", "-t", "plain", "-n", node, "-s", "128m", "--no-install",
+    cluster.gnt("gnt-instance", "add", "-t", "plain", "-n", node, "-s", "1g", "--no-install",
                 "--no-start", _WEB)  # fmt: skip
     op = InstanceActivateDisks(instance_name=_WEB)
     with cluster.client() as client:

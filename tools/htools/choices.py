@@ -73,7 +73,7 @@ class Choices:
     target_resources: float = 2.0
     output_dir: str = "."
     algorithm: str = "auto"
-    effort_s: float = 0.0
+    effort_s: float | None = None  # None: as much as suits the size
     schedule: bool = False
     explain: str | None = None
     plot: str | None = None

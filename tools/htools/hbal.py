@@ -102,9 +102,11 @@ def _steps(job: Job, bound: float) -> Iterable[Step]:
         return balance(
             job.placement, job.scope, options, max_steps=choices.max_length, stop_at=stop_at
         )
-    end = time.monotonic() + choices.effort_s
     search = Search(job.placement, job.scope, options)
-    return search.run(stop_at=stop_at, more=lambda: time.monotonic() < end)
+    if choices.effort_s is None:
+        return search.run(stop_at=stop_at)
+    end = time.process_time() + choices.effort_s
+    return search.run(stop_at=stop_at, more=lambda: time.process_time() < end)
 
 
 def _finish(job: Job, before: Placement, steps: list[Step], initial: float) -> int:

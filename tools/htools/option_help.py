@@ -108,7 +108,7 @@ HELP: Final = {
     "no-capacity-checks": ("disable capacity checks (like global N+1 redundancy)"),
     "algorithm": ("how to search: auto, greedy (the moves of Ganeti's hbal) or search"),
     "compat": ("make the moves of Ganeti's hbal, however long it takes"),
-    "effort": ("how long to go on improving what a search found"),
+    "effort": ("CPU seconds to go on improving what a search found"),
     "schedule": ("print when each move can start, and how long all of them take"),
     "explain": ("say why, per node: as text on stderr, or as JSON to a file"),
     "plot": ("draw the load of the nodes before and after: in the terminal, or as SVG to a file"),

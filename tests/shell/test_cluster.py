@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import socket
 import stat
 from pathlib import Path
 
@@ -187,6 +188,42 @@ def test_init_takes_the_allocator() -> None:
     assert (info.default_iallocator, info.default_iallocator_params) == ("mine", {"fast": "yes"})
     with pytest.raises(Refused, match="no option of hail"):
         made("--default-iallocator-params=fast=yes")
+
+
+def test_init_takes_an_address_of_the_master(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As it is given, or that of the cluster's name; what can be none is refused."""
+    tool = load("gnt-cluster")
+
+    def made(*typed: str) -> ClusterInfo:
+        return info_of(parse(tool, "init", tool.commands["init"], [*typed, "c.example.net"]))
+
+    def resolve(name: str, *_: object, **__: object) -> list[tuple[object, ...]]:
+        if name not in names:
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (names[name], 0))]
+
+    names: dict[str, str] = {}
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+    info = made("--master-netdev=br0", "--master-ip=192.0.2.9", "--master-netmask=24")
+    assert (info.master_ip, info.master_netdev, info.master_netmask) == ("192.0.2.9", "br0", 24)
+    assert made().master_ip == ""
+    with pytest.raises(Refused, match="33 bits"):
+        made("--master-netdev=br0", "--master-ip=192.0.2.9", "--master-netmask=33")
+    with pytest.raises(Failure, match="does not resolve"):
+        made("--master-netdev=br0")
+    names["c.example.net"] = "192.0.2.7"
+    assert made("--master-netdev=br0").master_ip == "192.0.2.7"
+
+
+def test_deactivate_master_ip_asks_first(tmp_path: Path) -> None:
+    """Where nobody can be asked, --yes must be given; then it is one opcode."""
+    master = Master(news=[succeeded(1, {"left_on": []})])
+    ran = run("gnt-cluster deactivate-master-ip", master)
+    assert (ran.status, master.submitted) == (Status.CONFIRMATION, [])
+    assert "--yes" in ran.err
+    assert run("gnt-cluster deactivate-master-ip --yes", master).status == 0
+    (op,) = master.submitted[0][1].jobs[0].ops
+    assert op.name == "OP_CLUSTER_DEACTIVATE_MASTER_IP"
 
 
 def test_init_refuses_what_it_cannot_do(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 BENCHES = {
     "log": "appending and reading, against bare APSW",
+    "lone": "one append after the other, on three voters and on one",
     "wire": "requests and publications over TCP with CURVE",
     "projections": "folds: memory, replay, states of the past (a minute or more)",
     "agent": "what a task costs its agent",

@@ -42,8 +42,13 @@ class Put(Event, frozen=True, kw_only=True):
 
 
 @contextmanager
-def voters(directory: Path, *names: str) -> Iterator[tuple[list[Voter], CurveKeys, list[int]]]:
-    """Give a running cluster: its voters, keys to ask it with, and their pids."""
+def voters(
+    directory: Path, *names: str, sync_delay_s: float = 0.0
+) -> Iterator[tuple[list[Voter], CurveKeys, list[int]]]:
+    """Give a running cluster: its voters, keys to ask it with, and their pids.
+
+    `sync_delay_s` is added to each of its syncs: as if each voter had a slow disk of its own.
+    """
     keys = new_curve_keys()
     lab = QuorumLab(directory, timing=Timing())
     try:
@@ -59,7 +64,9 @@ def voters(directory: Path, *names: str) -> Iterator[tuple[list[Voter], CurveKey
     try:
         for name, place in places.items():
             here, there = spawn.Pipe()
-            process = spawn.Process(target=serve, args=(there, name, *place), daemon=True)
+            process = spawn.Process(
+                target=serve, args=(there, name, *place, sync_delay_s), daemon=True
+            )
             process.start()
             processes.append(process)
             found.append(here.recv())
@@ -70,12 +77,23 @@ def voters(directory: Path, *names: str) -> Iterator[tuple[list[Voter], CurveKey
             process.join()
 
 
-def serve(pipe: Connection, name: str, directory: Path, keys: CurveKeys, replication: str) -> None:
+def serve(
+    pipe: Connection,
+    name: str,
+    directory: Path,
+    keys: CurveKeys,
+    replication: str,
+    sync_delay_s: float,
+) -> None:
     """Be a voter that appends what it is asked to."""
     reactor = Reactor()
     zap = ZapHandler(reactor)
     replica = open_quorum(
-        directory, voter=name, post=reactor.call_soon_threadsafe, call_at=reactor.call_at
+        directory,
+        voter=name,
+        post=reactor.call_soon_threadsafe,
+        call_at=reactor.call_at,
+        sync_delay_s=sync_delay_s,
     )
     keyring = Keyring(stored.record for stored in replica.read(1, replica.committed))
     replica.on_committed(keyring.apply)

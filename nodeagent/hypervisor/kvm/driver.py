@@ -27,7 +27,7 @@ from nodeagent.errors import NodeAgentError, NoRoom, NoSuchThing, StateMismatch
 from nodeagent.host import read_cpus, read_memory
 from nodeagent.hypervisor.contract import HostCpus, HostMemory, HypervisorCapabilities
 from nodeagent.hypervisor.kvm import console, hotplug, memory, processes, receiving, sending
-from nodeagent.hypervisor.kvm.guest import POSTMIGRATE, RUNNING, Guest
+from nodeagent.hypervisor.kvm.guest import RUNNING, Guest
 from nodeagent.hypervisor.kvm.here import NO_VHOST, has_vhost
 from nodeagent.hypervisor.kvm.monitor import Watch
 from nodeagent.hypervisor.kvm.parameters import parameters
@@ -113,6 +113,7 @@ class Kvm:
     ) -> RunState:
         """See Hypervisor."""
         self._note_generation(instance)
+        self._let_go(instance.uuid)
         guest = self._guests.get(instance.uuid)
         if guest is not None and guest.alive and not guest.record.incoming:
             if guest.record.instance.generation < instance.generation:
@@ -235,6 +236,7 @@ class Kvm:
     ) -> MigrationTarget:
         """See Hypervisor."""
         self._note_generation(instance)
+        self._let_go(instance.uuid)
         guest = self._guests.get(instance.uuid)
         if guest is not None and guest.alive:
             if guest.record.instance.generation == instance.generation:
@@ -263,18 +265,17 @@ class Kvm:
     ) -> None:
         """See Hypervisor."""
         uuid = instance.uuid
+        self._let_go(uuid)  # an agent that died here may have left the empty process
         if self._history.now.sent.get(uuid) == (target, instance.generation):
-            self._forget(uuid)  # an agent that died here may have left the empty process
             return
         guest = self._running(uuid)
-        goal = (target, instance.generation)
-        sending.send(guest, goal, address=address, live=live, scope=scope)
-        self._history.note_sent(uuid, *goal)
-        self._forget(uuid)
+        sending.send(guest, instance, target=target, address=address, live=live, scope=scope)
+        self._let_go(uuid)
 
     def finish(self, instance: InstanceSpec, *, source: str, target: str, succeeded: bool) -> None:
         """See Hypervisor."""
         uuid = instance.uuid
+        self._let_go(uuid)
         guest = self._guests.get(uuid)
         if self._node == target:
             here = guest is not None and receiving.has_come(guest, instance.generation)
@@ -286,7 +287,11 @@ class Kvm:
             else:
                 self._forget(uuid)
         elif self._node == source:
-            runs = guest is not None and guest.alive
+            if guest is not None and guest.alive and not succeeded:
+                guest.hear()
+                sending.call_off(guest)
+                self._let_go(uuid)
+            runs = uuid in self._guests and self._guests[uuid].alive
             if succeeded and runs:
                 raise StateMismatch(f"{instance.name} still runs here", hint="look where it runs")
             if not succeeded and not runs and uuid in self._history.now.sent:
@@ -306,7 +311,7 @@ class Kvm:
                 guest.record.instance.generation,
             )
             for guest in self._known()
-            if not guest.record.incoming
+            if not guest.record.incoming and not guest.has_gone
         )
 
     def uses_disk(self, disk: str) -> bool:
@@ -368,9 +373,7 @@ class Kvm:
             guest.dead = True  # it was about to be started
             return
         guest.attach()
-        if guest.status == POSTMIGRATE and record.sent_to:
-            self._history.note_sent(record.instance.uuid, *record.sent_to)
-            self._forget(record.instance.uuid)
+        self._let_go(record.instance.uuid)
 
     def _start(self, record: GuestRecord, scope: TaskScope) -> Guest:
         with self._lock:
@@ -416,7 +419,7 @@ class Kvm:
 
     def _running(self, uuid: str) -> Guest:
         guest = self._guests.get(uuid)
-        if guest is None or not guest.alive or guest.record.incoming:
+        if guest is None or not guest.alive or guest.record.incoming or guest.has_gone:
             name = uuid if guest is None else guest.record.instance.name
             raise NoSuchThing(f"instance {name} does not run here")
         guest.hear()
@@ -425,6 +428,13 @@ class Kvm:
     def _known(self) -> list[Guest]:
         with self._lock:
             return [self._guests[uuid] for uuid in sorted(self._guests)]
+
+    def _let_go(self, uuid: str) -> None:
+        """If the guest was sent and has arrived, note that, and end what it left behind."""
+        guest = self._guests.get(uuid)
+        if guest is not None and guest.has_gone and guest.record.sent_to is not None:
+            self._history.note_sent(uuid, *guest.record.sent_to)
+            self._forget(uuid)
 
     def _forget(self, uuid: str) -> None:
         """The guest has no process here and is not known. Raises NodeAgentError."""

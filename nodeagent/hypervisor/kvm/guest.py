@@ -73,6 +73,11 @@ class Guest:
         return not self.dead and not self.record.ended
 
     @property
+    def has_gone(self) -> bool:
+        """Whether it was sent to another node, and what is here is empty."""
+        return self.status == POSTMIGRATE and self.record.sent_to is not None
+
+    @property
     def state(self) -> str:
         """running, paused, crashed or user-down."""
         if self.record.ended or self.dead:
@@ -215,6 +220,8 @@ class Guest:
                 _log.warning("%s: I/O error on %s", self.record.instance.name, event.data)
             case "MIGRATION":
                 self.migration.append(str(event.data["status"]))
+                if self.migration[-1] == "completed" and self.record.sent_to is not None:
+                    self.status = POSTMIGRATE
             case "DEVICE_DELETED" if "device" in event.data:
                 self.deleted.add(str(event.data["device"]))
             case "MIGRATION_PASS":

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from nodeagent.calls import InstanceSpec
 from nodeagent.errors import BadCall
-from nodeagent.hypervisor.kvm.parameters import Parameters
+from nodeagent.hypervisor.kvm.parameters import Parameters, parameters
 
 POSTCOPY = "postcopy-ram"
 # On both sides, always: events, so that nobody polls; the target says when it is through, so that
@@ -44,6 +45,14 @@ def migration_settings(found: Parameters) -> MigrationSettings:
         downtime_ms=min(found.migration_downtime, _DOWNTIME_LIMIT_MS),
         port=found.migration_port,
     )
+
+
+def settings_of(instance: InstanceSpec) -> MigrationSettings:
+    """Return the settings that are in force now, which may differ from those at the guest's start.
+
+    Both sides are told of the same configuration. Raises BadCall.
+    """
+    return migration_settings(parameters(instance.hvparams))
 
 
 def stopped_for_it(settings: MigrationSettings) -> MigrationSettings:

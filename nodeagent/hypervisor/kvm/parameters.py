@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 import posixpath
+import shlex
 from collections.abc import Callable, Iterator, Mapping
 from typing import Annotated, Literal
 
@@ -174,6 +175,14 @@ def _bad_mask(found: Parameters) -> bool:
     return False
 
 
+def _bad_words(found: Parameters) -> bool:
+    try:
+        shlex.split(found.kvm_extra)
+    except ValueError:
+        return True
+    return False
+
+
 def is_address(text: str) -> bool:
     """Whether this is an IP address."""
     try:
@@ -272,6 +281,7 @@ _RULES: tuple[tuple[Callable[[Parameters], bool], str], ...] = (
         lambda p: p.virtio_net_queues > 1 and p.nic_type != "paravirtual",
         "virtio_net_queues is for nic_type=paravirtual",
     ),
+    (_bad_words, "kvm_extra: a quotation mark is not closed"),
     (_bad_mask, "cpu_mask: give CPUs as 0-3,5, or one such list for each vCPU, with : between"),
     (
         lambda p: p.use_chroot and p.kvm_extra != "" and "chroot" in p.kvm_extra,

@@ -18,8 +18,7 @@ from nodeagent.hypervisor.kvm.capabilities import set_up
 from nodeagent.hypervisor.kvm.errors import MonitorFailed
 from nodeagent.hypervisor.kvm.guest import Guest
 from nodeagent.hypervisor.kvm.layout import Layout, decode, encode
-from nodeagent.hypervisor.kvm.migration_settings import migration_settings
-from nodeagent.hypervisor.kvm.parameters import parameters
+from nodeagent.hypervisor.kvm.migration_settings import settings_of
 from nodeagent.task_scope import TaskScope
 
 _PORT_AGAIN_S = 0.5  # between two tries at a port that another migration has
@@ -46,7 +45,7 @@ def listen(guest: Guest, address: str, scope: TaskScope) -> MigrationTarget:
 
     Another migration to this node may have the port: it is waited for. Raises Stopped.
     """
-    settings = migration_settings(parameters(guest.record.layout.hvparams))
+    settings = settings_of(guest.record.instance)
     set_up(guest, settings)
     uri = f"tcp:{f'[{address}]' if ':' in address else address}:{settings.port}"
     said = False
@@ -68,7 +67,7 @@ def listen(guest: Guest, address: str, scope: TaskScope) -> MigrationTarget:
 
 def target(guest: Guest, address: str) -> MigrationTarget:
     """Return where the guest is waited for."""
-    settings = migration_settings(parameters(guest.record.layout.hvparams))
+    settings = settings_of(guest.record.instance)
     return MigrationTarget(address=address, port=settings.port)
 
 

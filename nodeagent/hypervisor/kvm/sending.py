@@ -14,16 +14,16 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import cast
 
+from nodeagent.calls import InstanceSpec
 from nodeagent.errors import NodeAgentError, StateMismatch, Stopped
 from nodeagent.hypervisor.kvm.capabilities import set_up
 from nodeagent.hypervisor.kvm.errors import MonitorFailed
 from nodeagent.hypervisor.kvm.guest import RUNNING, Guest
 from nodeagent.hypervisor.kvm.migration_settings import (
     MigrationSettings,
-    migration_settings,
+    settings_of,
     stopped_for_it,
 )
-from nodeagent.hypervisor.kvm.parameters import parameters
 from nodeagent.hypervisor.kvm.starting import run_on
 from nodeagent.task_scope import TaskScope
 
@@ -32,23 +32,24 @@ _CANCEL_S = 30.0
 _COMPLETED, _FAILED, _CANCELLED = "completed", "failed", "cancelled"
 _ACTIVE = "active"
 _OVER = (_COMPLETED, _FAILED, _CANCELLED)
+_UNDER_WAY = ("setup", "active", "pre-switchover", "device", "cancelling", "wait-unplug")
 _NO_WAY_BACK = ("postcopy-active", "postcopy-paused", "postcopy-recover", "device", _COMPLETED)
 _log = logging.getLogger(__name__)
 _MIB = 1 << 20
 
 
 def send(
-    guest: Guest, goal: tuple[str, int], *, address: str, live: bool, scope: TaskScope
+    guest: Guest, instance: InstanceSpec, *, target: str, address: str, live: bool, scope: TaskScope
 ) -> None:
-    """Send the guest to `goal`, a node and a generation.
+    """Send the guest to node `target`, under the generation that `instance` has.
 
     Returns when it is there, and its QEMU here empty.
 
     Raises StateMismatch if the target does not wait for it, NodeAgentError if it fails on its way,
     Stopped if it was called off: in each case it runs here.
     """
-    settings = migration_settings(parameters(guest.record.layout.hvparams))
-    guest.keep(sent_to=goal)
+    settings = settings_of(instance)
+    guest.keep(sent_to=(target, instance.generation))
     guest.sending, guest.migration, guest.migration_round = True, [], 0
     try:
         set_up(guest, settings if live else stopped_for_it(settings))
@@ -104,12 +105,23 @@ def _call_off(guest: Guest, scope: TaskScope) -> None:
         raise scope.stopped(left="the guest still runs here")
 
 
+def call_off(guest: Guest) -> None:
+    """End what an agent that died here had begun: the guest stays, if it is not through yet."""
+    if str(guest.ask("query-migrate").get("status")) in _UNDER_WAY:
+        guest.monitor.execute("migrate_cancel")
+        guest.wait(lambda: guest.dead or _last(guest) in _OVER, timeout_s=_CANCEL_S)
+    if not guest.has_gone:
+        _stay(guest)
+
+
 def _stay(guest: Guest) -> None:
     """The guest is to go on here after all."""
     if guest.dead:
         return
     try:
         guest.look()
+        if guest.has_gone:
+            return
         if guest.status != RUNNING and _last(guest) in (_FAILED, _CANCELLED):
             run_on(guest)
         guest.keep(sent_to=None)

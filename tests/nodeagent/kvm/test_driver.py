@@ -14,6 +14,7 @@ from types import MappingProxyType
 import msgspec
 import pytest
 
+from nodeagent.calls import InstanceSpec
 from nodeagent.errors import NodeAgentError, StateMismatch, Stopped
 from nodeagent.hypervisor.kvm.errors import MonitorLost
 from nodeagent.task_scope import Progress, TaskScope
@@ -103,6 +104,32 @@ class TestKvm(HypervisorContract):
         with one.console() as console:
             console.tick()
         migrate(one, two)
+
+    def test_an_agent_that_dies_while_it_sends(self, pair: Pair) -> None:
+        """Finished as failed, the guest stays where it is, and can be sent again."""
+        one, two = pair
+        moved = begin_to_send(one, two)
+        one.restart()
+        finish(one, pair, moved, succeeded=False)
+        finish(two, pair, moved, succeeded=False)
+        assert (running(one), running(two)) == ([(GUEST, 1)], [])
+        with one.console() as console:
+            console.tick()
+        migrate(one, two)
+
+    def test_a_guest_that_arrived_while_the_agent_was_away(self, pair: Pair) -> None:
+        """The next agent of the source knows that it has gone, and does not call it back."""
+        one, two = pair
+        moved = begin_to_send(one, two)
+        until(lambda: running(two) == [(GUEST, 2)])
+        one.restart()
+        assert one.hypervisor.seen() == ()
+        with pytest.raises(StateMismatch, match="has gone to node2"):
+            finish(one, pair, moved, succeeded=False)
+        send(one, two, moved)
+        for node in pair:
+            finish(node, pair, moved, succeeded=True)
+        assert not one.place.directory.exists()
 
     def test_a_target_that_dies_leaves_the_guest(self, pair: Pair) -> None:
         """It goes on where it was, and the error says why."""
@@ -238,6 +265,26 @@ def migrate(
     for node in (one, two):
         finish(node, (one, two), moved, succeeded=True)
     return said
+
+
+def begin_to_send(one: RealNode, two: RealNode) -> InstanceSpec:
+    """Begin a slow migration, and let the source's agent die in the middle of it."""
+    slow: dict[str, Value] = {"migration_bandwidth": 1}
+    run(one, one.guest(hvparams=slow))
+    moved = one.guest(generation=2, hvparams=slow)
+    prepare(two, moved, running=one.hypervisor.describe(moved))
+    told = threading.Event()
+
+    def try_to_send() -> None:
+        with contextlib.suppress(NodeAgentError):
+            send(one, two, moved, scope=TaskScope(lambda line: told.set()))
+
+    sending = threading.Thread(target=try_to_send)
+    sending.start()
+    assert told.wait(20)
+    one.hypervisor.close()
+    sending.join(20)
+    return moved
 
 
 def kill(process: int) -> None:

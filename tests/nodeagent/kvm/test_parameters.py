@@ -120,6 +120,7 @@ REFUSED: dict[str, tuple[dict[str, Value], str]] = {
     "unknown sound": ({"soundhw": "all"}, "ac97"),
     "an unknown screen": ({"vga": "cga"}, "cirrus"),
     "queues without virtio": ({"virtio_net_queues": 2, "nic_type": "e1000"}, "paravirtual"),
+    "a quotation without an end": ({"kvm_extra": "-name 'a"}, "quotation"),
     "a mask that is none": ({"cpu_mask": "a-b"}, "cpu_mask"),
     "a relative path": ({"kernel_path": "vmlinuz"}, "not a full path"),
     "a path with dots": ({"mem_path": "/a/../b"}, "not a full path"),

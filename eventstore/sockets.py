@@ -23,6 +23,7 @@ _CURVE_OVERHEAD = 128  # of the encrypted frame over the plain one, generously
 _HARD_LIMIT = 2 * frames.MAX_REQUEST_BYTES
 
 _PUBLISH_HWM = 256  # messages of at most 64 kB as a rule: 16 MB for each slow subscriber
+_FAN_HWM = 2048  # between the publisher and its fan: a burst of one turn of the loop
 _REQUEST_HWM = 1000
 _HANDSHAKE_MS = 10_000
 # ZMTP PING. Who dials pings each second: a dead link is dropped after 3 seconds, on both ends (the
@@ -94,7 +95,7 @@ def feeding(context: zmq.Context[Any], name: str) -> Socket:
     """Return the XPUB that feeds `fed`, inside this process."""
     socket: Socket = context.socket(zmq.XPUB)
     socket.setsockopt(zmq.LINGER, 0)
-    socket.setsockopt(zmq.SNDHWM, _PUBLISH_HWM)
+    socket.setsockopt(zmq.SNDHWM, _FAN_HWM)
     socket.bind(name)
     return socket
 
@@ -103,7 +104,7 @@ def fed(context: zmq.Context[Any], name: str) -> Socket:
     """Return the XSUB that is fed by `feeding`."""
     socket: Socket = context.socket(zmq.XSUB)
     socket.setsockopt(zmq.LINGER, 0)
-    socket.setsockopt(zmq.RCVHWM, _PUBLISH_HWM)
+    socket.setsockopt(zmq.RCVHWM, _FAN_HWM)
     socket.connect(name)
     return socket
 

@@ -15,7 +15,7 @@ class KvmSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Paths of this node, and how guests are run on it."""
 
     # Sockets and process ids: gone after a boot, as the guests are. Short: a socket's path has at
-    # most 107 bytes, of which the driver needs 48.
+    # most 107 bytes, of which the driver needs 44.
     run_directory: str = "/run/cairn/kvm"
     # What outlives a boot: generations, firmware variables.
     state_directory: str = "/var/lib/cairn/kvm"

@@ -135,6 +135,29 @@ def chosen(cluster: Cluster, found: Answer, *, count: int, group: str = "") -> C
     return Choice(tuple(node.uuid for node in nodes), (f"the allocator's choice: {found.info}",))
 
 
+def placed(cluster: Cluster, found: Answer) -> tuple[dict[str, Choice], dict[str, str]]:
+    """Return an answer to multi-allocate, by name of instance: the nodes, or why there are none.
+
+    Raises Refused if it makes no sense. What has no place is a name, or a name and the reason.
+    """
+    shape = tuple[list[tuple[str, list[str]]], list[str | tuple[str, str | None]]]
+    try:
+        there, without = msgspec.convert(found.result, type=shape)
+    except msgspec.ValidationError as wrong:
+        raise _bad(f"the result is not [placed, failed]: {wrong}") from None
+    choices = {
+        name: chosen(cluster, Answer(True, found.info, nodes), count=len(nodes))
+        for name, nodes in there
+    }
+    reasons = {
+        (each if isinstance(each, str) else each[0]): (
+            "the allocator gives no reason" if isinstance(each, str) else each[1] or "no reason"
+        )
+        for each in without
+    }
+    return choices, reasons
+
+
 def departed(cluster: Cluster, found: Answer) -> tuple[Departed, tuple[tuple[Opcode, ...], ...]]:
     """Return an answer to node-evacuate or change-group, and its jobs. Raises Refused."""
     try:

@@ -349,7 +349,17 @@ def _ask(
     allocator: str,
 ) -> Plan:
     """Return the plan that asks the operator's own allocator."""
-    question = request.allocate(
+    asked = _question(op, cluster, given, order)
+    return allocator_call.ask(cluster, allocator, figures(cluster, seen), asked)
+
+
+def question(op: InstanceCreate, cluster: Cluster, given: Given) -> request.Json:
+    """Return what an allocator is asked about one creation. Raises Refused."""
+    return _question(op, cluster, given, _checked(op, cluster))
+
+
+def _question(op: InstanceCreate, cluster: Cluster, given: Given, order: Order) -> request.Json:
+    return request.allocate(
         cluster,
         order.wish,
         os=op.os_type or "",
@@ -357,7 +367,6 @@ def _ask(
         hypervisor=order.hypervisor,
         group=cluster.group(op.group_name).name if op.group_name else "",
     )
-    return allocator_call.ask(cluster, allocator, figures(cluster, seen), question)
 
 
 def _nodes(

@@ -27,6 +27,8 @@ from commands.instance_ops.create import InstanceCreate
 from commands.looking import look
 from commands.nodes import why_not_for_instances
 from commands.opcode import Opcode, pack
+from commands.placement import request
+from commands.placement.from_cluster import figures
 from projections.cluster import Cluster
 from projections.job_state import NIL
 from projections.plans import Plan, Reservation, Reservations
@@ -65,7 +67,7 @@ def looks_at(op: InstanceMultiAlloc, cluster: Cluster) -> Iterable[str]:
 
 def decide(op: InstanceMultiAlloc, cluster: Cluster, given: Given, so_far: Outcomes) -> Plan | Done:
     """Decide where each instance goes; then submit the creations."""
-    creations = _creations(op, cluster)
+    creations = _creations(op)
     seen = looking.seen(given, so_far)
     if not so_far:
         unseen = [
@@ -78,7 +80,15 @@ def decide(op: InstanceMultiAlloc, cluster: Cluster, given: Given, so_far: Outco
     bases = [outcome.plan.basis for outcome in so_far if outcome.plan.basis != NIL]
     if bases:
         return _done(creations, msgspec.msgpack.decode(bases[-1], type=tuple[Placed, ...]))
-    placed = tuple(_placed(creations, cluster, given, so_far))
+    allocator = allocator_call.external(cluster, op.iallocator)
+    if allocator is None:
+        placed = tuple(_placed(creations, cluster, given, so_far))
+    elif (answer := allocator_call.answer(so_far)) is not None:
+        placed = tuple(_answered(creations, cluster, given, answer))
+    else:
+        asked = [_question(each, cluster, given) for each in creations]
+        several = request.multi_allocate(each for each in asked if not isinstance(each, Refused))
+        return allocator_call.ask(cluster, allocator, figures(cluster, seen), several)
     if not any(one.nodes for one in placed):
         reasons = "; ".join(f"{one.name}: {one.reason}" for one in placed[:3])
         raise Refused(
@@ -93,13 +103,7 @@ def decide(op: InstanceMultiAlloc, cluster: Cluster, given: Given, so_far: Outco
     )
 
 
-def _creations(op: InstanceMultiAlloc, cluster: Cluster) -> tuple[InstanceCreate, ...]:
-    if (allocator := allocator_call.external(cluster, op.iallocator)) is not None:
-        raise Refused(
-            WRONG_INPUT,
-            f"allocator {allocator} is asked for one instance at a time",
-            hint="-I hail; or add the instances one by one with -I",
-        )
+def _creations(op: InstanceMultiAlloc) -> tuple[InstanceCreate, ...]:
     if not 0 < len(op.instances) <= MOST:
         raise Refused(
             WRONG_INPUT, f"{len(op.instances)} instances at once", hint=f"from 1 to {MOST}"
@@ -150,6 +154,33 @@ def _placed(
         )
         cluster = cluster.reserve((0, number), held)
         yield Placed(each.instance_name, tuple(cluster.nodes[node].name for node in choice.nodes))
+
+
+def _question(each: InstanceCreate, cluster: Cluster, given: Given) -> request.Json | Refused:
+    """Return what is asked about one instance, or why it cannot be created wherever it goes."""
+    try:
+        return create.question(each, cluster, given)
+    except Refused as refused:
+        return refused
+
+
+def _answered(
+    creations: tuple[InstanceCreate, ...],
+    cluster: Cluster,
+    given: Given,
+    answer: allocator_call.Answer,
+) -> Iterable[Placed]:
+    """Read what the operator's own allocator says; each creation checks its nodes once more."""
+    choices, reasons = allocator_call.placed(cluster, answer)
+    for each in creations:
+        name, asked = each.instance_name, _question(each, cluster, given)
+        if isinstance(asked, Refused):
+            yield Placed(name, (), asked.message)
+        elif name in choices:
+            nodes = tuple(cluster.nodes[node].name for node in choices[name].nodes)
+            yield Placed(name, nodes)
+        else:
+            yield Placed(name, (), reasons.get(name, "the allocator says nothing of it"))
 
 
 def _told(one: Placed) -> str:

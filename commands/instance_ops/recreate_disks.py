@@ -45,6 +45,8 @@ from commands.instance_opcode import InstanceOpcode, instance_locks, locks, subj
 from commands.looking import acted, look
 from commands.new_disks import Numbers, drbd_volumes
 from commands.nodes import require_for_instances, require_reachable, why_unreachable
+from commands.placement import request
+from commands.placement.from_cluster import figures
 from commands.specs import disk_spec
 from nodeagent.calls import EnsureInactive, NodeStatus, RemoveReplicated
 from projections.cluster import Cluster
@@ -112,7 +114,12 @@ def decide(
         ]
         if unseen:
             return look(unseen)
-    target = _target(op, cluster, seen, instance, indices)
+    answer = allocator_call.answer(so_far)
+    allocator = allocator_call.external(cluster, op.iallocator) if op.iallocator else None
+    if allocator is not None and answer is None and not (op.node_uuids or op.nodes):
+        _require_all(instance, indices)
+        return _ask(cluster, seen, instance, allocator)
+    target = _target(op, cluster, seen, instance, indices, answer)
     return _plan(cluster, given, instance, target)
 
 
@@ -160,6 +167,7 @@ def _target(
     seen: Mapping[str, NodeStatus],
     instance: Instance,
     indices: tuple[int, ...],
+    answer: allocator_call.Answer | None,
 ) -> Target:
     sizes = [instance.disks[index].size_mib for index in indices]
     need_mib = disk_need_mib(instance.template, sizes)
@@ -172,23 +180,25 @@ def _target(
                 cluster, seen, node, template=instance.template, disk_mib=need_mib
             )
         return Target(indices, instance.nodes)
-    if len(indices) != len(instance.disks):
-        raise Refused(
-            WRONG_INPUT, "all disks of an instance are on the same nodes", hint="leave --disk out"
-        )
+    _require_all(instance, indices)
+    count = 2 if mirrored else 1
     if not named:
-        if (allocator := allocator_call.external(cluster, op.iallocator)) is not None:
-            raise Refused(
-                WRONG_INPUT,
-                f"allocator {allocator} cannot be asked for disks that are made anew",
-                hint="-I hail, or name the nodes with -n",
-            )
         group = cluster.groups[cluster.nodes[instance.primary].group]
+        if answer is not None:
+            told = allocator_call.chosen(cluster, answer, count=count, group=group.uuid)
+            for uuid in told.nodes:
+                allocation.require_room(
+                    cluster,
+                    seen,
+                    cluster.nodes[uuid],
+                    template=instance.template,
+                    disk_mib=need_mib,
+                )
+            return Target(indices, told.nodes, told)
         wish = allocation.wish_for(cluster, instance)
         chosen = allocation.choose(cluster, seen, wish, group)
         return Target(indices, chosen.nodes, chosen)
     nodes = tuple(require_for_instances(cluster.node(each)) for each in named)
-    count = 2 if mirrored else 1
     if len({node.uuid for node in nodes}) != count or len(nodes) != count:
         raise Refused(
             WRONG_INPUT,
@@ -198,6 +208,28 @@ def _target(
     for node in nodes:
         allocation.require_room(cluster, seen, node, template=instance.template, disk_mib=need_mib)
     return Target(indices, tuple(node.uuid for node in nodes))
+
+
+def _require_all(instance: Instance, indices: tuple[int, ...]) -> None:
+    if len(indices) != len(instance.disks):
+        raise Refused(
+            WRONG_INPUT, "all disks of an instance are on the same nodes", hint="leave --disk out"
+        )
+
+
+def _ask(
+    cluster: Cluster, seen: Mapping[str, NodeStatus], instance: Instance, allocator: str
+) -> Plan:
+    """Return the plan that asks the operator's own allocator, as for a new instance like it."""
+    question = request.allocate(
+        cluster,
+        allocation.wish_for(cluster, instance),
+        os=instance.os,
+        nics=instance.nics,
+        hypervisor=instance.hypervisor,
+        group=cluster.groups[cluster.nodes[instance.primary].group].name,
+    )
+    return allocator_call.ask(cluster, allocator, figures(cluster, seen), question)
 
 
 # --- the plan ---------------------------------------------------------------------------------

@@ -76,6 +76,12 @@ def allocate(
     }
 
 
+def multi_allocate(questions: Iterable[Json]) -> Json:
+    """Ask for the nodes of several new instances; `questions` are those of `allocate`."""
+    several = [{key: of[key] for key in of if key != "type"} for of in questions]
+    return {"type": "multi-allocate", "instances": several}
+
+
 def relocate(cluster: Cluster, instance: Instance) -> Json:
     """Ask for another node for one of an instance's: its secondary, or its only one."""
     leave = instance.secondary or instance.primary

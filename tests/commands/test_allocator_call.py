@@ -13,12 +13,22 @@ from commands import allocator_call
 from commands.cluster_ops import set_params as cluster_set_params
 from commands.errors import Refused
 from commands.handler import PlanOutcome
-from commands.instance_ops import create, failover, migrate, replace_disks
+from commands.instance_ops import (
+    create,
+    failover,
+    migrate,
+    multi_alloc,
+    recreate_disks,
+    replace_disks,
+)
 from commands.instance_ops.create import InstanceCreate
 from commands.instance_ops.failover import InstanceFailover
 from commands.instance_ops.migrate import InstanceMigrate
+from commands.instance_ops.multi_alloc import InstanceMultiAlloc
+from commands.instance_ops.recreate_disks import InstanceRecreateDisks
 from commands.instance_ops.replace_disks import InstanceReplaceDisks
 from nodeagent.calls import AllocatorAnswer, RunAllocator
+from projections.objects import ADMIN_DOWN
 from projections.plans import Plan
 from tests.commands.building import Town, call_steps, ids, node_uuid, unpacked
 
@@ -195,3 +205,68 @@ def test_hail_takes_the_clusters_options() -> None:
         configured(town, default_iallocator_params={"fast": True})
     with pytest.raises(Refused, match="cannot be the name"):
         configured(town, default_iallocator="../hail")
+
+
+def test_nodes_for_disks_that_are_made_anew_can_be_asked_for() -> None:
+    """`recreate-disks -I NAME` asks as for a new instance in the same group."""
+    town = Town(4)
+    town.add_instance(1, nodes=(1, 2), template="drbd", admin_state=ADMIN_DOWN)
+    op = InstanceRecreateDisks(instance_name="web1.example.net", iallocator="mine")
+    plan = town.decide(recreate_disks.HANDLER, op)
+    assert isinstance(plan, Plan)
+    call = unpacked(call_steps(plan)[allocator_call.STEP])
+    assert isinstance(call, RunAllocator)
+    question = json.loads(zlib.decompress(call.request))["request"]
+    assert (question["type"], question["required_nodes"]) == ("allocate", 2)
+    assert question["group_name"] == "default"
+    done = town.decide(recreate_disks.HANDLER, op, so_far=answered(plan, good(["node3", "node4"])))
+    assert isinstance(done, Plan)
+    assert {one.node for one in done.reserves.nodes} == {node_uuid(3), node_uuid(4)}
+    with pytest.raises(Refused, match="2 different nodes were asked for"):
+        town.decide(recreate_disks.HANDLER, op, so_far=answered(plan, good(["node3"])))
+
+
+def several(*names: str, **fields: object) -> InstanceMultiAlloc:
+    """Return an order for instances like ORDER, without nodes."""
+    wanted = msgspec.to_builtins(ORDER)
+    return InstanceMultiAlloc(
+        instances=tuple({**wanted, **fields, "instance_name": name} for name in names),
+        iallocator="mine",
+    )
+
+
+def test_nodes_for_many_instances_can_be_asked_for_at_once() -> None:
+    """Those with a place are created there; the others are listed, whoever has said why."""
+    town = Town(3)
+    town.add_instance(1)
+    op = several("a", "b", "c", "web1.example.net")
+    plan = town.decide(multi_alloc.HANDLER, op)
+    assert isinstance(plan, Plan)
+    call = unpacked(call_steps(plan)[allocator_call.STEP])
+    assert isinstance(call, RunAllocator)
+    question = json.loads(zlib.decompress(call.request))["request"]
+    assert question["type"] == "multi-allocate"
+    assert [one["name"] for one in question["instances"]] == ["a", "b", "c"]
+    assert "type" not in question["instances"][0]
+    count = question["instances"][0]["required_nodes"]
+    nodes = ["node2", "node3"][:count]
+    so_far = answered(plan, good([[["a", nodes]], ["b", ["c", "too large"]]]))
+    chosen = town.decide(multi_alloc.HANDLER, op, so_far=so_far)
+    assert isinstance(chosen, Plan)
+    assert chosen.explanation == (
+        f"a goes to {':'.join(nodes)}",
+        "b: the allocator gives no reason",
+        "c: too large",
+        "web1.example.net: there is an instance web1.example.net already",
+    )
+
+
+@pytest.mark.parametrize("result", [None, [], [["a", "node1"]], [[["a", ["node9"]]], []]])
+def test_a_bad_answer_about_many_is_refused(result: object) -> None:
+    """With what is wrong about it."""
+    town = Town(3)
+    op = several("a")
+    plan = town.decide(multi_alloc.HANDLER, op)
+    assert isinstance(plan, Plan)
+    with pytest.raises(Refused, match="allocator"):
+        town.decide(multi_alloc.HANDLER, op, so_far=answered(plan, good(result)))

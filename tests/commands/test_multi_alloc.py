@@ -77,7 +77,6 @@ def test_a_name_that_is_given_twice_has_one_place() -> None:
         (InstanceMultiAlloc(), "0 instances at once"),
         (order("a", pnode="node1"), "names its nodes"),
         (order("a", colour="red"), "colour"),
-        (msgspec.structs.replace(order("a"), iallocator="mine"), "one instance at a time"),
         (order("a", disks=[{"size": "900T"}]), "none of the instances has a place"),
     ],
 )

@@ -69,6 +69,7 @@ class Drbd:
         self._secret, self._route, self._now = secret, route, now
         self._lock = threading.Lock()
         self._known: dict[str, Resource] | None = None
+        self._changes = 0  # calls that are changing something now
         self._applied: dict[str, list[str]] = {}  # disk -> the disk options that it has
         self._met: set[str] = set()  # disks that were told to connect, and not to part since
 
@@ -90,8 +91,7 @@ class Drbd:
     ) -> None:
         """See MirrorDriver."""
         minor, wanted = self._wanted(disk, data, meta)
-        with self._watched():
-            states, resources = self._look(scope)
+        with self._changing(scope) as (states, resources):
             _check_free(disk.uuid, wanted, resources)
             present = resources.get(_name(disk.uuid))
             if present is not None and present.minor not in (None, minor):
@@ -110,8 +110,7 @@ class Drbd:
 
     def set_role(self, disk: DiskSpec, *, primary: bool, dual: bool, scope: TaskScope) -> Device:
         """See MirrorDriver."""
-        with self._watched():
-            states, resources = self._look(scope)
+        with self._changing(scope) as (states, resources):
             resource = resources.get(_name(disk.uuid))
             if resource is None or resource.minor is None or resource.minor not in states:
                 raise NoSuchThing(f"the mirror of disk {disk.uuid} is not up here")
@@ -129,8 +128,7 @@ class Drbd:
 
     def down(self, disk: DiskSpec, *, scope: TaskScope) -> None:
         """See MirrorDriver."""
-        with self._watched():
-            states, resources = self._look(scope)
+        with self._changing(scope) as (states, resources):
             resource = resources.get(_name(disk.uuid))
             if resource is not None:
                 self._take_down(disk.uuid, resource, states, scope)
@@ -171,11 +169,15 @@ class Drbd:
     # --- what DRBD says -----------------------------------------------------------------------
 
     def _look(self, scope: TaskScope) -> tuple[dict[int, MinorState], dict[str, Resource]]:
-        """Return states, as they are, and the configuration, as it must be."""
+        """Return states, as they are, and the configuration, as it must be.
+
+        Minors that came or went by our own doing are no reason to ask again.
+        """
         states = self._tool.states()
         with self._lock:
-            known = self._known
-        if known is None or {each.minor for each in known.values()} - {None} != states.keys():
+            known, quiet = self._known, self._changes == 0
+        strange = known is not None and states.keys() ^ _minors(known)
+        if known is None or (quiet and strange):
             known = self._tool.resources(scope) if self._system.exists(PROC) else {}
             with self._lock:
                 self._known = known
@@ -190,14 +192,22 @@ class Drbd:
                     self._known[_name(disk)] = resource
 
     @contextmanager
-    def _watched(self) -> Iterator[None]:
-        """If what is within fails, what was known before may be wrong."""
+    def _changing(
+        self, scope: TaskScope
+    ) -> Iterator[tuple[dict[int, MinorState], dict[str, Resource]]]:
+        """Look, and then change something. If that fails, what was known before may be wrong."""
+        looked = self._look(scope)
+        with self._lock:
+            self._changes += 1
         try:
-            yield
+            yield looked
         except BaseException:
             with self._lock:
                 self._known = None
             raise
+        finally:
+            with self._lock:
+                self._changes -= 1
 
     # --- the parts of `ensure` ----------------------------------------------------------------
 
@@ -419,6 +429,10 @@ class Drbd:
         self._met.discard(disk)
         self._applied.pop(disk, None)
         self._note(disk, None)
+
+
+def _minors(resources: dict[str, Resource]) -> set[int]:
+    return {each.minor for each in resources.values() if each.minor is not None}
 
 
 def _name(disk: str) -> str:

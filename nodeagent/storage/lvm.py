@@ -61,7 +61,7 @@ class Lvm:
         """See VolumeDriver."""
         if not self._system.has_tool("lvm"):
             return ("lvm is missing: install the package lvm2",)
-        if self._group not in self._look().groups:
+        if self._group not in self._recent().groups and self._group not in self._look().groups:
             return (f"volume group {self._group} is missing: vgcreate {self._group} DISK...",)
         return ()
 

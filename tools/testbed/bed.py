@@ -10,12 +10,14 @@ arguments who it is.
 
 from __future__ import annotations
 
+import importlib.metadata
 import io
 import os
 import subprocess
 import sys
 import tarfile
 import time
+import tomllib
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -156,17 +158,23 @@ def _packed_tree() -> bytes:
             text = (
                 f"#!/usr/bin/python3\nimport sys\nsys.path.insert(0, {TREE!r})\n"
                 f"from {module} import {function}\nsys.exit({function}())\n"
-            ).encode()
-            entry = tarfile.TarInfo(f"bin/{name}")
-            entry.size, entry.mode = len(text), 0o755
-            archive.addfile(entry, io.BytesIO(text))
+            )
+            _add(archive, f"bin/{name}", text, mode=0o755)
+        # The daemons ask for their own version, and `cairn` for its commands.
+        distribution = importlib.metadata.distribution("cairn")
+        for name in ("METADATA", "entry_points.txt"):
+            _add(archive, f"cairn-0.dist-info/{name}", distribution.read_text(name) or "")
     return packed.getvalue()
+
+
+def _add(archive: tarfile.TarFile, name: str, text: str, *, mode: int = 0o644) -> None:
+    entry = tarfile.TarInfo(name)
+    entry.size, entry.mode = len(text.encode()), mode
+    archive.addfile(entry, io.BytesIO(text.encode()))
 
 
 def _scripts() -> dict[str, str]:
     """Return the project's commands: name -> module:function."""
-    import tomllib
-
     project = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
     scripts: dict[str, str] = project["scripts"]
     return scripts

@@ -41,18 +41,21 @@ class Order(socketserver.StreamRequestHandler):
         except OSError as failed:
             self.answer(127, b"", f"{order['argv'][0]}: {failed.strerror}\n".encode())
             return
-        over = threading.Event()
+        over, tell = os.pipe()
         watch = threading.Thread(target=self.kill_if_left, args=(process.pid, over), daemon=True)
         watch.start()
         try:
             out, err = process.communicate(stdin, timeout=order.get("timeout_s", 600))
-            self.answer(process.returncode, out, err)
+            status = process.returncode
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             out, err = process.communicate()
-            self.answer(124, out, err + b"\nkilled: its time was over\n")
-        finally:
-            over.set()
+            status, err = 124, err + b"\nkilled: its time was over\n"
+        # Before the answer: what it left running must not be hit when the connection is closed.
+        os.close(tell)
+        watch.join()
+        os.close(over)
+        self.answer(status, out, err)
 
     def answer(self, status: int, out: bytes, err: bytes) -> None:
         """Say how it ended."""
@@ -62,14 +65,12 @@ class Order(socketserver.StreamRequestHandler):
         except OSError:
             return  # nobody listens any more
 
-    def kill_if_left(self, group: int, over: threading.Event) -> None:
-        """End the command if whoever gave the order goes away."""
-        while not over.is_set():
-            readable, _, _ = select.select([self.connection], [], [], 1.0)
-            if readable and not over.is_set():
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(group, signal.SIGKILL)
-                return
+    def kill_if_left(self, group: int, over: int) -> None:
+        """End the command if whoever gave the order goes away before it is over."""
+        readable, _, _ = select.select([self.connection, over], [], [])
+        if over not in readable:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(group, signal.SIGKILL)
 
 
 class Commander(socketserver.ThreadingTCPServer):

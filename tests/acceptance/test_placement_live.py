@@ -281,3 +281,25 @@ def test_the_other_programs_read_the_running_cluster(lab: LiveLab) -> None:
     assert "There are 6 initial instances" in lab.ok("hspace -L")
     assert "node3" in lab.ok("hroller -L")
     assert "No need to rebalance cluster" in lab.ok("hcheck -L")
+
+
+def test_an_instance_policy_bounds_what_is_created(lab: LiveLab) -> None:
+    """A group's holds there at once; verify says who violates it; `default` takes it back."""
+    lab.ok(f"{ADD} -t plain -n node1 old.example.net")
+    lab.ok("gnt-group modify --ipolicy-disk-templates=drbd --ipolicy-vcpu-ratio=2 default")
+    try:
+        shown = lab.ok("gnt-group info default")
+        assert "allowed disk templates: drbd" in shown
+        assert "vcpu-ratio: 2.0" in shown
+        assert "spindle-ratio: default (32.0)" in shown
+        refused = lab.run(f"{ADD} -t plain -n node1 new.example.net")
+        assert refused.status == 1
+        assert "disk template plain is not allowed (allowed are: drbd)" in refused.err
+        lab.ok(f"{ADD} -t plain -n node1 --ignore-ipolicy new.example.net")
+        found = lab.run("gnt-cluster verify --error-codes").out
+        assert found.count("EINSTANCEPOLICY") == 2
+    finally:
+        lab.ok(
+            "gnt-group modify --ipolicy-disk-templates=default --ipolicy-vcpu-ratio=default default"
+        )
+    assert "EINSTANCEPOLICY" not in lab.run("gnt-cluster verify --error-codes").out

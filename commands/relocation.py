@@ -12,7 +12,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from commands import allocation, allocator_call
+from commands import allocation, allocator_call, bridges
 from commands.allocation import Choice
 from commands.capacity import memory_need_mib
 from commands.disks import MIRRORED, SHARED
@@ -140,7 +140,10 @@ def target(
         )
     elif named is None:
         chosen = allocation.choose_other(cluster, seen, instance, ignore_policy=op.ignore_ipolicy)
-        return cluster.nodes[chosen.nodes[-1]], chosen
+        node = cluster.nodes[chosen.nodes[-1]]
+        if runs:
+            bridges.require(cluster, seen, node, instance.nics)
+        return node, chosen
     else:
         node = require_for_instances(cluster.node(named))
         if node.uuid == instance.primary:
@@ -151,6 +154,8 @@ def target(
         allocation.require_room(
             cluster, seen, node, template=instance.template, memory_mib=memory_mib
         )
+    if runs:
+        bridges.require(cluster, seen, node, instance.nics)
     return node, choice
 
 

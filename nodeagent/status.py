@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from importlib import metadata
 
 from nodeagent.calls import NodeStatus, OsSeen
+from nodeagent.errors import NodeAgentError
 from nodeagent.executor import Drivers
 
-_OS_EVERY_S = 2.0
+_log = logging.getLogger(__name__)
+_EVERY_S = 2.0  # between two looks at what changes by a person's hand alone
 
 
 class StatusReader:
@@ -22,10 +25,12 @@ class StatusReader:
         for hypervisor in drivers.hypervisors:
             self._versions |= hypervisor.versions()
         self._os: tuple[OsSeen, ...] = ()
-        self._os_read_s = -_OS_EVERY_S
+        self._bridges: tuple[str, ...] | None = None
+        self._looked_s = -_EVERY_S
 
     def read(self) -> NodeStatus:
         """Return what is seen now. Cheap enough for once a second."""
+        self._look()
         drivers = self._drivers
         machine = drivers.hypervisors[0]
         memory, cpus = machine.memory(), machine.cpus()
@@ -47,16 +52,27 @@ class StatusReader:
             versions={**self._versions, **drivers.versions()},
             file_total_mib=file.total_mib,
             file_free_mib=file.free_mib,
-            os=self._definitions(),
+            os=self._os,
+            bridges=self._bridges,
         )
 
-    def _definitions(self) -> tuple[OsSeen, ...]:
-        """Return the OS definitions, read anew every few seconds: they are many small files."""
+    def _look(self) -> None:
+        """Look for OS definitions, which are many small files, and for bridges, now and then."""
         now_s = time.monotonic()
-        if now_s - self._os_read_s >= _OS_EVERY_S:
-            self._os_read_s = now_s
-            self._os = tuple(
-                OsSeen(each.name, each.variants, each.problem)
-                for each in self._drivers.os.definitions()
-            )
-        return self._os
+        if now_s - self._looked_s < _EVERY_S:
+            return
+        self._looked_s = now_s
+        self._os = tuple(
+            OsSeen(each.name, each.variants, each.problem)
+            for each in self._drivers.os.definitions()
+        )
+        self._bridges = self._bridges_now()
+
+    def _bridges_now(self) -> tuple[str, ...] | None:
+        try:
+            told = [net.bridges() for net in self._drivers.networks]
+        except NodeAgentError as failed:
+            _log.warning("bridges cannot be listed: %s", failed)
+            return None
+        lists = [each for each in told if each is not None]
+        return tuple(sorted({name for names in lists for name in names})) if lists else None

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from commands import bridges
 from commands.cluster_ops.finding import ERROR, WARNING, Checks, Finding, answered
 from commands.nodes import why_unreachable
 from nodeagent.calls import NodeCheck, OsStatus, Probe
-from projections import params
 from projections.cluster import Cluster
 from projections.objects import Group, Node
 
@@ -158,13 +158,8 @@ def _groups(
 
 def _links(cluster: Cluster) -> tuple[str, ...]:
     """Return the bridges that guests are connected to; any node may get any of them."""
-    found = set()
-    for instance in cluster.instances.values():
-        for nic in instance.nics:
-            filled = params.of_nic(cluster, nic)
-            if filled["mode"] == "bridged":
-                found.add(str(filled["link"]))
-    return tuple(sorted(found))
+    nics = (nic for instance in cluster.instances.values() for nic in instance.nics)
+    return bridges.links(cluster, nics)
 
 
 def _is_used(cluster: Cluster, what: str) -> bool:

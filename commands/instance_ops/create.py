@@ -32,7 +32,7 @@ from typing import Annotated, ClassVar
 import msgspec
 from msgspec import Meta
 
-from commands import allocation, allocator_call, ipolicy, looking, os_definitions, parse
+from commands import allocation, allocator_call, bridges, ipolicy, looking, os_definitions, parse
 from commands.allocation import Choice
 from commands.backend import backend_params
 from commands.disks import (
@@ -239,6 +239,7 @@ def decide(op: InstanceCreate, cluster: Cluster, given: Given, so_far: Outcomes)
         os_definitions.require(seen, cluster.nodes[nodes[0]], op.os_type or "")
     numbers = Numbers(cluster, nodes)
     instance = _instance(op, cluster, given, order, nodes, numbers)
+    bridges.require(cluster, seen, cluster.nodes[nodes[0]], instance.nics)
     return Plan(
         steps=_steps(op, cluster, instance),
         reserves=Reservations(

@@ -16,7 +16,7 @@ from typing import Annotated, ClassVar
 
 from msgspec import Meta
 
-from commands import allocation, ipolicy, looking, os_definitions, parse
+from commands import allocation, bridges, ipolicy, looking, os_definitions, parse
 from commands.backend import backend_params
 from commands.capacity import running
 from commands.disks import call
@@ -121,6 +121,9 @@ def decide(op: InstanceSetParams, cluster: Cluster, given: Given, so_far: Outcom
         os_definitions.require(
             looking.seen(given, so_far), cluster.nodes[instance.primary], op.os_name
         )
+    if new.nics is not None and not op.force:
+        primary = cluster.nodes[instance.primary]
+        bridges.require(cluster, looking.seen(given, so_far), primary, new.nics)
     differences = tuple(_differences(op, instance, new, state))
     if not differences:
         raise Refused(

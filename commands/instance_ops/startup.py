@@ -20,7 +20,7 @@ from typing import Annotated, ClassVar
 import msgspec
 from msgspec import Meta
 
-from commands import allocation, looking, parse
+from commands import allocation, bridges, looking, parse
 from commands.backend import backend_params
 from commands.capacity import memory_need_mib, seen_running
 from commands.disks import activate
@@ -81,6 +81,7 @@ def decide(op: InstanceStartup, cluster: Cluster, given: Given, so_far: Outcomes
     runs = seen_running(seen, instance)
     if not runs:
         _check_memory(cluster, instance, primary.uuid, op, given, so_far)
+        bridges.require(cluster, seen, primary, instance.nics)
     before: tuple[Step, ...] = () if op.no_remember else (wanted,)
     active = activate(cluster, instance, names(before), undo=not instance.disks_active)
     started = start(

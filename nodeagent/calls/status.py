@@ -57,6 +57,7 @@ class NodeStatus(msgspec.Struct, frozen=True, array_like=True):
     file_total_mib: int = 0  # file storage
     file_free_mib: int = 0
     os: tuple[OsSeen, ...] | None = None  # None: not told
+    bridges: tuple[str, ...] | None = None  # that NICs can be connected to; None: not told, or any
 
 
 class DiskObserved(msgspec.Struct, frozen=True, kw_only=True, tag="disk"):

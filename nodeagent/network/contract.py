@@ -57,6 +57,9 @@ class NetworkDriver(Protocol):
     def ensure_down(self, instance: str, *, nic: str | None = None, scope: TaskScope) -> None:
         """The instance (uuid) has no interfaces here; with `nic` (uuid), not that one."""
 
+    def bridges(self) -> tuple[str, ...] | None:
+        """The links that bridged NICs can be connected to here; None: any, or it serves none."""
+
     def instances(self) -> tuple[str, ...]:
         """The instances (uuids) that have interfaces here."""
 

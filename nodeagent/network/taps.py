@@ -119,6 +119,11 @@ class Taps:
                     self._disconnect(net, tap, scope)
                     net.remove(tap)
 
+    def bridges(self) -> tuple[str, ...]:
+        """See NetworkDriver."""
+        with Netlink() as net:
+            return _bridges(net.links())
+
     def instances(self) -> tuple[str, ...]:
         """See NetworkDriver."""
         with Netlink() as net:
@@ -207,10 +212,14 @@ def _is_connected(tap: Link, mark: _Mark, bridge: Link | None) -> bool:
     return tap.alias == str(mark) and tap.up and tap.master == wanted
 
 
+def _bridges(links: dict[str, Link]) -> tuple[str, ...]:
+    return tuple(sorted(link.name for link in links.values() if link.kind == "bridge"))
+
+
 def _bridge(links: dict[str, Link], nic: NicSpec) -> Link:
     found = links.get(nic.link)
     if found is None or found.kind != "bridge":
-        known = ", ".join(sorted(link.name for link in links.values() if link.kind == "bridge"))
+        known = ", ".join(_bridges(links))
         what = "there is no bridge" if found is None else "this is no bridge:"
         raise Missing(
             f"NIC {nic.index}: {what} {nic.link!r} on this node",

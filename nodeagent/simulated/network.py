@@ -115,6 +115,10 @@ class SimulatedNetwork:
                 hint=f"make it, or use one of {', '.join(self._links)}",
             )
 
+    def bridges(self) -> tuple[str, ...] | None:
+        """See NetworkDriver."""
+        return self._links or None
+
     def instances(self) -> tuple[str, ...]:
         """See NetworkDriver."""
         return tuple(sorted(self._file.read().interfaces))

@@ -92,6 +92,13 @@ class RealMachine:
         assert ran.status == 0, str(ran)
         return ran.out
 
+    def until_ok(self, line: str) -> None:
+        """Run a line again and again until it succeeds."""
+        deadline = time.monotonic() + _PATIENCE_S
+        while (ran := self.run(line)).status != 0:
+            assert time.monotonic() < deadline, str(ran)
+            time.sleep(0.1)
+
     def until(self, line: str, wanted: str) -> None:
         """Wait until a line prints this."""
         deadline = time.monotonic() + _PATIENCE_S

@@ -62,6 +62,7 @@ class Town:
         self.memory_mib: dict[str, int] = defaultdict(lambda: 8192)
         self.disk_mib: dict[str, int] = defaultdict(lambda: 102400)
         self.os: dict[str, tuple[OsSeen, ...] | None] = {}
+        self.bridges: dict[str, tuple[str, ...]] = {}  # of nodes that tell them
         settings = ClusterInfo(
             **{
                 "uuid": UUID.format(0),
@@ -221,6 +222,7 @@ class Town:
             file_total_mib=self.disk_mib[uuid],
             file_free_mib=self.disk_mib[uuid] - file_mib,
             os=self.os.get(uuid, OS),
+            bridges=self.bridges.get(uuid),
             instances=tuple(
                 InstanceSeen(
                     uuid=instance.uuid,

@@ -110,6 +110,10 @@ class NetworkContract:
         assert driver.needs() == ()
         assert "bridged" in driver.modes
 
+    def test_it_tells_its_bridges(self, driver: NetworkDriver) -> None:
+        """Those that a bridged NIC can be connected to."""
+        assert driver.bridges() == ("br0",)
+
 
 class AddressContract:
     """Fixtures: `driver`, on a node with the link br0, and `other`, a node on the same wire."""

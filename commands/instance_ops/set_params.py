@@ -276,7 +276,7 @@ def _steps(
     if plugs:
         steps += hotplug.take_out(cluster, instance, nics)
     if op.runtime_mem is not None:
-        steps.append(_balloon(op.runtime_mem, cluster, instance, status))
+        steps.append(_balloon(op.runtime_mem, cluster, instance, new, status))
     stream = f"instance/{instance.uuid}"
     old = InstanceModified(
         instance=instance.uuid,
@@ -324,9 +324,13 @@ def _vcpus(cluster: Cluster, instance: Instance, new: InstanceModified) -> tuple
 
 
 def _balloon(
-    memory_mib: int, cluster: Cluster, instance: Instance, status: NodeStatus | None
+    memory_mib: int,
+    cluster: Cluster,
+    instance: Instance,
+    new: InstanceModified,
+    status: NodeStatus | None,
 ) -> Step:
-    filled = params.of_instance(cluster, instance)
+    filled = params.backend(cluster.settings, new.beparams)  # a higher maxmem holds at once
     low, high = whole(filled, "minmem"), whole(filled, "maxmem")
     if not low <= memory_mib <= high:
         raise Refused(

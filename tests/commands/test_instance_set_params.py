@@ -135,6 +135,8 @@ def test_the_memory_of_a_running_guest_is_changed_and_can_be_taken_back() -> Non
     assert back.memory_mib == 1024
     with pytest.raises(Refused, match="outside minmem and maxmem"):
         town.decide(HANDLER, change(runtime_mem=2048))
+    more = plan_of(town, HANDLER, change(beparams={"maxmem": 2048}, runtime_mem=2048))
+    assert ids(more) == ["balloon", "modified"]
     with pytest.raises(Refused, match="does not run"):
         down_town().decide(HANDLER, change(runtime_mem=512))
 

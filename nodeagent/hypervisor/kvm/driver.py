@@ -311,7 +311,7 @@ class Kvm:
                 guest.record.instance.generation,
             )
             for guest in self._known()
-            if not guest.record.incoming and not guest.has_gone
+            if guest.is_shown
         )
 
     def uses_disk(self, disk: str) -> bool:

@@ -23,6 +23,7 @@ import msgspec
 
 from nodeagent.errors import NodeAgentError
 from nodeagent.hypervisor.kvm.errors import MonitorLost
+from nodeagent.hypervisor.kvm.guest_agent import ask_to_shut_down
 from nodeagent.hypervisor.kvm.monitor import Event, Monitor, Watch
 from nodeagent.hypervisor.kvm.processes import kill, open_process
 from nodeagent.hypervisor.kvm.records import GuestRecord, Place, write_record
@@ -71,6 +72,13 @@ class Guest:
     def alive(self) -> bool:
         """Whether it has a process, and its power on."""
         return not self.dead and not self.record.ended
+
+    @property
+    def is_shown(self) -> bool:
+        """Whether it is a guest of this node to whoever looks: neither on its way here or away, nor
+        just ended by order."""
+        ended_by_order = self.dead and self.leaving and not self.record.ended
+        return not self.record.incoming and not self.has_gone and not ended_by_order
 
     @property
     def has_gone(self) -> bool:
@@ -166,13 +174,14 @@ class Guest:
     # --- its end ------------------------------------------------------------------------------
 
     def power_down(self, grace_s: float, scope: TaskScope) -> bool:
-        """Press its power button; return whether it shut down within `grace_s`.
+        """Ask it to shut down; return whether it did within `grace_s`.
 
-        Raises Stopped: then it may still be at it.
+        Through the agent in the guest, if there is one, else by its power button. Raises Stopped:
+        then it may still be at it.
         """
         self.leaving = True
         try:
-            if not self._is_down():
+            if not self._is_down() and not ask_to_shut_down(self.place.agent):
                 self.monitor.execute("system_powerdown")
             down = self.wait(self._is_down, timeout_s=grace_s, scope=scope)
         finally:
@@ -242,10 +251,12 @@ class Guest:
     def _on_end(self) -> None:
         self.dead = True
         self.monitor.close()
-        if not self.leaving and not self.record.ended and not self.record.incoming:
-            _log.warning("the QEMU of %s has died", self.record.instance.name)
-            self.keep(ended=CRASHED)
-        self._notify()
+        try:
+            if not self.leaving and not self.record.ended and not self.record.incoming:
+                _log.warning("the QEMU of %s has died", self.record.instance.name)
+                self.keep(ended=CRASHED)
+        finally:
+            self._notify()
 
     def _notify(self) -> None:
         with self._changed:

@@ -33,7 +33,7 @@ def make_mirror(root: Path) -> str:
         "-o", "Dir::State::status=/dev/null", "-o", f"Dir::Cache::archives={pool}",
         "-o", "APT::Sandbox::User=root",
     ]  # fmt: skip
-    _run([*apt, "install", *_required(), *_MORE])
+    with_known_packages(lambda: _run([*apt, "install", *_required(), *_MORE]))
     (index / "Packages").write_text(_run(["apt-ftparchive", "packages", "pool"], root))
     told = {
         "Codename": SUITE, "Suite": SUITE, "Components": "main", "Architectures": _architecture(),
@@ -56,6 +56,15 @@ def with_own_files(shown: Mapping[str, Path], work: Callable[[], T]) -> T:
 
     with ThreadPoolExecutor(max_workers=1) as thread:  # of its own: it stays in its namespace
         return thread.submit(run).result()
+
+
+def with_known_packages(fetch: Callable[[], T]) -> T:
+    """Fetch packages; if this machine's lists are missing or too old, once more with new ones."""
+    try:
+        return fetch()
+    except subprocess.CalledProcessError:
+        _run(["apt-get", "update", "-qq"])
+        return fetch()
 
 
 def _architecture() -> str:

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.acceptance.debian_os import with_own_files
+from tests.acceptance.debian_os import with_known_packages, with_own_files
 
 _PASSWD = """\
 root:x:0:0:root:/root:/bin/sh
@@ -63,11 +63,10 @@ def local_sshd(directory: Path) -> Iterator[LocalSshd]:
 
 def _program(package: Path) -> Path:
     package.mkdir()
-    for argv in (
-        ["apt-get", "download", "-qq", "-o", "APT::Sandbox::User=root", "openssh-server"],
-        ["sh", "-c", "dpkg -x openssh-server_*.deb ."],
-    ):
-        subprocess.run(argv, cwd=package, check=True)
+    download = ["apt-get", "download", "-qq", "-o", "APT::Sandbox::User=root", "openssh-server"]
+    with_known_packages(lambda: subprocess.run(download, cwd=package, check=True))
+    (archive,) = package.glob("openssh-server_*.deb")
+    subprocess.run(["dpkg", "-x", str(archive), str(package)], check=True)
     return package / "usr/sbin/sshd"
 
 

@@ -23,11 +23,16 @@ def volumes(
     """Return the data volume of one side of a disk, and its metadata volume, if it has one."""
     filled = params.of_disk(cluster, instance, disk)
     mirrored = disk.template == "drbd"
+    alone = disk.template == "plain" and bool(
+        params.of_node(cluster, cluster.nodes[side.node])["exclusive_storage"]
+    )
     data = VolumeSpec(
         name=side.volume,
         kind=VOLUME_KINDS[disk.template],
         size_mib=disk.size_mib,
         stripes=int(filled.get("data-stripes" if mirrored else "stripes") or 1),
+        exclusive=alone,
+        spindles=(disk.spindles or 0) if alone else 0,
     )
     if not side.meta_volume:
         return data, None
@@ -67,6 +72,7 @@ def disk_spec(cluster: Cluster, instance: Instance, index: int, node: str) -> Di
         minor=side.minor,
         peer=peer.node if peer is not None and with_peer else None,
         peer_address=replication_address(cluster, peer.node) if peer and with_peer else "",
+        own_address=replication_address(cluster, side.node) if peer and with_peer else "",
         port=disk.port,
         mode=disk.mode,
         params=params.of_disk(cluster, instance, disk),

@@ -21,6 +21,7 @@ AGENTS = "/var/lib/cairn/agents"  # where each node's agent has its directory, b
 _FIRST = NODES[0]
 _POOLS = "/srv/ganeti/file-storage /srv/ganeti/shared-file-storage"
 _CARRY_WITHIN_S = 120.0
+_MASTER_WITHIN_S = 300.0
 _LINE_S = 600.0  # that one command may take
 _LOOK_S = 0.5
 # What a guest cannot have here: a kernel of the site's, a processor's own virtualization, a screen.
@@ -48,15 +49,29 @@ class RealCluster:
             },
         }
         self._put(_FIRST, "/etc/cairn/client.json", client)
-        self.run(
-            f"gnt-cluster init --master-netdev eth1 --master-ip {MASTER_ADDRESS} "
-            f"--enabled-hypervisors kvm -H {_HYPERVISOR} --vg-name {VOLUME_GROUP} {NAME}"
+        made = self._bed.nodes[_FIRST].run(
+            shlex.split(
+                f"gnt-cluster init --master-netdev eth1 --master-ip {MASTER_ADDRESS} "
+                f"--enabled-hypervisors kvm -H {_HYPERVISOR} --vg-name {VOLUME_GROUP} {NAME}"
+            ),
+            timeout_s=_LINE_S,
         )
+        if made.status and b"does not answer" not in made.stderr:
+            raise BedError(f"gnt-cluster init: {made.stderr.decode(errors='replace')}")
+        self._wait_for_master()
         for node in NODES[1:]:
             with ThreadPoolExecutor(1) as threads:
                 carried = threads.submit(self._carry_ticket, node)
                 self.run(f"gnt-node add {node}")
                 carried.result()
+
+    def _wait_for_master(self) -> None:
+        """Return once the master answers: here it may start more slowly than `init` waits."""
+        deadline = time.monotonic() + _MASTER_WITHIN_S
+        while (asked := self._bed.nodes[_FIRST].run(["gnt-cluster", "getmaster"])).status:
+            if time.monotonic() > deadline:
+                said = asked.stderr.decode(errors="replace")
+                raise BedError(f"there is no master on {_FIRST}: {said}")
 
     def start_agent(self, node: str) -> None:
         """The agent of a node runs, with real drivers."""

@@ -1,17 +1,12 @@
 """The KVM hypervisor: implements `Hypervisor` over QEMU (edge).
 
 Guests are processes of their own: they go on when the agent ends, and are taken up again when it
-starts (`records.py`). What is seen of them is what was last heard (`guest.py`), so looking costs
-nothing.
-
-One instance is dealt with by one thread at a time; the table of guests is the only thing that
-several share.
+starts (`guests.py`, `records.py`). What is seen of them is what was last heard (`guest.py`), so
+looking costs nothing.
 """
 
 from __future__ import annotations
 
-import logging
-import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -28,24 +23,18 @@ from nodeagent.host import read_cpus, read_memory
 from nodeagent.hypervisor.contract import HostCpus, HostMemory, HypervisorCapabilities
 from nodeagent.hypervisor.kvm import console, hotplug, memory, processes, receiving, sending
 from nodeagent.hypervisor.kvm.guest import RUNNING, Guest
+from nodeagent.hypervisor.kvm.guests import Guests
 from nodeagent.hypervisor.kvm.here import NO_VHOST, has_vhost
 from nodeagent.hypervisor.kvm.monitor import Watch
 from nodeagent.hypervisor.kvm.parameters import parameters
 from nodeagent.hypervisor.kvm.programs import DEFAULT, Programs, find_missing
-from nodeagent.hypervisor.kvm.records import (
-    GuestRecord,
-    HistoryFile,
-    Place,
-    longest_socket,
-    read_record,
-)
+from nodeagent.hypervisor.kvm.records import GuestRecord, longest_socket
 from nodeagent.hypervisor.kvm.settings import AUTO, KvmSettings
 from nodeagent.hypervisor.kvm.starting import Starter, is_block, run_on
 from nodeagent.runner import Runner, run_command
 from nodeagent.task_scope import TaskScope
 
 SOFT_GRACE_S = 120.0  # that a guest may take to shut down for a soft reboot
-_log = logging.getLogger(__name__)
 
 
 class Kvm:
@@ -68,10 +57,7 @@ class Kvm:
         self._watch = Watch(settings.connect_s)
         self._on_news: Callable[[], None] = lambda: None
         self._starter = Starter(settings, run, self._programs, self._watch, lambda: self._on_news())
-        self._history = HistoryFile(Path(settings.state_directory) / "history.json")
-        self._lock = threading.Lock()
-        self._guests: dict[str, Guest] = {}
-        self._take_up()
+        self._guests = Guests(settings, self._starter)
 
     def on_news(self, callback: Callable[[], None]) -> None:
         """See Hypervisor."""
@@ -79,7 +65,7 @@ class Kvm:
 
     def close(self) -> None:
         """Let go of the guests, which go on."""
-        for guest in self._known():
+        for guest in self._guests.every():
             guest.monitor.close()
         self._watch.close()
 
@@ -112,8 +98,7 @@ class Kvm:
         scope: TaskScope,
     ) -> RunState:
         """See Hypervisor."""
-        self._note_generation(instance)
-        self._let_go(instance.uuid)
+        self._guests.note_generation(instance)
         guest = self._guests.get(instance.uuid)
         if guest is not None and guest.alive and not guest.record.incoming:
             if guest.record.instance.generation < instance.generation:
@@ -123,7 +108,7 @@ class Kvm:
                     hint="stop it first: its disks may have moved on without it",
                 )
         else:
-            self._forget(instance.uuid)
+            self._guests.forget(instance.uuid)
             self._check_memory(instance.name, instance.memory_mib)
             record = GuestRecord(
                 instance=instance,
@@ -131,8 +116,8 @@ class Kvm:
                 devices=devices,
                 interfaces=interfaces,
             )
-            guest = self._start(record, scope)
-            self._history.note_here(instance.uuid)
+            guest = self._guests.start(record, scope)
+            self._guests.history.note_here(instance.uuid)
         self._set_paused(guest, paused=paused)
         return _run_state(guest)
 
@@ -145,7 +130,7 @@ class Kvm:
             scope.feedback(f"{guest.record.instance.name} is asked to shut down")
             if not guest.power_down(grace_s, scope):
                 scope.feedback(f"{guest.record.instance.name} does not shut down and is forced")
-        self._forget(uuid)
+        self._guests.forget(uuid)
 
     def reboot(
         self, instance: InstanceSpec, *, how: str, incarnation: str, scope: TaskScope
@@ -155,7 +140,7 @@ class Kvm:
         "soft": the guest is asked to shut down, and started when it has; "hard": it is not asked.
         Either way it starts with the parameters that are in force now.
         """
-        self._note_generation(instance)
+        self._guests.note_generation(instance)
         guest = self._guests.get(instance.uuid)
         begun = guest is not None and guest.record.rebooting == incarnation
         if guest is None or not (guest.alive or begun):
@@ -167,16 +152,16 @@ class Kvm:
                 guest.power_down(SOFT_GRACE_S, scope)
             try:
                 guest.end()
-                guest = self._start(record, scope)
+                guest = self._guests.start(record, scope)
             except NodeAgentError:
-                self._forget(instance.uuid)
+                self._guests.forget(instance.uuid)
                 raise
         self._set_paused(guest, paused=False)
         return _run_state(guest)
 
     def balloon(self, uuid: str, *, memory_mib: int) -> RunState:
         """See Hypervisor."""
-        guest = self._running(uuid)
+        guest = self._guests.running(uuid)
         self._check_memory(guest.record.instance.name, memory_mib - guest.memory_mib)
         memory.set_memory(guest, memory_mib)
         return _run_state(guest)
@@ -186,7 +171,7 @@ class Kvm:
     def plug_disk(self, instance: InstanceSpec, disk: str, *, device: Device) -> None:
         """See Hypervisor."""
         (spec,) = (each for each in instance.disks if each.uuid == disk)
-        guest = self._running(instance.uuid)
+        guest = self._guests.running(instance.uuid)
         hotplug.plug_disk(guest, spec, device, is_block=is_block(device))
 
     def unplug_disk(self, uuid: str, disk: str, *, scope: TaskScope) -> None:
@@ -198,7 +183,7 @@ class Kvm:
     def plug_nic(self, instance: InstanceSpec, nic: str, *, interface: str) -> None:
         """See Hypervisor."""
         (spec,) = (each for each in instance.nics if each.uuid == nic)
-        hotplug.plug_nic(self._running(instance.uuid), spec, interface)
+        hotplug.plug_nic(self._guests.running(instance.uuid), spec, interface)
 
     def unplug_nic(self, uuid: str, nic: str, *, scope: TaskScope) -> None:
         """See Hypervisor."""
@@ -208,13 +193,13 @@ class Kvm:
 
     def set_vcpus(self, uuid: str, *, vcpus: int, scope: TaskScope) -> RunState:
         """See Hypervisor."""
-        guest = self._running(uuid)
+        guest = self._guests.running(uuid)
         hotplug.set_vcpus(guest, vcpus, scope)
         return _run_state(guest)
 
     def console(self, uuid: str) -> ConsoleSeen:
         """See Hypervisor."""
-        guest = self._running(uuid)
+        guest = self._guests.running(uuid)
         found = parameters(guest.record.layout.hvparams)
         return console.console(guest.record.instance, found, guest.place)
 
@@ -222,7 +207,7 @@ class Kvm:
 
     def describe(self, instance: InstanceSpec) -> bytes:
         """See Hypervisor."""
-        return receiving.description(self._running(instance.uuid))
+        return receiving.description(self._guests.running(instance.uuid))
 
     def prepare(
         self,
@@ -235,15 +220,14 @@ class Kvm:
         scope: TaskScope,
     ) -> MigrationTarget:
         """See Hypervisor."""
-        self._note_generation(instance)
-        self._let_go(instance.uuid)
+        self._guests.note_generation(instance)
         guest = self._guests.get(instance.uuid)
-        if guest is not None and guest.alive:
+        if guest is not None and guest.alive and not guest.record.incoming:
             if guest.record.instance.generation == instance.generation:
-                return receiving.target(guest, address)
-            if not guest.record.incoming:
-                raise StateMismatch(f"{instance.name} runs here already")
-        self._forget(instance.uuid)
+                return receiving.target(guest, address)  # it has come already
+            raise StateMismatch(f"{instance.name} runs here already")
+        # One that is expected is made anew: it is not known whether it listens.
+        self._guests.forget(instance.uuid)
         self._check_memory(instance.name, instance.memory_mib)
         layout = receiving.layout(running) if running else self._starter.layout(instance)
         record = GuestRecord(
@@ -253,11 +237,11 @@ class Kvm:
             interfaces=interfaces,
             incoming=True,
         )
-        guest = self._start(record, scope)
+        guest = self._guests.start(record, scope)
         try:
             return receiving.listen(guest, address, scope)
         except NodeAgentError:
-            self._forget(instance.uuid)
+            self._guests.forget(instance.uuid)
             raise
 
     def send(
@@ -265,17 +249,16 @@ class Kvm:
     ) -> None:
         """See Hypervisor."""
         uuid = instance.uuid
-        self._let_go(uuid)  # an agent that died here may have left the empty process
-        if self._history.now.sent.get(uuid) == (target, instance.generation):
+        self._guests.get(uuid)  # lets go of one that an agent which died here had sent
+        if self._guests.history.now.sent.get(uuid) == (target, instance.generation):
             return
-        guest = self._running(uuid)
+        guest = self._guests.running(uuid)
         sending.send(guest, instance, target=target, address=address, live=live, scope=scope)
-        self._let_go(uuid)
+        assert self._guests.get(uuid) is None, "it has gone"
 
     def finish(self, instance: InstanceSpec, *, source: str, target: str, succeeded: bool) -> None:
         """See Hypervisor."""
         uuid = instance.uuid
-        self._let_go(uuid)
         guest = self._guests.get(uuid)
         if self._node == target:
             here = guest is not None and receiving.has_come(guest, instance.generation)
@@ -283,18 +266,18 @@ class Kvm:
                 where = "runs here" if here else "did not come here"
                 raise StateMismatch(f"{instance.name} {where}", hint="look where it runs")
             if here:
-                self._history.note_here(uuid)
+                self._guests.history.note_here(uuid)
             else:
-                self._forget(uuid)
+                self._guests.forget(uuid)
         elif self._node == source:
             if guest is not None and guest.alive and not succeeded:
                 guest.hear()
                 sending.call_off(guest)
-                self._let_go(uuid)
-            runs = uuid in self._guests and self._guests[uuid].alive
+                guest = self._guests.get(uuid)
+            runs = guest is not None and guest.alive
             if succeeded and runs:
                 raise StateMismatch(f"{instance.name} still runs here", hint="look where it runs")
-            if not succeeded and not runs and uuid in self._history.now.sent:
+            if not succeeded and not runs and uuid in self._guests.history.now.sent:
                 raise StateMismatch(f"{instance.name} has gone to {target}")
 
     # --- what is seen -------------------------------------------------------------------------
@@ -310,7 +293,7 @@ class Kvm:
                 guest.vcpus,
                 guest.record.instance.generation,
             )
-            for guest in self._known()
+            for guest in self._guests.every()
             if guest.is_shown
         )
 
@@ -318,7 +301,7 @@ class Kvm:
         """See Hypervisor."""
         return any(
             not guest.dead and any(disk == spec.uuid for spec in guest.record.instance.disks)
-            for guest in self._known()
+            for guest in self._guests.every()
         )
 
     def memory(self) -> HostMemory:
@@ -327,7 +310,7 @@ class Kvm:
         Free is what a new guest may have: less than the kernel has free, for a guest takes its
         memory only when it first writes to it, and guests here were promised theirs.
         """
-        guests = [guest for guest in self._known() if not guest.dead]
+        guests = [guest for guest in self._guests.every() if not guest.dead]
         resident = sum(
             processes.resident_mib(guest.record.process.pid)
             for guest in guests
@@ -351,37 +334,6 @@ class Kvm:
         return {"hypervisor": f"QEMU {major}.{minor}"}
 
     # --- helpers ------------------------------------------------------------------------------
-
-    def _take_up(self) -> None:
-        """Go on with the guests of the agent before this one."""
-        run = Path(self._settings.run_directory)
-        for directory in sorted(run.iterdir()) if run.is_dir() else ():
-            place = Place(run, directory.name)
-            record = read_record(place)
-            if record is None:
-                continue
-            guest = self._starter.take_up(place, record)
-            self._guests[directory.name] = guest
-            try:
-                self._resume(guest)
-            except NodeAgentError as lost:
-                _log.warning("%s: %s", record.instance.name, lost)
-
-    def _resume(self, guest: Guest) -> None:
-        record = guest.record
-        if record.process is None:
-            guest.dead = True  # it was about to be started
-            return
-        guest.attach()
-        self._let_go(record.instance.uuid)
-
-    def _start(self, record: GuestRecord, scope: TaskScope) -> Guest:
-        with self._lock:
-            users = frozenset(g.record.user for g in self._guests.values() if not g.dead)
-        guest = self._starter.start(record, taken_users=users, scope=scope)
-        with self._lock:
-            self._guests[record.instance.uuid] = guest
-        return guest
 
     def _again(self, guest: Guest, instance: InstanceSpec, incarnation: str) -> GuestRecord:
         """Return the record of a guest that is started once more."""
@@ -416,44 +368,6 @@ class Kvm:
             guest.look()
         elif not paused and guest.state != RUNNING:
             run_on(guest)
-
-    def _running(self, uuid: str) -> Guest:
-        guest = self._guests.get(uuid)
-        if guest is None or not guest.alive or guest.record.incoming or guest.has_gone:
-            name = uuid if guest is None else guest.record.instance.name
-            raise NoSuchThing(f"instance {name} does not run here")
-        guest.hear()
-        return guest
-
-    def _known(self) -> list[Guest]:
-        with self._lock:
-            return [self._guests[uuid] for uuid in sorted(self._guests)]
-
-    def _let_go(self, uuid: str) -> None:
-        """If the guest was sent and has arrived, note that, and end what it left behind."""
-        guest = self._guests.get(uuid)
-        if guest is not None and guest.has_gone and guest.record.sent_to is not None:
-            self._history.note_sent(uuid, *guest.record.sent_to)
-            self._forget(uuid)
-
-    def _forget(self, uuid: str) -> None:
-        """The guest has no process here and is not known. Raises NodeAgentError."""
-        guest = self._guests.get(uuid)
-        if guest is not None:
-            guest.end()
-            guest.place.remove()
-            with self._lock:
-                del self._guests[uuid]
-
-    def _note_generation(self, instance: InstanceSpec) -> None:
-        highest = self._history.now.generations.get(instance.uuid, 0)
-        if instance.generation < highest:
-            raise StateMismatch(
-                f"{instance.name}: generation {instance.generation} is over, "
-                f"this node has seen {highest}",
-                hint="the order is late; the instance has moved on",
-            )
-        self._history.note_generation(instance.uuid, instance.generation)
 
     def _check_memory(self, name: str, more_mib: int) -> None:
         free_mib = self.memory().free_mib

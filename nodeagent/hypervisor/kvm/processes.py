@@ -46,6 +46,17 @@ def kill(process: Process) -> None:
             os.close(handle)
 
 
+def end_daemon(pid_file: Path) -> None:
+    """End a QEMU that names this file on its command line, if there is one."""
+    try:
+        process = identify(int(pid_file.read_text()))
+        words = Path(f"/proc/{process.pid}/cmdline").read_bytes().split(b"\0")
+    except (OSError, ValueError, NoSuchThing):
+        return
+    if os.fsencode(pid_file) in words:
+        kill(process)
+
+
 def bind(pid: int, cpus: frozenset[int]) -> None:
     """Let all threads of a process run on these CPUs only."""
     for task in Path(f"/proc/{pid}/task").iterdir():

@@ -90,7 +90,9 @@ class Starter:
             write_record(place, record)
             return self._prepared(place, record, plan)
         except NodeAgentError:
-            self._clean(place)
+            # QEMU makes itself a daemon when it is ready, and what came after may have failed.
+            processes.end_daemon(place.pid_file)
+            place.remove()
             raise
 
     def take_up(self, place: Place, record: GuestRecord) -> Guest:
@@ -200,14 +202,6 @@ class Starter:
         for vcpu, cpus in zip(vcpus, pins, strict=False):
             if cpus:
                 processes.bind_thread(vcpu["thread-id"], cpus)
-
-    def _clean(self, place: Place) -> None:
-        """End what a failed start may have left: QEMU makes itself a daemon when it is ready."""
-        try:
-            processes.kill(processes.identify(int(place.pid_file.read_text())))
-        except (OSError, ValueError, NodeAgentError) as gone:
-            _log.debug("nothing to clean: %s", gone)
-        place.remove()
 
 
 def run_on(guest: Guest) -> None:

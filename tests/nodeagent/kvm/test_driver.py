@@ -17,6 +17,7 @@ import pytest
 from nodeagent.calls import InstanceSpec
 from nodeagent.errors import NodeAgentError, StateMismatch, Stopped
 from nodeagent.hypervisor.kvm.errors import MonitorLost
+from nodeagent.hypervisor.kvm.records import read_record, write_record
 from nodeagent.task_scope import Progress, TaskScope
 from tests.nodeagent.contract_hypervisor import (
     HypervisorContract,
@@ -211,6 +212,21 @@ class TestKvm(HypervisorContract):
         assert node.hypervisor.uses_disk("d1")
         node.hypervisor.ensure_stopped(GUEST, grace_s=0, force=True, scope=TaskScope())
         assert node.hypervisor.seen() == ()
+
+    def test_a_start_that_was_cut_short_leaves_nothing(self, pair: Pair) -> None:
+        """An agent that died before it knew its QEMU: the next one ends it, and starts it anew."""
+        node = pair[0]
+        run(node)
+        half = node.process
+        record = read_record(node.place)
+        assert record is not None
+        node.hypervisor.close()
+        write_record(node.place, msgspec.structs.replace(record, process=None))
+        node.restart()
+        assert node.hypervisor.seen() == ()
+        until(lambda: not Path(f"/proc/{half}/cmdline").exists())
+        run(node)
+        assert node.process != half
 
     def test_what_happened_while_no_agent_was_there(self, pair: Pair) -> None:
         """A guest that died has crashed; one that shut itself down is told from it."""

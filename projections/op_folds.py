@@ -221,7 +221,11 @@ def succeeded(jobs: Jobs, event: ev.OpSucceeded, record: LogRecord) -> Jobs:
 def failed(jobs: Jobs, event: ev.OpFailed, record: LogRecord) -> Jobs:
     job, op = open_op(jobs, event.op, record, {QUEUED, WAITING, RUNNING, NEEDS_ATTENTION})
     problem = Problem(
-        code=event.code, message=event.message, hint=event.hint, details=event.details
+        code=event.code,
+        message=event.message,
+        hint=event.hint,
+        step=event.step,
+        details=event.details,
     )
     return _end(jobs, job, event.op, replace(op, status=ERROR, problem=problem), record)
 

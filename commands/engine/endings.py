@@ -29,6 +29,7 @@ def fail(scratch: Scratch, at: int, problem: Problem) -> None:
         message=problem.message,
         hint=problem.hint,
         details=problem.details,
+        step=problem.step,
     )
     scratch.add(failed, size_bytes=len(bytes(problem.details)) + 500)
     for later in range(at + 1, len(job.ops)):

@@ -73,7 +73,9 @@ class Faults:
             while True:
                 scope.wait(3600, left="nothing was done")
         if self._take("fail", call):
-            raise InjectedFault(f"{call} failed: the lab wanted it", hint="none: try again")
+            raise InjectedFault(
+                f"{call} failed: the lab wanted it", hint="try again: it was for this once"
+            )
 
     def after(self, call: str) -> None:
         """Called when a call has acted. Raises InjectedFault."""

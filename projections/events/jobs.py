@@ -235,6 +235,7 @@ class OpFailed(Event, frozen=True, kw_only=True):
     message: str
     hint: str = ""
     details: msgspec.Raw = msgspec.Raw(b"\xc0")
+    step: str = ""  # that failed; "": it was refused
 
 
 class OpCanceled(Event, frozen=True, kw_only=True):

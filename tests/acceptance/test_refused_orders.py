@@ -129,7 +129,7 @@ def test_too_little_disk_says_what_is_free_where(lab: LiveLab) -> None:
 def test_a_disk_does_not_shrink_and_grows_no_further_than_there_is_room(lab: LiveLab) -> None:
     """grow-disk refuses too much, a disk that is not there and a size that is none."""
     grow = "gnt-instance grow-disk web1.example.net"
-    lab.refuses(f"{grow} 0 900T", "insufficient_resources", "node1", hint="node1")
+    lab.refuses(f"{grow} --ignore-ipolicy 0 900T", "insufficient_resources", "node1", hint="node1")
     lab.refuses(f"{grow} 7 1G", "7", hint="0")
     assert lab.refuses(f"{grow} 0 -- -1G", "1G", hint="").hint
 

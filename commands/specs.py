@@ -72,6 +72,7 @@ def disk_spec(cluster: Cluster, instance: Instance, index: int, node: str) -> Di
         minor=side.minor,
         peer=peer.node if peer is not None and with_peer else None,
         peer_address=replication_address(cluster, peer.node) if peer and with_peer else "",
+        peer_key=cluster.nodes[peer.node].curve_key if peer and with_peer else "",
         own_address=replication_address(cluster, side.node) if peer and with_peer else "",
         port=disk.port,
         mode=disk.mode,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from eventstore.keys import CurveKeys
 from nodeagent import host
 from nodeagent.allocators import Allocators
 from nodeagent.executor import Drivers
@@ -23,13 +24,14 @@ from nodeagent.storage.disks import Disks
 from nodeagent.storage.drbd import Drbd
 from nodeagent.storage.files import Files
 from nodeagent.storage.lvm import Lvm
+from nodeagent.storage.mirror_secret import mirror_secret
 from nodeagent.storage.system import LocalSystem
 
 
 def real_drivers(
-    node: str, config: AgentConfig, os: OsInterface, allocators: Allocators
+    node: str, keys: CurveKeys, config: AgentConfig, os: OsInterface, allocators: Allocators
 ) -> Drivers:
-    """Return what acts on this machine as node `node` (uuid)."""
+    """Return what acts on this machine as node `node` (uuid), whose agent has these keys."""
     system = LocalSystem()
     hypervisor = Kvm(node, config.kvm)
     volumes = (
@@ -37,7 +39,11 @@ def real_drivers(
         Files(config.file_path, kind="file"),
         Files(config.shared_file_path, kind="sharedfile"),
     )
-    mirrors = Drbd(system, route=lambda peer: own_address([f"tcp://{peer}:7788"]))
+    mirrors = Drbd(
+        system,
+        secret=lambda disk: mirror_secret(keys.secret, disk.peer_key, disk.uuid),
+        route=lambda peer: own_address([f"tcp://{peer}:7788"]),
+    )
     return Drivers(
         disks=Disks(volumes, mirrors, in_use=hypervisor.uses_disk),
         hypervisors=(hypervisor,),

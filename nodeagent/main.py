@@ -121,7 +121,8 @@ class Daemon:
             self._machine = simulated_machine(self._lab, node, size, os_interface, allocators)
             return self._machine.drivers
         if self._real is None or self._real[0] != node:
-            self._real = node, real_drivers(node, self._config, os_interface, allocators)
+            drivers = real_drivers(node, self._keys, self._config, os_interface, allocators)
+            self._real = node, drivers
         return self._real[1]
 
     def _left(self) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import select
 import signal
 import subprocess
@@ -27,6 +28,7 @@ PATH = "/sbin:/bin:/usr/sbin:/usr/bin"
 ENVIRONMENT: Mapping[str, str] = {"PATH": PATH, "LC_ALL": "C.UTF-8"}
 _KEEP_BYTES = 1 << 20  # of each stream, for the driver
 _TERM_S = 1.0  # between SIGTERM and SIGKILL
+_SECRET = re.compile(r"(--[a-z-]*(?:secret|password)[a-z-]*=).+", re.DOTALL)
 _log = logging.getLogger(__name__)
 
 
@@ -57,17 +59,23 @@ def run_command(
     it fails or is late, Stopped if the task is ended.
     """
     began = time.monotonic()
+    shown = _shown(argv)
     ran = run_process(argv, scope=scope, timeout_s=timeout_s, stdin=stdin)
     took_ms = (time.monotonic() - began) * 1000
-    _log.info("%s: exit %d in %.0f ms", " ".join(argv), ran.exit_status, took_ms)
+    _log.info("%s: exit %d in %.0f ms", " ".join(shown), ran.exit_status, took_ms)
     stderr = ran.stderr.decode(errors="replace")
     if scope.stopping:
         raise scope.stopped(left=f"{argv[0]} was killed half-way", output=stderr)
     if ran.exit_status != 0:
         _log.warning("%s failed: %s", argv[0], stderr[-OUTPUT_BYTES:])
         hint = f"it was killed: {timeout_s:.0f} s were over" if ran.late else ""
-        raise CommandFailed(argv, exit_status=ran.exit_status, output=stderr, hint=hint)
+        raise CommandFailed(shown, exit_status=ran.exit_status, output=stderr, hint=hint)
     return ran.stdout.decode(errors="replace")
+
+
+def _shown(argv: Sequence[str]) -> list[str]:
+    """Return a command line as it may be logged and told to others: secrets are stars."""
+    return [_SECRET.sub(r"\1***", word) for word in argv]
 
 
 def run_process(

@@ -31,6 +31,7 @@ class DiskSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     minor: int | None = None  # drbd, on this node
     peer: str | None = None  # drbd: uuid of the node that holds the other side; None: stand alone
     peer_address: str = ""  # drbd: where the peer listens
+    peer_key: str = ""  # drbd: public key of the peer's agent, Z85; empty: none is asked for
     own_address: str = ""  # drbd: where this node listens; empty: by which it reaches the peer
     port: int | None = None  # drbd, the same on both nodes
     mode: str = "rw"

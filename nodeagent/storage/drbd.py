@@ -45,15 +45,11 @@ _FAILING = ("Timeout", "BrokenPipe", "NetworkFailure", "ProtocolError", "TearDow
 _SHAKING = ("WFReportParams", *_FAILING)
 
 
-def no_secret(_: DiskSpec) -> str:
-    """Peers are not asked to prove who they are."""
-    return ""
-
-
 class Drbd:
     """The mirrors of one node; implements `MirrorDriver`.
 
-    `secret`: what both sides of a disk know and nobody else. `route`: the address by which this
+    `secret`: what both sides of a disk know and nobody else, if the call names the peer's key.
+    `route`: the address by which this
     node reaches another, for calls that do not say it.
     """
 
@@ -61,7 +57,7 @@ class Drbd:
         self,
         system: System,
         *,
-        secret: Callable[[DiskSpec], str] = no_secret,
+        secret: Callable[[DiskSpec], str] = lambda _: "",
         route: Callable[[str], str] = lambda _: "",
         now: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -335,9 +331,8 @@ class Drbd:
             return
         dropped = alone and disk.uuid in self._met
         if alone:
-            options = net_options(
-                disk.params, secret=self._secret(disk), two_primaries=present.two_primaries
-            )
+            secret = self._secret(disk) if disk.peer_key else ""
+            options = net_options(disk.params, secret=secret, two_primaries=present.two_primaries)
             self._tool.connect(
                 _name(disk.uuid), wanted.own, wanted.peer, options=options, scope=scope
             )

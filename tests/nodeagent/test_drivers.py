@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from eventstore.keys import new_curve_keys
 from nodeagent.allocators import Allocators
 from nodeagent.drivers import real_drivers
 from nodeagent.hypervisor.kvm.settings import KvmSettings
@@ -23,7 +24,7 @@ def test_every_kind_is_served_and_what_is_missing_is_named(tmp_path: Path) -> No
         run_directory=str(tmp_path / "run"),
     )  # fmt: skip
     os = OsInterface([], log_directory=tmp_path / "logs", lock_directory=tmp_path / "locks")
-    drivers = real_drivers("n1", config, os, Allocators((), run_command))
+    drivers = real_drivers("n1", new_curve_keys(), config, os, Allocators((), run_command))
     lacks = drivers.lacks()
     assert any("nosuch" in need or "lvm2" in need for need in lacks["lvm"])
     assert "none is missing" in lacks["sharedfile"][0]

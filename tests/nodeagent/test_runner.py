@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from pathlib import Path
@@ -27,6 +28,17 @@ def test_arguments_are_not_a_shell_line() -> None:
     """Nothing in an argument is interpreted."""
     odd = "a b; $(false) '\"*"
     assert run_command(["printf", "%s", odd], scope=TaskScope()) == odd
+
+
+def test_secrets_are_not_told(caplog: pytest.LogCaptureFixture) -> None:
+    """Neither the log nor a failure shows the value of an option that is secret; the tool gets
+    it."""
+    argv = ["sh", "-c", 'test "$1" = --shared-secret=hush && exit 3', "sh", "--shared-secret=hush"]
+    with caplog.at_level(logging.INFO), pytest.raises(CommandFailed) as failed:
+        run_command(argv, scope=TaskScope())
+    assert failed.value.exit_status == 3
+    assert failed.value.failure().argv[-1] == "--shared-secret=***"
+    assert "=***" in caplog.text
 
 
 def test_a_failure_bears_argv_status_and_stderr() -> None:

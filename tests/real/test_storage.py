@@ -40,7 +40,7 @@ class RealNode:
         self.system = NodeSystem(machine)
         self.content = NodeContent(machine)
         self.volumes = Lvm(self.system, VOLUME_GROUP)
-        self.mirrors = Drbd(self.system)
+        self.mirrors = Drbd(self.system, secret=lambda disk: f"known to both sides of {disk.uuid}")
         self.disks = Disks((self.volumes,), self.mirrors, in_use=lambda _: False)
 
     def disk(
@@ -55,7 +55,7 @@ class RealNode:
             volume=volume(f"{VOLUME_GROUP}/{uuid}.data{part}", size_mib),
             meta=volume(f"{VOLUME_GROUP}/{uuid}.meta{part}", META_MIB),
             minor=0, port=11000, peer=peer.uuid, peer_address=address_of(other),
-            own_address=address_of(self.machine.name),
+            own_address=address_of(self.machine.name), peer_key="k",
             params={"resync-rate": 12_288 if slow else 61_440},
         )  # fmt: skip
 

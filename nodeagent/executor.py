@@ -68,6 +68,11 @@ class Drivers:
         lacks["network"] = tuple(network)
         return {what: needs for what, needs in lacks.items() if needs}
 
+    def advice(self) -> dict[str, tuple[str, ...]]:
+        """What the hypervisors can do without, but not as well."""
+        advice = {hypervisor.names[0]: hypervisor.advises() for hypervisor in self.hypervisors}
+        return {what: advises for what, advises in advice.items() if advises}
+
 
 def decode_call(packed: Packed) -> calls.Call:
     """Return the call. Raises BadCall for one that this agent does not know or cannot read."""
@@ -265,6 +270,7 @@ class Executor:
             status=status,
             missing=tuple(need for needs in lacks.values() for need in needs),
             lacks=lacks,
+            advice=self._drivers.advice(),
             host=self._drivers.facts(probe) if self._drivers.facts is not None else None,
         )
         if not probe.inventory:

@@ -49,6 +49,9 @@ def needs(cluster: Cluster, checks: Checks) -> Iterator[Finding]:
             if _is_used(cluster, what):
                 code = _CODES.get(what, "ENODEHV")
                 yield from (Finding(ERROR, code, node.name, lack) for lack in lacks)
+        for what, advises in sorted(check.advice.items()):
+            if _is_used(cluster, what):
+                yield from (Finding(WARNING, "ENODEHV", node.name, each) for each in advises)
 
 
 def links(cluster: Cluster, checks: Checks) -> Iterator[Finding]:

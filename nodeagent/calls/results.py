@@ -69,6 +69,7 @@ class NodeCheck(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     # The same as `missing`, by what needs it: a kind of volume (lvm, file, sharedfile), drbd, the
     # name of a hypervisor, network. Older agents do not say it.
     lacks: dict[str, tuple[str, ...]] = {}
+    advice: dict[str, tuple[str, ...]] = {}  # what would be better, by the name of a hypervisor
     host: HostFacts | None = None
     # Instances (uuids) that have interfaces here and are unknown to the hypervisors; the first ones
     interfaces_left: tuple[str, ...] = ()

@@ -79,6 +79,9 @@ class Hypervisor(Protocol):
     def needs(self) -> tuple[str, ...]:
         """What is missing for it to work, one sentence each."""
 
+    def advises(self) -> tuple[str, ...]:
+        """What it can do without, but not as well, one sentence each."""
+
     def ensure_running(
         self,
         instance: InstanceSpec,

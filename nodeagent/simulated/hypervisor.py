@@ -85,6 +85,10 @@ class SimulatedHypervisor:
         """Nothing is missing: it is simulated."""
         return ()
 
+    def advises(self) -> tuple[str, ...]:
+        """Nothing could be better: it is simulated."""
+        return ()
+
     def ensure_running(
         self,
         instance: InstanceSpec,

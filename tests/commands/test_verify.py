@@ -46,12 +46,13 @@ class Held(msgspec.Struct, frozen=True, kw_only=True):
     lacks: dict[str, tuple[str, ...]] = {}
     host: HostFacts | None = None
     interfaces_left: tuple[str, ...] = ()
+    advice: dict[str, tuple[str, ...]] = {}
 
     def answer(self, probe: Probe) -> NodeCheck:
         """Return what its agent answers."""
         check = NodeCheck(
             status=self.status, missing=self.missing, os=self.os, lacks=self.lacks,
-            host=self.host, interfaces_left=self.interfaces_left,
+            host=self.host, interfaces_left=self.interfaces_left, advice=self.advice,
         )  # fmt: skip
         beside = len(msgspec.msgpack.encode(check))
         holds = inventory(self.volumes, self.minors, probe.buckets, beside_bytes=beside)

@@ -37,6 +37,10 @@ def lacking(what: str, text: str) -> Callable[[Checks], None]:
     return lambda checks: change(checks, 2, lacks={what: (text,)}, missing=(text,))
 
 
+def advised(what: str, text: str) -> Callable[[Checks], None]:
+    return lambda checks: change(checks, 2, advice={what: (text,)})
+
+
 def facts(**fields: object) -> Callable[[Checks], None]:
     return lambda checks: change(checks, 2, host=msgspec.structs.replace(FACTS, **fields))
 
@@ -53,6 +57,7 @@ FINDINGS: list[tuple[str, Callable[[Checks], None], tuple[str, str, str]]] = [
     ("no-lvm", lacking("lvm", "install lvm2"), ("error", "ENODELVM", "install lvm2")),
     ("no-drbd", lacking("drbd", "modprobe drbd"), ("error", "ENODEDRBD", "modprobe drbd")),
     ("no-kvm", lacking("fake", "install qemu"), ("error", "ENODEHV", "install qemu")),
+    ("slow", advised("fake", "load kvm"), ("warning", "ENODEHV", "load kvm")),
     ("no-tun", lacking("network", "modprobe tun"), ("error", "ENODENET", "modprobe tun")),
     ("no-bridge", facts(missing_links=("br7",)), ("error", "ENODENET", "missing links: br7")),
     (
@@ -133,6 +138,7 @@ def test_what_no_disk_is_made_of_may_be_missing() -> None:
     checks = whole(town)
     for what in ("drbd", "file", "sharedfile", "xen-pvm"):
         lacking(what, "install it")(checks)
+        advised(what, "better so")(checks)
         facts(drbd_helper="/sbin/drbdadm")(checks)
         assert verified(town, checks) == []
 

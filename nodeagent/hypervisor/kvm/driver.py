@@ -72,18 +72,24 @@ class Kvm:
     def needs(self) -> tuple[str, ...]:
         """See Hypervisor."""
         found = list(find_missing(self._programs))
-        if not found and self._settings.accelerator == AUTO and not self._starter.accelerated():
+        if too_long := longest_socket(Path(self._settings.run_directory)):
+            found.append(
+                f"the path {self._settings.run_directory} is {too_long} bytes too long for sockets:"
+                " give the agent a shorter kvm.run_directory"
+            )
+        return tuple(found)
+
+    def advises(self) -> tuple[str, ...]:
+        """See Hypervisor."""
+        found = []
+        chosen = self._settings.accelerator == AUTO and not find_missing(self._programs)
+        if chosen and not self._starter.accelerated():
             found.append(
                 "KVM does not work on this node, so guests are emulated, slowly: load kvm_intel or"
                 " kvm_amd, and switch on virtualization in the firmware"
             )
         if not has_vhost():
             found.append(NO_VHOST)
-        if too_long := longest_socket(Path(self._settings.run_directory)):
-            found.append(
-                f"the path {self._settings.run_directory} is {too_long} bytes too long for sockets:"
-                " give the agent a shorter kvm.run_directory"
-            )
         return tuple(found)
 
     # --- running ------------------------------------------------------------------------------

@@ -128,11 +128,11 @@ def test_nothing_is_left_after_down(lab: LiveLab) -> None:
 
 
 def test_a_lab_listens_on_the_loopback_only(shared: LiveLab) -> None:
-    """The master has its three ports (requests, publications, links), an agent none."""
+    """The master has four ports (requests, publications, links, segments), an agent none."""
     for daemon, pid in running.pids(shared.layout).items():
         assert pid is not None
         addresses = listening(pid)
-        assert len(addresses) == (3 if daemon == "master" else 0), daemon
+        assert len(addresses) == (4 if daemon == "master" else 0), daemon
         assert set(addresses) <= set(LOOPBACK), daemon
 
 

@@ -303,3 +303,22 @@ def test_an_instance_policy_bounds_what_is_created(lab: LiveLab) -> None:
             "gnt-group modify --ipolicy-disk-templates=default --ipolicy-vcpu-ratio=default default"
         )
     assert "EINSTANCEPOLICY" not in lab.run("gnt-cluster verify --error-codes").out
+
+
+def test_nodes_that_are_not_needed_are_emptied(lab: LiveLab) -> None:
+    """`hsqueeze -X` tags them and marks them offline, and says that power is up to a person."""
+    ran = lab.run("hsqueeze -L -X --target-resources=0 --minimal-resources=0")
+    offline = {name for name, mark in lab.rows("gnt-node list -o name,offline") if mark == "Y"}
+    try:
+        assert ran.status == 1, str(ran)
+        assert "switch them off by hand" in ran.err
+        assert len(offline) == NODES - 1, "all but the master"
+        for name in offline:
+            assert lab.ok(f"gnt-node list-tags {name}").strip() == "htools:standby:auto"
+        again = lab.run("hsqueeze -L -X --target-resources=0 --minimal-resources=1000000")
+        assert again.status == 1
+        assert "cannot power nodes on" in again.err
+    finally:
+        for name in offline:
+            lab.ok(f"gnt-node modify --offline=no {name}")
+            lab.ok(f"gnt-node remove-tags {name} htools:standby:auto")

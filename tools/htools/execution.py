@@ -1,4 +1,4 @@
-"""`hbal -X`: moves carried out as jobs, set by set (edge).
+"""`-X` of hbal and hsqueeze: moves carried out as jobs, set by set (edge).
 
 A set's jobs are submitted together, and all of them must succeed before the next set begins; where
 one fails nothing more is submitted. SIGINT (Ctrl-C) ends after the set that runs; SIGTERM, or a
@@ -63,8 +63,19 @@ class _Asked:
         raise SystemExit(AT_ONCE)
 
 
-def execute(choices: Choices, placement: Placement, steps: Sequence[Step]) -> int:
-    """Carry out the moves; return the exit status. `placement` names instances and nodes."""
+def execute(
+    choices: Choices,
+    placement: Placement,
+    steps: Sequence[Step],
+    *,
+    program: str = "hbal",
+    then: Sequence[dict[str, object]] = (),
+) -> int:
+    """Carry out the moves; return the exit status. `placement` names instances and nodes.
+
+    `then` are opcodes, one job together, for when all moves are done. `program` is whose jobs
+    they are.
+    """
     sets = job_sets(list(steps))
     if choices.first_job_group:
         sets = sets[:1]
@@ -74,10 +85,17 @@ def execute(choices: Choices, placement: Placement, steps: Sequence[Step]) -> in
                 print(f"Stopped before job set {number + 1} of {len(sets)}: {number} are done.")
                 return 0
             try:
-                _carry_out(session, choices, placement, moves)
+                _carry_out(session, choices, placement, moves, program)
             except (EventStoreError, Failure) as problem:
                 done = f"{number} of {len(sets)} job sets are done"
                 raise HtoolsError(f"{told(problem)}; {done}, no more are submitted") from problem
+        if then and not choices.first_job_group:
+            try:
+                (job,) = _submit(session, Submit(jobs=(_job(choices, then, program),)))
+                print(f"Got job IDs {job}", flush=True)
+                follow(session, job, quiet=True)
+            except (EventStoreError, Failure) as problem:
+                raise HtoolsError(f"{told(problem)}; the moves are done") from problem
     return 0
 
 
@@ -96,12 +114,12 @@ def _listening() -> Iterator[_Asked]:
 
 
 def _carry_out(
-    session: Session, choices: Choices, placement: Placement, moves: Sequence[Step]
+    session: Session, choices: Choices, placement: Placement, moves: Sequence[Step], program: str
 ) -> None:
     """Submit one set and wait for all of its jobs. Raises Failure if any fails."""
     names = [placement.instances[step.move.instance].name for step in moves]
     print(f"Executing jobset for instances {','.join(names)}", flush=True)
-    specs = tuple(_spec(choices, placement, step) for step in moves)
+    specs = tuple(_spec(choices, placement, step, program) for step in moves)
     ids = _submit(session, Submit(jobs=specs))
     print(f"Got job IDs {','.join(map(str, ids))}", flush=True)
     problems = []
@@ -114,12 +132,15 @@ def _carry_out(
         raise Failure(f"Not all jobs completed successfully: {'; '.join(problems)}")
 
 
-def _spec(choices: Choices, placement: Placement, step: Step) -> JobSpec:
+def _spec(choices: Choices, placement: Placement, step: Step, program: str) -> JobSpec:
     instance = placement.instances[step.move.instance]
-    now = time.time_ns()
-    reason = (("hbal", choices.reason or "Cluster balancing", now),)
-    ops = tuple(_packed(op) for op in opcodes(step.move, instance, placement.frame.names))
-    return JobSpec(ops=ops, priority=PRIORITIES[choices.priority or "normal"], reason=reason)
+    return _job(choices, opcodes(step.move, instance, placement.frame.names), program)
+
+
+def _job(choices: Choices, ops: Sequence[dict[str, object]], program: str) -> JobSpec:
+    reason = ((program, choices.reason or "Cluster balancing", time.time_ns()),)
+    packed = tuple(map(_packed, ops))
+    return JobSpec(ops=packed, priority=PRIORITIES[choices.priority or "normal"], reason=reason)
 
 
 def _packed(op: dict[str, object]) -> Packed:

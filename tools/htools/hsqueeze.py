@@ -34,13 +34,11 @@ def main(choices: Choices) -> int:
     standard = loaded.cluster.policy.standard
     minimal = sample(standard, choices.minimal_resources)
     if not has_room(placement, minimal):
-        _expand(loaded, choices, on, to_switch_on(placement, on, minimal))
-        return 0
+        return _expand(loaded, choices, on, to_switch_on(placement, on, minimal))
     target = sample(standard, choices.target_resources)
     chosen = to_switch_off(placement, off, target)
     if chosen:
-        _condense(loaded, choices, chosen)
-        return 0
+        return _condense(loaded, choices, chosen)
     if not choices.no_headers:
         print("'No action'")
     report.save_commands(choices, "Commands to run:", "echo Nothing to do")
@@ -71,7 +69,7 @@ def _jobs(loaded: Loaded, found: Switched) -> str:
 
 def _expand(
     loaded: Loaded, choices: Choices, candidates: list[int], enough: list[int] | None
-) -> None:
+) -> int:
     nodes = candidates if enough is None else enough
     _list(loaded, choices, "Nodes to online", nodes)
     if choices.verbose > 1 and enough is None:
@@ -80,11 +78,18 @@ def _expand(
     power = "".join(f"  gnt-node power -f on {name}\n" for name in _aliases(loaded, nodes))
     text = f"echo Power Commands\n{power}{_jobs(loaded, found)}"
     report.save_commands(choices, "Commands to run:", text)
-    _refuse_execution(choices)
+    if choices.execute:
+        _require_cluster(choices)
+        listed = ", ".join(_aliases(loaded, nodes)) or "no node"
+        raise HtoolsError(
+            f"hsqueeze: this version cannot power nodes on: switch on {listed}, then"
+            " gnt-node modify --offline=no NODE, and hbal -L -X"
+        )
     _save(loaded, choices, found, "after hsqueeze expansion")
+    return 0
 
 
-def _condense(loaded: Loaded, choices: Choices, nodes: list[int]) -> None:
+def _condense(loaded: Loaded, choices: Choices, nodes: list[int]) -> int:
     _list(loaded, choices, "Nodes to offline", nodes)
     found = switch(loaded.placement, nodes, offline=True)
     names = _aliases(loaded, nodes)
@@ -92,12 +97,31 @@ def _condense(loaded: Loaded, choices: Choices, nodes: list[int]) -> None:
     power = "".join(f"  gnt-node power -f off {name}\n" for name in names)
     text = f"{_jobs(loaded, found)}\necho Tagging Commands\n{tags}\necho Power Commands\n{power}"
     report.save_commands(choices, "Commands to run:", text)
-    _refuse_execution(choices)
-    _save(loaded, choices, found, "after hsqueeze run")
-
-
-def _refuse_execution(choices: Choices) -> None:
     if choices.execute:
+        _require_cluster(choices)
+        _empty(loaded, choices, found, nodes)
+    _save(loaded, choices, found, "after hsqueeze run")
+    return 0
+
+
+def _empty(loaded: Loaded, choices: Choices, found: Switched, nodes: list[int]) -> None:
+    """Move everything off the nodes, tag them, mark them offline. Raises HtoolsError at the end."""
+    from tools.htools.execution import execute
+
+    names = [loaded.placement.frame.names[node] for node in nodes]
+    marks: list[dict[str, object]] = []
+    for name in names:
+        marks.append({"OP_ID": "OP_TAGS_SET", "kind": "node", "name": name, "tags": [STANDBY_AUTO]})
+        marks.append({"OP_ID": "OP_NODE_SET_PARAMS", "node_name": name, "offline": True})
+    execute(choices, loaded.placement, list(found.steps), program="hsqueeze", then=marks)
+    raise HtoolsError(
+        f"hsqueeze: {', '.join(names)}: empty, tagged and offline; this version cannot power nodes"
+        " off: switch them off by hand"
+    )
+
+
+def _require_cluster(choices: Choices) -> None:
+    if choices.luxi is None:
         raise HtoolsError("hsqueeze: Execution of commands possible only on LUXI")
 
 

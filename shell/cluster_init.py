@@ -84,8 +84,9 @@ def run(session: Session, words: Words) -> int:
     if found.config.ticket_dir:
         lay_down(found.resolve(found.config.ticket_dir) / master.node / TICKET, founded.ticket)
     else:
-        lay_down(directory / TICKET, founded.ticket)
-        session.note(f"The ticket of {master.node} is {directory / TICKET}")
+        place = (found.resolve(master.agent) if master.agent else directory) / TICKET
+        lay_down(place, founded.ticket)
+        session.note(f"The ticket of {master.node} is {place}")
     session.config = config.save(found, _with_voters(found.config, (founded.voter,)))
     log = found.resolve(master.log_file) if master.log_file else directory / "master.out"
     if master.user:

@@ -33,6 +33,7 @@ class Master(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     unit: str = ""  # the unit of systemd that starts it instead
     user: str = ""  # who it is, and whose its files are; empty: whoever runs init
     log_file: str = ""  # its output; empty: <directory>/master.out
+    agent: str = ""  # the directory of this machine's agent, for its ticket; empty: <directory>
     settings: dict[str, float | int | str] = {}  # further settings of MasterConfig
 
 

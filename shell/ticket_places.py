@@ -138,7 +138,7 @@ def lay_down(place: Path, ticket: Ticket) -> None:
     """Write the ticket, whole or not at all, readable by its owner alone. Raises Failure."""
     new = place.with_name(place.name + ".new")
     try:
-        place.parent.mkdir(parents=True, exist_ok=True)
+        place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         new.unlink(missing_ok=True)
         handle = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         with os.fdopen(handle, "wb") as file:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -10,9 +12,10 @@ import msgspec
 import pytest
 
 from nodeagent.calls import InstanceSpec, NetworkSpec, NicSpec
-from nodeagent.errors import CommandFailed, Missing, StateMismatch
+from nodeagent.errors import CommandFailed, Missing, StateMismatch, Stopped
 from nodeagent.network.scripts import SiteScripts
 from nodeagent.network.taps import Taps, interface_name
+from nodeagent.task_scope import TaskScope
 from tests.nodeagent.contract_network import I1, I2, SCOPE, NetworkContract, nic, routed
 from tests.nodeagent.namespaces import Inside, Namespace, needs_root, with_bridge
 
@@ -230,4 +233,27 @@ def test_a_script_that_fails_shows_what_it_said(
         driver.ensure_up(I1, nic(), scope=SCOPE)
     assert "no such switch" in failed.value.output
     assert failed.value.exit_status == 4
+    assert interfaces() == ()
+
+
+def test_a_script_that_hangs_ends_with_its_task(
+    driver: Taps, tmp_path: Path, interfaces: Callable[[], object]
+) -> None:
+    """It is killed, what it said is shown, and nothing is left behind."""
+    begun = tmp_path / "begun"
+    os.mkfifo(begun)
+    site_script(tmp_path, "bridged", "up", f"echo waiting; echo begun >{begun}; sleep 60")
+    scope = TaskScope()
+
+    def stop() -> None:
+        begun.read_text()  # returns once the script has written
+        scope.stop("timeout", "not done in 5 s")
+
+    waiting = threading.Thread(target=stop)
+    waiting.start()
+    with pytest.raises(Stopped, match="killed half-way") as stopped:
+        driver.ensure_up(I1, nic(), scope=scope)
+    waiting.join()
+    assert stopped.value.failure().code == "timeout"
+    assert "waiting" in stopped.value.output
     assert interfaces() == ()

@@ -84,6 +84,21 @@ def test_init(settings: Path) -> None:
     assert "already initialised" in again.stderr
 
 
+def test_the_ticket_may_go_to_the_machines_own_agent(settings: Path) -> None:
+    """It lies where that agent looks, for nobody else to read, and it is said where."""
+    before = msgspec.json.decode(settings.read_bytes(), type=config.ClientConfig)
+    assert before.master is not None
+    master = msgspec.structs.replace(before.master, agent="agent")
+    after = msgspec.structs.replace(before, ticket_dir="", master=master)
+    settings.write_bytes(msgspec.json.encode(after))
+    made = command(settings, "gnt-cluster", "init", "c.example.net")
+    ticket = settings.parent / "agent/ticket.json"
+    assert made.returncode == 0
+    assert str(ticket) in made.stderr
+    assert ticket.stat().st_mode & 0o777 == 0o600
+    assert ticket.parent.stat().st_mode & 0o777 == 0o700
+
+
 def test_a_stranger_is_refused(settings: Path) -> None:
     """A key that the log does not admit gets no answer but a refusal."""
     assert command(settings, "gnt-cluster", "init", "c.example.net").returncode == 0

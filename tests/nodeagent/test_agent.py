@@ -249,6 +249,40 @@ def test_a_live_migration_between_two_agents(leader: FakeLeader) -> None:
     assert "live migration of i1.example.net" in lines[0].text
 
 
+def test_hot_plug_reaches_the_guest_and_its_node(leader: FakeLeader) -> None:
+    """A disk must be active; an interface is there before its NIC, and goes after it."""
+    agent = leader.add_agent("node1")
+    disk = plain_disk("d9")
+    bare = instance()
+    more = msgspec.structs.replace(
+        bare,
+        disks=(disk,),
+        nics=(*bare.nics, calls.NicSpec(uuid="n9", index=1, mac="aa:00:00:00:00:09", link="br0")),
+    )
+    assert leader.do(agent, calls.EnsureRunning(instance=bare)).failed is None
+    early = leader.do(agent, calls.PlugDisk(instance=more, disk="d9")).failed
+    assert early is not None
+    assert early.code == "wrong_state"
+    for call in (
+        calls.EnsureVolume(volume=disk.volume, owner="d9"),
+        calls.EnsureActive(disk=disk, primary=True),
+        calls.PlugDisk(instance=more, disk="d9"),
+        calls.PlugNic(instance=more, nic="n9"),
+        calls.SetVcpus(instance="i1", hypervisor="kvm", vcpus=3),
+        calls.UnplugDisk(instance="i1", hypervisor="kvm", disk="d9"),
+        calls.EnsureInactive(disk=disk),
+        calls.UnplugNic(instance="i1", hypervisor="kvm", nic="n9"),
+    ):
+        assert leader.do(agent, call).failed is None, call
+    effects = agent.effects()
+    for what in ("plug-disk d9", "plug-nic n9", "set-vcpus i1", "unplug-disk d9", "unplug-nic n9",
+                 "up-interface n9"):  # fmt: skip
+        assert effects[what] == 1, what
+    stranger = leader.do(agent, calls.PlugNic(instance=more, nic="n10")).failed
+    assert stranger is not None
+    assert stranger.code == "wrong_input"
+
+
 def test_an_agent_ends_cleanly_and_leaves_no_files_behind(leader: FakeLeader) -> None:
     """On SIGTERM it exits with 0; socket and pid file are gone; a second one is refused."""
     agent = leader.add_agent("node1")

@@ -49,11 +49,14 @@ class Watch:
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
+        self._closed = False
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop:
-        """Its loop, running."""
+        """Its loop, running. Raises MonitorLost once it is closed."""
         with self._lock:
+            if self._closed:
+                raise MonitorLost("the agent ends, and hears no guests any more")
             if self._loop is None:
                 self._loop = asyncio.new_event_loop()
                 self._thread = threading.Thread(
@@ -62,10 +65,21 @@ class Watch:
                 self._thread.start()
             return self._loop
 
+    @property
+    def closed(self) -> bool:
+        """Whether it hears nothing any more."""
+        return self._closed
+
     def run(self, work: Coroutine[object, object, T], *, timeout_s: float) -> T:
-        """Run `work` on the thread and return what it returns. Raises TimeoutError."""
-        future = asyncio.run_coroutine_threadsafe(asyncio.wait_for(work, timeout_s), self.loop)
-        return future.result()
+        """Run `work` on the thread and return what it returns. Raises TimeoutError, MonitorLost."""
+        try:
+            loop = self.loop
+        except MonitorLost:
+            work.close()
+            raise
+        future = asyncio.run_coroutine_threadsafe(asyncio.wait_for(work, timeout_s), loop)
+        # The thread keeps the time; should it end meanwhile, nobody waits for ever.
+        return future.result(timeout_s + _CLOSE_S)
 
     def on_end(self, pidfd: int, callback: Callable[[], None]) -> None:
         """Call `callback` on the thread once the process has ended; `pidfd` is closed then."""
@@ -80,7 +94,7 @@ class Watch:
     def close(self) -> None:
         """Stop hearing, once all connections are closed. The QEMUs go on."""
         with self._lock:
-            loop, self._loop = self._loop, None
+            loop, self._loop, self._closed = self._loop, None, True
         if loop is not None:
             asyncio.run_coroutine_threadsafe(_end_all(), loop).result(_CLOSE_S)
             loop.call_soon_threadsafe(loop.stop)
@@ -133,7 +147,7 @@ class Monitor:
     def close(self) -> None:
         """Disconnect; QEMU does not mind. May be called on any thread, and twice."""
         client, self._client = self._client, None
-        if client is not None:
+        if client is not None and not self._watch.closed:
             loop = self._watch.loop
             loop.call_soon_threadsafe(lambda: loop.create_task(self._disconnect(client)))
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import pwd
+import signal
 import socket
+import subprocess
 from pathlib import Path
 
 import msgspec
@@ -13,7 +15,8 @@ import pytest
 from nodeagent.errors import BadCall, CommandFailed, Missing
 from nodeagent.hypervisor.kvm.driver import Kvm
 from nodeagent.hypervisor.kvm.interfaces import address_of
-from nodeagent.hypervisor.kvm.processes import identify
+from nodeagent.hypervisor.kvm.processes import identify, kill, open_process
+from nodeagent.hypervisor.kvm.records import Process
 from tests.nodeagent.contract_hypervisor import run, running
 from tests.nodeagent.kvm.launching import Value
 from tests.nodeagent.kvm.real_node import RealNode
@@ -241,10 +244,18 @@ def test_the_address_of_an_interface() -> None:
 
 
 def test_a_process_id_that_is_given_anew_is_another_process() -> None:
-    """It is told by when it began."""
-    mine = identify(os.getpid())
-    assert identify(os.getpid()) == mine
-    assert identify(os.getppid()).began != mine.began
+    """It is told by when it began: the later one is neither watched nor killed."""
+    with subprocess.Popen(["sleep", "60"]) as sleeper:
+        process = identify(sleeper.pid)
+        earlier = Process(process.pid, process.began - 1)
+        assert open_process(earlier) is None
+        kill(earlier)
+        handle = open_process(process)
+        assert handle is not None, "it was killed for another one"
+        os.close(handle)
+        kill(process)
+        assert sleeper.wait(10) == -signal.SIGKILL
+        assert open_process(process) is None
 
 
 def _number(user: str) -> int:

@@ -80,19 +80,26 @@ class Following:
         If it contradicts what is committed here, this voter is superseded.
         """
         voter = self._voter
+        if voter.superseded or not takeover_in(append.takeover, append.gen, voter.trusts):
+            return False
         agreed = self._agreement(append)
-        if agreed is None or voter.superseded:
+        if agreed is None:
+            if append.prev_seq <= voter.log.committed:
+                self._supersede(append.gen, append.prev_seq)
             return False
-        entries = self._unpacked(append, agreed)
-        if not takeover_in(entries, append.gen, voter.trusts):
-            return False
-        fork = next((e.first for e in entries if self._differs(e)), None)
-        if fork is not None and fork <= voter.log.committed:
-            voter.superseded = True
-            told = f"generation {append.gen} begins a history without record {fork}, committed here"
-            voter.alarm("superseded", told)
-            return False
-        return True
+        for entry in self._unpacked(append, agreed):
+            if self._differs(entry):
+                if entry.first <= voter.log.committed:
+                    self._supersede(append.gen, entry.first)
+                    return False
+                return True
+            agreed = entry.end
+        return agreed.seq >= voter.log.committed
+
+    def _supersede(self, gen: int, fork: int) -> None:
+        self._voter.superseded = True
+        told = f"generation {gen} begins a history without record {fork}, committed here"
+        self._voter.alarm("superseded", told)
 
     def on_offer(self, offer: SegmentOffer) -> ReceiveSegment | None:
         """Accept a segment that continues this log."""

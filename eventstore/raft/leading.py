@@ -20,7 +20,8 @@ from eventstore.commitment import Announce, Commitment, majority
 from eventstore.events import EpochStarted
 from eventstore.raft import segments
 from eventstore.raft.effects import ReadReady, ShipSegment
-from eventstore.raft.entry import Entry
+from eventstore.raft.entry import Entry, Packed
+from eventstore.raft.generations import takeover_of
 from eventstore.raft.membership import Config, config_in, flaw_of_change
 from eventstore.raft.messages import (
     INSTALLED,
@@ -130,7 +131,7 @@ class Leading:
             if peer.older:  # nothing but the takeover's record convinces it: with a heartbeat
                 peer.probe(max(agreed.seq, peer.match) + 1, waiting=True)
             else:
-                peer.on_conflict(reply.attempt, agreed.seq)
+                peer.on_conflict(reply.attempt, reply.prev_seq, agreed.seq)
         elif reply.match_seq <= self._voter.log.last.seq:
             peer.older = False
             self._reads.on_returned(peer.name, reply.read_ctx)
@@ -286,10 +287,15 @@ class Leading:
             commit_seq=voter.log.committed,
             read_ctx=self._reads.number(),
             attempt=peer.attempt,
+            takeover=self._takeover() if peer.older else (),
         )
         peer.told_commit = voter.log.committed
         peer.on_sent(entries[-1].last if entries else None)
         voter.send(peer.name, append)
+
+    def _takeover(self) -> Packed:
+        voter = self._voter
+        return takeover_of(voter.log, voter.members.all, voter.epoch.gen)
 
     def _beat(self) -> None:
         """Send a heartbeat to everybody."""

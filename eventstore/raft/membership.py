@@ -24,7 +24,7 @@ longest, but only in order to copy that log to an electable voter and hand over 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from eventstore.codec import decode_event
@@ -81,6 +81,11 @@ class Members:
     def config(self) -> Config:
         """The one that acts."""
         return self._configs[-1]
+
+    @property
+    def all(self) -> Sequence[Config]:
+        """Every one that is known, in order."""
+        return self._configs
 
     @property
     def previous(self) -> Config:

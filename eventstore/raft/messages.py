@@ -72,6 +72,7 @@ class Append(Header, frozen=True, array_like=True, gc=False, tag=3):
     commit_seq: int
     read_ctx: int  # to be returned, see reads.py
     attempt: int  # to be returned: how often the leader has looked for agreement (progress.py)
+    takeover: Packed = ()  # to one of an older generation: the batch that began the sender's
 
 
 class AppendReply(Header, frozen=True, array_like=True, gc=False, tag=4):

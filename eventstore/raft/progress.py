@@ -8,8 +8,8 @@ A lost append shows by the next heartbeat, which asks about the record before `n
 says where to go on. Each search for agreement has a number, and refusals of appends that were sent
 before it began are not listened to: when a window of appends arrives in disorder all but one are
 refused, and each refusal would send the whole window again. Answers of another reign were dropped
-before they come here, and within a reign `match` only rises, so late, repeated and reordered
-answers are harmless.
+before they come here, and within a reign `match` falls only for a peer that lost what it had
+acknowledged (or seems to, for a moment), so late, repeated and reordered answers are harmless.
 """
 
 from __future__ import annotations
@@ -71,10 +71,18 @@ class Progress:
         self.next = max(self.next, self.match + 1)
         return news
 
-    def on_conflict(self, attempt: int, agreed: int) -> None:
-        """Note that the peer refused an append of this attempt; look again behind `agreed`."""
-        if attempt == self.attempt and self.pace is not Pace.SEGMENT:
-            self.probe(max(agreed, self.match) + 1)
+    def on_conflict(self, attempt: int, refused: int, agreed: int) -> None:
+        """Note that the peer refused an append of this attempt, which stood behind record
+        `refused`; look again behind `agreed`.
+
+        Asked about what it had acknowledged, it says no: its disk has lost it (R9). What it had
+        acknowledged was counted, and does not vote; from here on it is sent it anew.
+        """
+        if attempt != self.attempt or self.pace is Pace.SEGMENT:
+            return
+        if self.pace is Pace.PROBE and refused <= self.match:
+            self.match = min(self.match, agreed)
+        self.probe(max(agreed, self.match) + 1)
 
     def probe(self, following: int, *, waiting: bool = False) -> None:
         """Find out whether the logs agree up to the record before `following`.

@@ -282,7 +282,7 @@ def _obey_old_generations() -> Place:
 
 def _believe_any_generation() -> Place:
     """R2: a higher generation is adopted from a header, without the takeover's record."""
-    return following, "takeover_in", lambda entries, gen, trusts: True
+    return following, "takeover_in", lambda shown, gen, trusts: True
 
 
 def _go_over_with_another_history() -> Place:
@@ -292,7 +292,7 @@ def _go_over_with_another_history() -> Place:
         agreed = self._agreement(append)
         if agreed is None:
             return False
-        return takeover_in(self._unpacked(append, agreed), append.gen, self._voter.trusts)
+        return takeover_in(append.takeover, append.gen, self._voter.trusts)
 
     return Following, "brings_takeover", brings
 

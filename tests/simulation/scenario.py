@@ -225,9 +225,23 @@ class Run:
         """Let it all happen. Raises Violation."""
         self.kernel.run_until(END_MS)
         self.client.check(self.checker)
-        if WRITES not in self.client.acknowledged and self._must_live():
-            raise Violation("everything has healed, and nothing was committed in 10 s")
+        if self._must_live():
+            if WRITES not in self.client.acknowledged:
+                raise Violation("everything has healed, and nothing was committed in 10 s")
+            self._check_level()
         return self
+
+    def _check_level(self) -> None:
+        """Who follows the last leader has had 10 s: it holds all that was committed by then."""
+        running = [(name, node.core.voter) for name, node in self.nodes.items() if node.core]
+        leading = [voter for name, voter in running if self.nodes[name].leads]
+        leader = max(leading, key=lambda voter: voter.epoch)
+        for name, voter in running:
+            if leader.config.storage_of(name) != voter.me.inc or voter.superseded:
+                continue
+            held, wanted = voter.log.committed, leader.log.committed
+            if voter.epoch.gen < leader.epoch.gen or held < wanted:
+                raise Violation(f"{name} has not caught up: it holds {held} of {wanted}")
 
     def digest(self) -> tuple[object, ...]:
         """Return what two runs of one seed have in common, if they are the same bit for bit."""

@@ -160,6 +160,7 @@ class Bench:
         commit: int = 0,
         prev_hash: bytes | None = None,
         gen: int = 1,
+        takeover: Entry | None = None,
     ) -> Append:
         """Return an append from a leader."""
         return Append(
@@ -172,6 +173,7 @@ class Bench:
             commit_seq=commit,
             read_ctx=0,
             attempt=0,
+            takeover=takeover.packed() if takeover else (),
         )
 
     def reply(self, sender: str, match: int, *, ctx: int = 0, attempt: int = 0) -> AppendReply:

@@ -4,6 +4,7 @@ import pytest
 
 from eventstore.errors import CorruptLog, DecodeError
 from eventstore.events import TakeoverForced
+from eventstore.raft.entry import Entry
 from eventstore.raft.messages import AppendReply, Message
 from eventstore.raft.state import DiskState
 from eventstore.record import Epoch
@@ -145,36 +146,58 @@ def test_a_full_disk_acknowledges_nothing_and_tries_again() -> None:
     assert answer(bench.hear(bench.append("b", 2, START, entry))).match_seq == entry.last
 
 
-def test_a_generation_is_believed_only_with_its_takeover() -> None:
-    """R2: a header alone raises an alarm; the record, trusted and chained here, is adopted."""
-    taken = following(
-        START,
-        Epoch(2, 2),
-        TakeoverForced(
-            reason="fire", voter="b", inc=INCS["b"].hex(), dead={}, last_seq=3, last_hash=""
-        ),
+def taken_over(before: Entry) -> Entry:
+    """The batch with which an operator makes `b` the only voter."""
+    event = TakeoverForced(
+        reason="fire", voter="b", inc=INCS["b"].hex(), dead={}, last_seq=before.last, last_hash=""
     )
+    return following(before, Epoch(2, 2), event)
+
+
+def test_a_generation_is_believed_only_with_its_takeover() -> None:
+    """R2: a header alone raises an alarm; with the record, trusted, it is adopted."""
+    taken = taken_over(START)
     bench = Bench(following(START, T1))
     assert not answer(bench.hear(bench.append("b", 2, START, gen=2))).ok
     assert bench.core.voter.epoch == T1
-    bench.hear(bench.append("b", 2, START, taken, gen=2))
+    assert not answer(bench.hear(bench.append("b", 2, START, taken, gen=2, takeover=taken))).ok
     assert bench.core.voter.epoch == T1, "nobody vouches for it"
     bench.core.voter.trusts = lambda record: True
-    assert answer(bench.hear(bench.append("b", 2, START, taken, gen=2))).ok
+    assert answer(bench.hear(bench.append("b", 2, START, taken, gen=2, takeover=taken))).ok
     assert bench.core.voter.epoch == Epoch(2, 2)
     assert bench.core.voter.config.voters == {"b": INCS["b"]}
+
+
+def test_a_takeover_far_ahead_is_believed_at_once() -> None:
+    """However many records stand between what is held here and the takeover."""
+    between = following(START, T1)
+    taken = taken_over(following(between, T1))
+    bench = Bench()
+    bench.core.voter.trusts = lambda record: True
+    assert answer(bench.hear(bench.append("b", 2, START, between, gen=2, takeover=taken))).ok
+    assert bench.core.voter.epoch == Epoch(2, 2)
+    assert bench.log.last == between.end
 
 
 def test_a_takeover_that_contradicts_what_is_committed_ends_this_voter() -> None:
     """It keeps its log as evidence, and takes part in nothing any more."""
     old = following(START, T1)
+    taken = taken_over(START)
     bench = Bench(old, committed=old.last)
     bench.core.voter.trusts = lambda record: True
-    event = TakeoverForced(
-        reason="fire", voter="b", inc=INCS["b"].hex(), dead={}, last_seq=3, last_hash=""
-    )
-    taken = following(START, Epoch(2, 2), event)
-    bench.hear(bench.append("b", 2, START, taken, gen=2))
+    bench.hear(bench.append("b", 2, START, taken, gen=2, takeover=taken))
     assert bench.core.voter.superseded
     assert bench.log.last == old.end
     assert bench.hear(bench.vote("b", 5, old)) == []
+
+
+def test_another_record_in_a_committed_ones_place_ends_this_voter() -> None:
+    """The new generation's history stands on a record that is another one here, committed."""
+    old = following(START, T1)
+    other = following(START, Epoch(1, 2))
+    bench = Bench(old, committed=old.last)
+    bench.core.voter.trusts = lambda record: True
+    bench.hear(bench.append("b", 3, other, gen=2))
+    assert not bench.core.voter.superseded, "a header proves nothing"
+    bench.hear(bench.append("b", 3, other, gen=2, takeover=taken_over(other)))
+    assert bench.core.voter.superseded

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import msgspec
+
 from eventstore.raft.membership import Config, event_of
 from eventstore.raft.messages import Append, AppendReply, Message, TimeoutNow
 from eventstore.raft.state import DiskState, Timing
@@ -139,6 +141,35 @@ def test_a_refusal_moves_back_to_where_the_logs_agree() -> None:
     assert bench.hear(refusal) == [], "a refusal of the attempt before is not listened to"
     answer = bench.hear(bench.reply("b", entry.first - 1, attempt=probe.attempt))
     assert entries(answer) == [1]
+
+
+def test_a_peer_that_lost_what_it_had_acknowledged_is_sent_it_anew() -> None:
+    """R9: asked again about what it holds, it says how much is left, and is believed."""
+    bench = reigning()
+    lost = bench.propose(WRITE)
+    for name in "bc":
+        bench.hear(bench.reply(name, lost.last))
+    entry = bench.propose(WRITE)  # b is away, and comes back without `lost`
+    no = {"ok": False, "match_seq": 0, "conflict_gen": 1, "conflict_term": 1}
+
+    def refuse(append: Append) -> list[Message]:
+        reply = msgspec.structs.replace(
+            bench.reply("b", append.prev_seq, attempt=append.attempt),
+            conflict_seq=START.last,
+            **no,
+        )
+        return bench.hear(reply)
+
+    def sent_to_b() -> Append:
+        return [m for to, m in bench.sent if to == "b" and isinstance(m, Append)][-1]
+
+    assert sent_to_b().prev_seq == lost.last
+    refuse(sent_to_b())
+    assert sent_to_b().prev_seq == lost.last, "it may have been out of order"
+    refuse(sent_to_b())
+    assert sent_to_b().prev_seq == START.last
+    bench.hear(bench.reply("b", START.last, attempt=sent_to_b().attempt))
+    assert list(sent_to_b().entries)[-2:] == [lost.packed(), entry.packed()]
 
 
 def test_another_storage_under_a_members_name_does_not_count() -> None:

@@ -1,7 +1,8 @@
 """OP_CLUSTER_SET_PARAMS: settings of the whole cluster (pure). One record.
 
 What can go wrong: what is in use cannot be disabled (a hypervisor or a disk template of an
-instance; the volume group of disks). Smaller pools of candidates make no node give its mark up.
+instance; the volume group of disks). Smaller pools of candidates make no node give its mark up;
+larger ones take in nodes that may be candidates, as far as there are any.
 Another address of the master, or another device for it: the leader moves it, by jobs of its own.
 """
 
@@ -22,6 +23,7 @@ from commands.group_ops.settings import disk_params
 from commands.handler import Done, Handler, Outcomes
 from commands.instance_opcode import locks
 from commands.new_disks import TEMPLATES
+from commands.node_ops.set_params import fill_pool, modification
 from commands.opcode import Opcode
 from commands.parse import CLUSTER
 from commands.unsupported import refuse_unsupported
@@ -164,16 +166,27 @@ def decide(op: ClusterSetParams, cluster: Cluster, given: Given, so_far: Outcome
     now = cluster.settings
     new = _changed(op, now)
     _check_in_use(cluster, now, new)
-    if new == now:
+    size = op.candidate_pool_size
+    taken_in = () if size is None else fill_pool(cluster, size)
+    if new == now and not taken_in:
         raise Refused(
             WRONG_INPUT, "nothing would change", hint="such as --enabled-disk-templates=drbd,plain"
         )
     modified = Record(
         id="modified",
-        facts=(fact("cluster", ClusterModified(info=new)),),
-        undo=(fact("cluster", ClusterModified(info=now)),),
+        facts=(
+            fact("cluster", ClusterModified(info=new)),
+            *(fact(f"node/{each.uuid}", modification(each)) for each in taken_in),
+        ),
+        undo=(
+            fact("cluster", ClusterModified(info=now)),
+            *(
+                fact(f"node/{each.uuid}", modification(cluster.nodes[each.uuid]))
+                for each in taken_in
+            ),
+        ),
     )
-    return Plan(steps=(modified,))
+    return Plan(steps=(modified,), explanation=tuple(f"promoted={each.name}" for each in taken_in))
 
 
 def _changed(op: ClusterSetParams, now: ClusterInfo) -> ClusterInfo:

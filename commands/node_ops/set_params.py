@@ -240,6 +240,13 @@ def next_candidate(cluster: Cluster, node: Node) -> Node | None:
     return min(_eligible(cluster, node), key=lambda each: each.name)
 
 
+def fill_pool(cluster: Cluster, size: int) -> tuple[Node, ...]:
+    """Return, as candidates, the nodes that a pool of this size takes in: as many as it lacks."""
+    have = sum(each.master_candidate for each in cluster.nodes.values())
+    chosen = sorted(_eligible(cluster), key=lambda each: each.name)[: max(0, size - have)]
+    return tuple(msgspec.structs.replace(each, master_candidate=True) for each in chosen)
+
+
 def _candidates_without(cluster: Cluster, node: Node) -> tuple[int, int]:
     """Return how many candidates there would be without `node`, and how many there should be."""
     left = sum(each.master_candidate for each in cluster.nodes.values() if each.uuid != node.uuid)
@@ -247,11 +254,11 @@ def _candidates_without(cluster: Cluster, node: Node) -> tuple[int, int]:
     return left, min(cluster.settings.candidate_pool_size, most)
 
 
-def _eligible(cluster: Cluster, node: Node) -> list[Node]:
+def _eligible(cluster: Cluster, but: Node | None = None) -> list[Node]:
     return [
         each
         for each in cluster.nodes.values()
-        if each.uuid != node.uuid
+        if each is not but
         and each.master_capable
         and each.joined
         and not (each.master_candidate or each.offline or each.drained or each.lost)

@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from commands.cluster_ops import set_params as cluster_set_params
+from commands.cluster_ops.set_params import ClusterSetParams
 from commands.errors import Refused
 from commands.node_ops import remove as node_remove
 from commands.node_ops.set_params import HANDLER, NodeSetParams
@@ -170,3 +172,22 @@ def test_a_node_that_is_needed_stays() -> None:
     for node, message in ((1, "is the master"), (2, "still holds web1"), (3, "still holds web1")):
         with pytest.raises(Refused, match=message):
             town.decide(node_remove.HANDLER, leave(node))
+
+
+def test_a_larger_pool_takes_nodes_in() -> None:
+    """As many as it lacks, by their names; drained ones stay out, and without a size nothing
+    happens."""
+    town = Town(5, candidate_pool_size=1)
+    for number in (2, 3, 4, 5):
+        town.set_node(number, master_candidate=False, drained=number == 2)
+    town.carry_out(cluster_set_params.HANDLER, ClusterSetParams(mac_prefix="aa:00:01"))
+    assert not town.node(3).master_candidate
+    order = ClusterSetParams(candidate_pool_size=3)
+    plan = town.decide(cluster_set_params.HANDLER, order)
+    assert isinstance(plan, Plan)
+    assert plan.explanation == ("promoted=node3", "promoted=node4")
+    town.carry_out(cluster_set_params.HANDLER, order)
+    taken = [town.node(number).master_candidate for number in range(1, 6)]
+    assert taken == [True, False, True, True, False]
+    with pytest.raises(Refused, match="nothing would change"):
+        town.decide(cluster_set_params.HANDLER, order)

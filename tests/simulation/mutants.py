@@ -20,7 +20,7 @@ import msgspec
 from eventstore import commitment
 from eventstore.ack_mark import Mark
 from eventstore.idempotency import IdempotencyKeys
-from eventstore.raft import core, election, following, leading, membership
+from eventstore.raft import core, election, leading, membership
 from eventstore.raft.effects import Outgoing, Persist, ReadReady
 from eventstore.raft.entry import Position
 from eventstore.raft.following import Following
@@ -282,7 +282,7 @@ def _obey_old_generations() -> Place:
 
 def _believe_any_generation() -> Place:
     """R2: a higher generation is adopted from a header, without the takeover's record."""
-    return following, "takeover_in", lambda shown, gen, trusts: True
+    return Following, "brings_takeover", lambda self, append: True
 
 
 def _go_over_with_another_history() -> Place:

@@ -80,7 +80,9 @@ class Following:
         If it contradicts what is committed here, this voter is superseded.
         """
         voter = self._voter
-        if voter.superseded or not takeover_in(append.takeover, append.gen, voter.trusts):
+        if voter.superseded or voter.installing:  # what is installed counts as committed: wait
+            return False
+        if not takeover_in(append.takeover, append.gen, voter.trusts):
             return False
         agreed = self._agreement(append)
         if agreed is None:

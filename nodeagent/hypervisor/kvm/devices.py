@@ -16,7 +16,7 @@ from typing import NamedTuple
 from nodeagent.calls import Device, DiskSpec, NicSpec
 from nodeagent.errors import BadCall
 from nodeagent.hypervisor.kvm.layout import Layout, is_q35
-from nodeagent.hypervisor.kvm.parameters import Parameters
+from nodeagent.hypervisor.kvm.parameters import Parameters, cdrom_kind
 
 Properties = dict[str, object]
 
@@ -199,9 +199,11 @@ def _where(device: Device, found: Parameters, *, is_block: bool) -> Properties:
 def _disk_driver(spec: DiskSpec, found: Parameters, layout: Layout) -> Properties:
     if found.disk_type == "ide":
         q35, place = is_q35(layout.machine), layout.units[spec.uuid]
-        if place >= (6 if q35 else 4):
+        cdroms = sum(bool(path) for path in (found.cdrom_image_path, found.cdrom2_image_path))
+        room = (6 if q35 else 4) - (cdroms if cdrom_kind(found) == "ide" else 0)
+        if place >= room:
             raise BadCall(
-                f"disk_type=ide: there is room for {6 if q35 else 4} disks",
+                f"disk_type=ide: there is room for {room} disks",
                 hint="use paravirtual or scsi",
             )
         bus, unit = (place, 0) if q35 else divmod(place, 2)

@@ -7,6 +7,7 @@ looking costs nothing.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -31,7 +32,7 @@ from nodeagent.hypervisor.kvm.programs import DEFAULT, Programs, find_missing
 from nodeagent.hypervisor.kvm.records import GuestRecord, longest_socket
 from nodeagent.hypervisor.kvm.settings import AUTO, KvmSettings
 from nodeagent.hypervisor.kvm.starting import Starter, is_block, run_on
-from nodeagent.runner import Runner, run_command
+from nodeagent.runner import PATH, Runner, run_command
 from nodeagent.task_scope import TaskScope
 
 SOFT_GRACE_S = 120.0  # that a guest may take to shut down for a soft reboot
@@ -71,7 +72,10 @@ class Kvm:
 
     def needs(self) -> tuple[str, ...]:
         """See Hypervisor."""
-        found = list(find_missing(self._programs))
+        missing = find_missing(self._programs)
+        found = list(missing)
+        if shutil.which("socat", path=PATH) is None:
+            found.append("socat is missing, so serial consoles cannot be reached: install socat")
         if too_long := longest_socket(Path(self._settings.run_directory)):
             found.append(
                 f"the path {self._settings.run_directory} is {too_long} bytes too long for sockets:"
@@ -234,15 +238,9 @@ class Kvm:
             raise StateMismatch(f"{instance.name} runs here already")
         # One that is expected is made anew: it is not known whether it listens.
         self._guests.forget(instance.uuid)
-        self._check_memory(instance.name, instance.memory_mib)
         layout = receiving.layout(running) if running else self._starter.layout(instance)
-        record = GuestRecord(
-            instance=instance,
-            layout=layout,
-            devices=devices,
-            interfaces=interfaces,
-            incoming=True,
-        )
+        self._check_memory(instance.name, layout.memory_mib + sum(layout.dimms_mib))
+        record = receiving.expected(instance, layout, devices, interfaces)
         guest = self._guests.start(record, scope)
         try:
             return receiving.listen(guest, address, scope)

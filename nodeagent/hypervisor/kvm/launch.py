@@ -22,7 +22,7 @@ from nodeagent.hypervisor.kvm import devices, display, machine
 from nodeagent.hypervisor.kvm.devices import SCSI_BUS, Attached, flat
 from nodeagent.hypervisor.kvm.layout import Layout, is_q35, slots_of
 from nodeagent.hypervisor.kvm.migration_settings import MigrationSettings, migration_settings
-from nodeagent.hypervisor.kvm.parameters import Parameters, cpu_masks
+from nodeagent.hypervisor.kvm.parameters import Parameters, cdrom_kind, cpu_masks
 
 _SCSI_CONTROLLERS = {
     "lsi": "lsi53c895a", "megasas": "megasas", "virtio-scsi-pci": "virtio-scsi-pci",
@@ -207,7 +207,7 @@ def _image(path: str) -> devices.Properties:
 
 
 def _cdrom(found: Parameters, layout: Layout, place: int) -> devices.Properties:
-    kind = found.cdrom_disk_type or ("ide" if found.disk_type == "paravirtual" else found.disk_type)
+    kind = cdrom_kind(found)
     if kind == "paravirtual":
         return {"driver": "virtio-blk-pci"}
     if kind == "ide":

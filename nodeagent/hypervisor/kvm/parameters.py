@@ -143,6 +143,12 @@ def _without(found: Parameters, name: str, dependents: tuple[str, ...]) -> Itera
                 yield f"{dependent} does nothing without {name}"
 
 
+def cdrom_kind(found: Parameters) -> str:
+    """Return what kind of drive a CD-ROM is: as the disks, but IDE where these are paravirtual."""
+    like_disks = "ide" if found.disk_type == "paravirtual" else found.disk_type
+    return found.cdrom_disk_type or like_disks
+
+
 def cpu_masks(mask: str) -> tuple[frozenset[int], ...]:
     """Return the host CPUs of each vCPU, or one set for all; nothing for "all".
 

@@ -12,13 +12,14 @@ from __future__ import annotations
 
 import msgspec
 
-from nodeagent.calls import MigrationTarget
+from nodeagent.calls import Device, InstanceSpec, MigrationTarget
 from nodeagent.errors import BadCall, NodeAgentError, StateMismatch
 from nodeagent.hypervisor.kvm.capabilities import set_up
 from nodeagent.hypervisor.kvm.errors import MonitorFailed
 from nodeagent.hypervisor.kvm.guest import Guest
 from nodeagent.hypervisor.kvm.layout import Layout, decode, encode
 from nodeagent.hypervisor.kvm.migration_settings import settings_of
+from nodeagent.hypervisor.kvm.records import GuestRecord
 from nodeagent.task_scope import TaskScope
 
 _PORT_AGAIN_S = 0.5  # between two tries at a port that another migration has
@@ -38,6 +39,38 @@ def layout(running: bytes) -> Layout:
             f"the source's description of the guest cannot be read: {wrong}",
             hint="upgrade the older of both agents",
         ) from None
+
+
+def expected(
+    instance: InstanceSpec,
+    layout: Layout,
+    devices: tuple[Device, ...],
+    interfaces: tuple[str, ...],
+) -> GuestRecord:
+    """Return the record of a guest that is to come, with what it has where it runs.
+
+    What was added to its configuration and not plugged in stays away; what was taken from it and
+    not unplugged cannot be built here. Raises StateMismatch.
+    """
+    has = {*layout.slots, *layout.units}
+    lacks = has - {disk.uuid for disk in instance.disks} - {nic.uuid for nic in instance.nics}
+    if lacks:
+        raise StateMismatch(
+            f"{instance.name} still has what was taken from its configuration: "
+            f"{', '.join(sorted(lacks))}",
+            hint=f"gnt-instance reboot {instance.name}",
+        )
+    disks = [pair for pair in zip(instance.disks, devices, strict=True) if pair[0].uuid in has]
+    nics = [pair for pair in zip(instance.nics, interfaces, strict=True) if pair[0].uuid in has]
+    return GuestRecord(
+        instance=msgspec.structs.replace(
+            instance, disks=tuple(disk for disk, _ in disks), nics=tuple(nic for nic, _ in nics)
+        ),
+        layout=layout,
+        devices=tuple(device for _, device in disks),
+        interfaces=tuple(interface for _, interface in nics),
+        incoming=True,
+    )
 
 
 def listen(guest: Guest, address: str, scope: TaskScope) -> MigrationTarget:

@@ -14,7 +14,7 @@ from types import MappingProxyType
 import msgspec
 import pytest
 
-from nodeagent.calls import InstanceSpec
+from nodeagent.calls import Device, InstanceSpec
 from nodeagent.errors import NodeAgentError, StateMismatch, Stopped
 from nodeagent.hypervisor.kvm.errors import MonitorLost
 from nodeagent.hypervisor.kvm.records import read_record, write_record
@@ -62,6 +62,27 @@ class TestKvm(HypervisorContract):
         with two.console() as console:
             assert console.tick() > before
         assert boots(disk) == 1
+
+    def test_what_was_not_plugged_in_does_not_come_along(self, pair: Pair) -> None:
+        """A disk that the configuration has and the guest has not; nor the other way round."""
+        one, two = pair
+        run(one)
+        spec, device = one.more()
+        wider = msgspec.structs.replace(spec, generation=2)
+
+        def ready(wanted: InstanceSpec, *devices: Device) -> None:
+            two.hypervisor.prepare(
+                wanted, devices=devices, interfaces=(), address=two.address,
+                running=one.hypervisor.describe(wanted), scope=TaskScope(),
+            )  # fmt: skip
+
+        with pytest.raises(StateMismatch, match=r"still has what was taken .* d1"):
+            ready(msgspec.structs.replace(wider, disks=()))
+        ready(wider, *two.devices(), device)
+        send(one, two, wider)
+        finish(two, pair, wider, succeeded=True)
+        assert running(two) == [(GUEST, 2)]
+        assert not two.hypervisor.uses_disk("d2")
 
     def test_post_copy(self, pair: Pair) -> None:
         """The guest runs on the target before all of its memory is there."""

@@ -112,7 +112,8 @@ class Drbd84:
 
     def set_disk_options(self, minor: int, options: list[str], scope: TaskScope) -> None:
         """The disk has these options, and of all others the defaults."""
-        self._setup("disk-options", "--set-defaults", str(minor), *options, scope=scope)
+        fixed = ["--set-defaults", str(minor), "--on-io-error=detach"]
+        self._setup("disk-options", *fixed, *options, scope=scope)
 
     def detach(self, minor: int, scope: TaskScope) -> None:
         """The minor has no disk. A primary without a peer loses its data by this: ask first."""

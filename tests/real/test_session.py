@@ -72,7 +72,7 @@ def test_disks_are_made_by_few_commands(bed: Bed, cluster: RealCluster) -> None:
     before = {node: len(commands_of(bed, node)) for node in ("node3", "node1")}
     cluster.run(
         "gnt-instance add --no-start -n node3:node1 -t drbd -s 1G -o noop "
-        f"-B maxmem=128,minmem=128 -H vhost_net=false --net 0:mode=routed,ip=10.77.9.1 {MAIL}"
+        f"-B maxmem=128,minmem=128 -H vhost_net=false {MAIL}"
     )
     making = {
         node: [line for line in commands_of(bed, node)[count:] if line != "lvm"]
@@ -130,6 +130,25 @@ def test_a_disk_that_breaks_under_its_mirror_is_repaired(bed: Bed, cluster: Real
     assert "UpToDate/UpToDate" in bed.nodes["node1"].check("cat", "/proc/drbd")
     cluster.run(f"gnt-instance failover -f {MAIL}")
     assert read(bed, "node2") == newer
+
+
+def test_a_primary_that_loses_its_power(bed: Bed, cluster: RealCluster) -> None:
+    """Given up for good, its instance goes on elsewhere with all that was written; back again, it
+    catches up as the secondary."""
+    write(bed, "node2", DATA)
+    bed.nodes["node2"].kill()
+    cluster.run("gnt-node modify --offline=yes node2")
+    cluster.run(f"gnt-instance failover -f {MAIL}")
+    assert (field(cluster, "pnode"), field(cluster, "status")) == ("node1", "running")
+    assert read(bed, "node1") == DATA
+    bed.boot("node2")
+    cluster.start_agent("node2")
+    cluster.run("gnt-node modify --offline=no node2")
+    cluster.run(f"gnt-instance activate-disks {MAIL}")
+    until(
+        lambda: "UpToDate/UpToDate" in bed.nodes["node1"].check("cat", "/proc/drbd"),
+        "the old primary does not catch up",
+    )
 
 
 def test_the_log_tells_it_all(cluster: RealCluster) -> None:

@@ -18,6 +18,8 @@ from tests.nodeagent.contract_mirrors import (
     Pair,
     StorageNode,
     Until,
+    replicate,
+    states,
 )
 from tests.nodeagent.contract_volumes import VolumeContract
 from tests.nodeagent.specs import volume
@@ -202,3 +204,15 @@ class TestDrbd(MirrorContract):
                 time.sleep(0.2)
 
         return wait
+
+    def test_parameters_act_on_a_mirror_that_is_up(self, mirror: Pair) -> None:
+        """A changed rate is in force on both sides, and the size and the devices stay."""
+        one, two = mirror
+        for node, peer in ((one, two), (two, one)):
+            replicate(node, peer, slow=True)
+        for node in mirror:
+            assert isinstance(node, RealNode)
+            shown = node.machine.check("drbdsetup", "show")
+            assert "12288k" in shown
+            assert f"{SIZE_MIB * 2048}s" in shown
+        assert states(mirror) == ("ok", "ok")

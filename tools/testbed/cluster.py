@@ -19,6 +19,7 @@ from tools.testbed.layout import NODES, SUBNET, VOLUME_GROUP, BedError, address_
 NAME, MASTER_ADDRESS = "cluster.example.net", f"{SUBNET}.100"
 AGENTS = "/var/lib/cairn/agents"  # where each node's agent has its directory, by the node's name
 _FIRST = NODES[0]
+_BRIDGE = "xen-br0"  # of guests, by Ganeti's default
 _POOLS = "/srv/ganeti/file-storage /srv/ganeti/shared-file-storage"
 _CARRY_WITHIN_S = 120.0
 _MASTER_WITHIN_S = 300.0
@@ -78,7 +79,9 @@ class RealCluster:
         home = f"{AGENTS}/{node}"
         kvm = {"accelerator": "tcg", "start_s": 300.0}
         config = {"name": node, "drivers": "real", "kvm": kvm, "settle_s": 5.0}
-        self._bed.nodes[node].check("sh", "-c", f"mkdir -p {home} {_POOLS}")
+        bridge = f"ip link show {_BRIDGE} || ip link add {_BRIDGE} type bridge"
+        script = f"mkdir -p {home} {_POOLS} && ({bridge}) && ip link set {_BRIDGE} up"
+        self._bed.nodes[node].check("sh", "-c", script)
         self._put(node, f"{home}/agent.json", config)
         start = f"setsid cairn-agent --dir {home} >>/var/log/agent.out 2>&1 </dev/null &"
         self._bed.nodes[node].check("sh", "-c", start)

@@ -56,7 +56,7 @@ def build(layout: Layout, say: Callable[[str], None]) -> None:
     (layout.image / "initrd.img").write_bytes(_first_stage(root))
     image = layout.image / "root.img"
     image.unlink(missing_ok=True)
-    options = ["-q", "-F", "-t", "ext4", "-O", "^has_journal", "-E", "lazy_itable_init=1"]
+    options = ["-q", "-F", "-t", "ext4", "-E", "lazy_itable_init=1"]
     _run(["mke2fs", *options, "-d", str(root), str(image), f"{ROOT_MIB}m"])
     key_file.write_text(key)
 

@@ -168,7 +168,12 @@ class Executor:
                 self._interfaces_down(call.instance, scope)
             case calls.Reboot(instance=instance):
                 return self._hypervisor(instance.hypervisor).reboot(
-                    instance, how=call.how, incarnation=call.incarnation, scope=scope
+                    instance,
+                    devices=self._devices(instance),
+                    interfaces=self._interfaces_up(instance, scope),
+                    how=call.how,
+                    incarnation=call.incarnation,
+                    scope=scope,
                 )
             case calls.BalloonMemory():
                 hypervisor = self._hypervisor(call.hypervisor)

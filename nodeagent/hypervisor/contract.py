@@ -101,9 +101,19 @@ class Hypervisor(Protocol):
         """The guest does not run here and is not known. Asks it first, then forces it."""
 
     def reboot(
-        self, instance: InstanceSpec, *, how: str, incarnation: str, scope: TaskScope
+        self,
+        instance: InstanceSpec,
+        *,
+        devices: tuple[Device, ...],
+        interfaces: tuple[str, ...],
+        how: str,
+        incarnation: str,
+        scope: TaskScope,
     ) -> RunState:
-        """The guest was rebooted for this order, once. Raises NoSuchThing if it does not run."""
+        """The guest was rebooted for this order, once, and is as its configuration says now.
+
+        Raises NoSuchThing if it does not run.
+        """
 
     def console(self, uuid: str) -> ConsoleSeen:
         """Return how the console of the running guest is reached. Raises NoSuchThing."""

@@ -131,7 +131,14 @@ class SimulatedHypervisor:
                 state.effect("stop-guest", uuid)
 
     def reboot(
-        self, instance: InstanceSpec, *, how: str, incarnation: str, scope: TaskScope
+        self,
+        instance: InstanceSpec,
+        *,
+        devices: tuple[Device, ...],
+        interfaces: tuple[str, ...],
+        how: str,
+        incarnation: str,
+        scope: TaskScope,
     ) -> RunState:
         """See Hypervisor."""
         with self._file.change() as state:

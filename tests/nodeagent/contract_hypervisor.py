@@ -64,6 +64,14 @@ def stop(node: Node, uuid: str = GUEST) -> None:
     node.hypervisor.ensure_stopped(uuid, grace_s=1, force=True, scope=TaskScope())
 
 
+def reboot(node: Node, spec: InstanceSpec, incarnation: str, *, how: str = "hard") -> RunState:
+    """Reboot an instance."""
+    return node.hypervisor.reboot(
+        spec, devices=node.devices(), interfaces=node.interfaces(), how=how,
+        incarnation=incarnation, scope=TaskScope(),
+    )  # fmt: skip
+
+
 def prepare(node: Node, spec: InstanceSpec, *, running: bytes = b"") -> MigrationTarget:
     """Make a node ready to receive an instance."""
     return node.hypervisor.prepare(
@@ -144,10 +152,10 @@ class HypervisorContract:
         """The same incarnation twice is one reboot; without a guest there is none."""
         node, spec = pair[0], pair[0].guest()
         with pytest.raises(NoSuchThing):
-            node.hypervisor.reboot(spec, how="hard", incarnation="a", scope=TaskScope())
+            reboot(node, spec, "a")
         run(node)
         for incarnation in ("a", "a", "b"):
-            node.hypervisor.reboot(spec, how="hard", incarnation=incarnation, scope=TaskScope())
+            reboot(node, spec, incarnation)
         assert running(node) == [(GUEST, 1)]
         assert node.reboots() == 2
 

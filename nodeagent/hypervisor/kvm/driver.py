@@ -143,7 +143,14 @@ class Kvm:
         self._guests.forget(uuid)
 
     def reboot(
-        self, instance: InstanceSpec, *, how: str, incarnation: str, scope: TaskScope
+        self,
+        instance: InstanceSpec,
+        *,
+        devices: tuple[Device, ...],
+        interfaces: tuple[str, ...],
+        how: str,
+        incarnation: str,
+        scope: TaskScope,
     ) -> RunState:
         """See Hypervisor.
 
@@ -156,7 +163,14 @@ class Kvm:
         if guest is None or not (guest.alive or begun):
             raise NoSuchThing(f"{instance.name} does not run here", hint="start it instead")
         if guest.record.incarnation != incarnation:
-            record = self._again(guest, instance, incarnation)
+            self._check_memory(instance.name, instance.memory_mib - guest.memory_mib)
+            record = GuestRecord(
+                instance=instance,
+                layout=self._starter.layout(instance),
+                devices=devices,
+                interfaces=interfaces,
+                incarnation=incarnation,
+            )
             guest.keep(rebooting=incarnation)
             if how == "soft" and guest.alive:
                 guest.power_down(SOFT_GRACE_S, scope)
@@ -338,31 +352,6 @@ class Kvm:
         return {"hypervisor": f"QEMU {major}.{minor}"}
 
     # --- helpers ------------------------------------------------------------------------------
-
-    def _again(self, guest: Guest, instance: InstanceSpec, incarnation: str) -> GuestRecord:
-        """Return the record of a guest that is started once more."""
-        before = guest.record
-        known = {
-            spec.uuid: device
-            for spec, device in zip(before.instance.disks, before.devices, strict=True)
-        }
-        named = dict(
-            zip((nic.uuid for nic in before.instance.nics), before.interfaces, strict=True)
-        )
-        if any(disk.uuid not in known for disk in instance.disks) or any(
-            nic.uuid not in named for nic in instance.nics
-        ):
-            raise StateMismatch(
-                f"{instance.name} has other disks or NICs now than when it was started",
-                hint=f"gnt-instance reboot --type full {instance.name}",
-            )
-        return GuestRecord(
-            instance=instance,
-            layout=self._starter.layout(instance),
-            devices=tuple(known[disk.uuid] for disk in instance.disks),
-            interfaces=tuple(named[nic.uuid] for nic in instance.nics),
-            incarnation=incarnation,
-        )
 
     def _set_paused(self, guest: Guest, *, paused: bool) -> None:
         guest.hear()

@@ -23,6 +23,7 @@ from tests.nodeagent.contract_hypervisor import (
     HypervisorContract,
     finish,
     prepare,
+    reboot,
     run,
     running,
     send,
@@ -216,11 +217,28 @@ class TestKvm(HypervisorContract):
         run(node)
         with node.console() as console:
             console.tick()
-            node.hypervisor.reboot(node.guest(), how="soft", incarnation="a", scope=TaskScope())
+            reboot(node, node.guest(), "a", how="soft")
             console.until(b"TINY off")
         with node.console() as console:
             console.tick()
         assert boots(disk) == 2
+
+    def test_a_reboot_brings_what_was_changed_meanwhile(self, pair: Pair) -> None:
+        """Parameters, memory and disks of the configuration as it is now."""
+        node = pair[0]
+        run(node)
+        spec, device = node.more()
+        changed = msgspec.structs.replace(
+            spec, memory_mib=256, hvparams={**spec.hvparams, "machine_version": "q35"}
+        )
+        state = node.hypervisor.reboot(
+            changed, devices=(*node.devices(), device), interfaces=(), how="hard",
+            incarnation="a", scope=TaskScope(),
+        )  # fmt: skip
+        assert (state.state, state.memory_mib) == ("running", 256)
+        assert node.hypervisor.uses_disk("d2")
+        assert any("q35" in word for word in node.starts[-1])
+        node.await_boot()
 
     def test_a_guest_goes_on_without_its_agent(self, pair: Pair, disk: Path) -> None:
         """It is taken up by the next one: as it is, and as it was."""

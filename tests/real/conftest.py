@@ -1,4 +1,4 @@
-"""The test bed, up for the whole run. These tests run by `make test-real`, as root."""
+"""The test bed, anew for each module. These tests run by `make test-real`, as root."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tools.testbed.bed import Bed
 from tools.testbed.layout import default_layout
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def bed() -> Iterator[Bed]:
     """Three fresh nodes."""
     bed = Bed(default_layout(), print)

@@ -25,8 +25,6 @@ pytestmark = pytest.mark.timeout(1200)
 @pytest.fixture(scope="module")
 def cluster(bed: Bed) -> RealCluster:
     """Three nodes in a cluster, without instances."""
-    for machine in bed.nodes.values():
-        machine.check("sh", "-c", f"test ! -e {AGENTS}")
     cluster = RealCluster(bed)
     cluster.found()
     return cluster
@@ -95,7 +93,7 @@ def test_it_runs_on_its_mirror(bed: Bed, cluster: RealCluster) -> None:
 
 def test_data_are_there_after_a_failover(bed: Bed, cluster: RealCluster) -> None:
     """What was written before it is read after it, on the other node, where the instance runs."""
-    cluster.run(f"gnt-instance failover -f {MAIL}")
+    cluster.run(f"gnt-instance failover -f --shutdown-timeout=5 {MAIL}")
     assert (field(cluster, "pnode"), field(cluster, "snodes")) == ("node1", "node3")
     assert field(cluster, "status") == "running"
     assert hashlib.sha256(read(bed, "node1")).digest() == hashlib.sha256(DATA).digest()
@@ -128,7 +126,7 @@ def test_a_disk_that_breaks_under_its_mirror_is_repaired(bed: Bed, cluster: Real
     until(lambda: "instance.disk-" in cluster.run("gnt-log tail -n 20"), "nobody says so")
     cluster.run(f"gnt-instance replace-disks --auto {MAIL}")
     assert "UpToDate/UpToDate" in bed.nodes["node1"].check("cat", "/proc/drbd")
-    cluster.run(f"gnt-instance failover -f {MAIL}")
+    cluster.run(f"gnt-instance failover -f --shutdown-timeout=5 {MAIL}")
     assert read(bed, "node2") == newer
 
 
@@ -138,7 +136,7 @@ def test_a_primary_that_loses_its_power(bed: Bed, cluster: RealCluster) -> None:
     write(bed, "node2", DATA)
     bed.nodes["node2"].kill()
     cluster.run("gnt-node modify --offline=yes node2")
-    cluster.run(f"gnt-instance failover -f {MAIL}")
+    cluster.run(f"gnt-instance failover -f --shutdown-timeout=5 {MAIL}")
     assert (field(cluster, "pnode"), field(cluster, "status")) == ("node1", "running")
     assert read(bed, "node1") == DATA
     bed.boot("node2")
@@ -154,5 +152,5 @@ def test_a_primary_that_loses_its_power(bed: Bed, cluster: RealCluster) -> None:
 def test_the_log_tells_it_all(cluster: RealCluster) -> None:
     """It verifies, and nothing is left that nobody owns."""
     cluster.run("gnt-log verify")
-    cluster.run(f"gnt-instance remove -f {MAIL}")
+    cluster.run(f"gnt-instance remove -f --shutdown-timeout=5 {MAIL}")
     assert cluster.run("gnt-cluster verify").count("ERROR") == 0

@@ -28,6 +28,9 @@ from nodeagent.task_scope import TaskScope
 _ORPHAN_S = 10.0
 _SCRIPT_S = 3600.0 * 24  # the task's own timeout is the real bound
 _VERIFY_S = 60.0
+# For a script to unmount the guest's disk when it is told to end; an agent gives a call up ten
+# seconds after its time (core.py), and this must be over by then.
+_GRACE_S = 8.0
 _FEEDBACK_BYTES = 2000
 _END_BYTES = 16_384  # of what a script prints; all of it is in its log
 _LEFT = {
@@ -199,7 +202,7 @@ class OsInterface:
                 ran = run_process(
                     argv, scope=scope, timeout_s=_SCRIPT_S, environment=environment,
                     directory=definition.directory, merged=sink is None, source=source, sink=sink,
-                    inherit=(lock, *inherit),
+                    grace_s=_GRACE_S, inherit=(lock, *inherit),
                     on_start=lambda group: _write_group(lock, group), on_output=on_output,
                 )  # fmt: skip
         finally:

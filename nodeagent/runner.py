@@ -89,6 +89,7 @@ def run_process(
     merged: bool = False,
     source: int | None = None,
     sink: int | None = None,
+    grace_s: float = _TERM_S,
     inherit: tuple[int, ...] = (),
     on_start: Callable[[int], None] = lambda _: None,
     on_output: Callable[[bytes], None] = lambda _: None,
@@ -97,7 +98,8 @@ def run_process(
 
     `merged`: stderr goes where stdout goes. `source` and `sink`: descriptors that it reads from and
     writes to, past this process. `on_output` gets every piece of stdout and stderr that comes here.
-    `on_start` gets the process group's id. Raises Missing if it cannot be started.
+    `grace_s`: between SIGTERM and SIGKILL. `on_start` gets the process group's id. Raises Missing
+    if it cannot be started.
     """
     assert source is None or not stdin, "either given, or read from a descriptor"
     assert sink is None or not merged, "what goes to a descriptor must not have words in it"
@@ -117,13 +119,14 @@ def run_process(
         raise Missing(f"{argv[0]}: {failed.strerror}", hint=hint) from None
     on_start(process.pid)
     with process:
-        return _attend(process, scope, timeout_s, stdin, on_output)
+        return _attend(process, scope, timeout_s, grace_s, stdin, on_output)
 
 
 def _attend(
     process: subprocess.Popen[bytes],
     scope: TaskScope,
     timeout_s: float,
+    grace_s: float,
     stdin: bytes,
     on_output: Callable[[bytes], None],
 ) -> Ran:
@@ -134,7 +137,7 @@ def _attend(
             _feed(process.stdin.fileno(), stdin)
             process.stdin.close()
         with scope.on_stop(reading.stop):
-            reading.run(timeout_s, on_output)
+            reading.run(timeout_s, grace_s, on_output)
         process.wait()
     finally:
         reading.close()
@@ -174,7 +177,7 @@ class _Reading:
         os.close(self._ended)
         os.close(self._stop)
 
-    def run(self, timeout_s: float, on_output: Callable[[bytes], None]) -> None:
+    def run(self, timeout_s: float, grace_s: float, on_output: Callable[[bytes], None]) -> None:
         """Return when the process has ended and its pipes are empty.
 
         A grandchild that outlives it and holds a pipe open is not waited for.
@@ -193,7 +196,7 @@ class _Reading:
             if not over and time.monotonic() >= until:
                 self.late = True
                 _signal_group(self._group, signals.pop(0) if len(signals) > 1 else signals[0])
-                until = time.monotonic() + _TERM_S
+                until = time.monotonic() + grace_s
             if self._ended in ready:
                 self._poller.unregister(self._ended)
                 over = True

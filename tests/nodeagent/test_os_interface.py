@@ -183,6 +183,16 @@ def test_a_hanging_script_is_killed_when_its_task_is_stopped(make: Make, tmp_pat
     assert stopped.value.output == "started\n"
 
 
+def test_a_stopped_script_may_clean_up(make: Make, tmp_path: Path) -> None:
+    """What it mounted would keep the disk busy: it has time to unmount, more than a tool has."""
+    clean_up = "sleep 1.5; echo cleaned; exit 1"  # longer than the second that tools have
+    make(create=f"trap '{clean_up}' TERM; echo started; while :; do sleep 1; done")
+    scope = TaskScope(lambda line: scope.stop("timeout", "not done in 1 s"))
+    with pytest.raises(Stopped) as stopped:
+        _create(interface(tmp_path), scope)
+    assert stopped.value.output.endswith("cleaned\n")
+
+
 def test_the_script_of_a_dead_agent_is_ended_first(make: Make, tmp_path: Path) -> None:
     """An orphan that still works on the disks is killed before the script runs again."""
     make(create=f"echo $$ >> {tmp_path}/pids; [ -e {tmp_path}/second ] || exec sleep 60")

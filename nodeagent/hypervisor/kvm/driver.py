@@ -25,7 +25,7 @@ from nodeagent.hypervisor.contract import HostCpus, HostMemory, HypervisorCapabi
 from nodeagent.hypervisor.kvm import console, hotplug, memory, processes, receiving, sending
 from nodeagent.hypervisor.kvm.guest import RUNNING, Guest
 from nodeagent.hypervisor.kvm.guests import Guests
-from nodeagent.hypervisor.kvm.here import NO_VHOST, has_vhost
+from nodeagent.hypervisor.kvm.here import NO_KVM, NO_VHOST, has_vhost
 from nodeagent.hypervisor.kvm.monitor import Watch
 from nodeagent.hypervisor.kvm.parameters import parameters
 from nodeagent.hypervisor.kvm.programs import DEFAULT, Programs, find_missing
@@ -72,10 +72,7 @@ class Kvm:
 
     def needs(self) -> tuple[str, ...]:
         """See Hypervisor."""
-        missing = find_missing(self._programs)
-        found = list(missing)
-        if shutil.which("socat", path=PATH) is None:
-            found.append("socat is missing, so serial consoles cannot be reached: install socat")
+        found = list(find_missing(self._programs))
         if too_long := longest_socket(Path(self._settings.run_directory)):
             found.append(
                 f"the path {self._settings.run_directory} is {too_long} bytes too long for sockets:"
@@ -88,12 +85,11 @@ class Kvm:
         found = []
         chosen = self._settings.accelerator == AUTO and not find_missing(self._programs)
         if chosen and not self._starter.accelerated():
-            found.append(
-                "KVM does not work on this node, so guests are emulated, slowly: load kvm_intel or"
-                " kvm_amd, and switch on virtualization in the firmware"
-            )
+            found.append(NO_KVM)
         if not has_vhost():
             found.append(NO_VHOST)
+        if shutil.which("socat", path=PATH) is None:
+            found.append("socat is missing, so serial consoles cannot be reached: install socat")
         return tuple(found)
 
     # --- running ------------------------------------------------------------------------------

@@ -9,6 +9,10 @@ import msgspec
 from nodeagent.hypervisor.kvm import interfaces
 from nodeagent.hypervisor.kvm.parameters import Parameters
 
+NO_KVM = (
+    "KVM does not work on this node, so guests are emulated, slowly: load kvm_intel or kvm_amd, "
+    "and switch on virtualization in the firmware"
+)
 VHOST = "/dev/vhost-net"
 NO_VHOST = f"there is no {VHOST} on this node (modprobe vhost_net): packets go through QEMU, slower"
 

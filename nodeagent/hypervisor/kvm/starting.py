@@ -7,7 +7,7 @@ import os
 import re
 import shutil
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -19,7 +19,7 @@ from nodeagent.hypervisor.kvm.acceleration import accelerates
 from nodeagent.hypervisor.kvm.devices import disks_on_pci, nics_on_pci
 from nodeagent.hypervisor.kvm.errors import MonitorFailed
 from nodeagent.hypervisor.kvm.guest import Guest
-from nodeagent.hypervisor.kvm.here import on_this_node
+from nodeagent.hypervisor.kvm.here import NO_KVM, NO_VHOST, on_this_node
 from nodeagent.hypervisor.kvm.launch import Launch, Node, launch
 from nodeagent.hypervisor.kvm.layout import Layout, with_device
 from nodeagent.hypervisor.kvm.monitor import Watch
@@ -68,7 +68,10 @@ class Starter:
         Raises Missing, BadCall, CommandFailed (what QEMU said is in its output), Stopped. Then no
         process is left.
         """
-        found = on_this_node(parameters(record.layout.hvparams))
+        wanted = parameters(record.layout.hvparams)
+        found = on_this_node(wanted)
+        for slower in self._slower(record, wanted, found):
+            scope.feedback(f"{record.instance.name}: {slower}")
         place = Place(Path(self._settings.run_directory), record.instance.uuid)
         if found.security_model == "pool":
             record = msgspec.structs.replace(record, user=self._free_user(taken_users))
@@ -105,8 +108,19 @@ class Starter:
         if self._accelerates is None:
             self._accelerates = accelerates(self._run, program)
             if not self._accelerates:
-                _log.warning("KVM does not work on this node: guests are emulated, slowly")
+                _log.warning(NO_KVM)
         return self._accelerates
+
+    def _slower(self, record: GuestRecord, wanted: Parameters, found: Parameters) -> Iterator[str]:
+        """Yield what this node lacks, without which the guest runs all the same."""
+        if (
+            not found.kvm_flag
+            and self._accelerator(found) == TCG
+            and self._settings.accelerator == AUTO
+        ):
+            yield NO_KVM
+        if record.instance.nics and wanted.vhost_net and not found.vhost_net:
+            yield NO_VHOST
 
     def _prepared(self, place: Place, record: GuestRecord, plan: Launch) -> Guest:
         guest = self._guest(place, record, tells_user_down=plan.tells_user_down)

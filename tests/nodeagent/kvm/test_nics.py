@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,7 +10,8 @@ import msgspec
 import pytest
 
 from nodeagent.errors import NoSuchThing
-from nodeagent.task_scope import TaskScope
+from nodeagent.hypervisor.kvm.here import VHOST
+from nodeagent.task_scope import Progress, TaskScope
 from tests.nodeagent.contract_hypervisor import finish, prepare, run, running, send
 from tests.nodeagent.kvm.launching import Value
 from tests.nodeagent.kvm.network_node import SECOND, NetworkNode, cabled
@@ -38,6 +40,18 @@ def test_each_kind_of_nic(pair: Pair, kind: str) -> None:
     node.await_boot()
     assert node.carrier("tap0")
     assert not node.carrier("tap1")
+
+
+@pytest.mark.parametrize(("wanted", "told"), [(True, not os.path.exists(VHOST)), (False, False)])
+def test_a_node_without_vhost_says_so(pair: Pair, wanted: bool, told: bool) -> None:
+    """Whoever starts the guest is told, if the guest was to have it."""
+    node = pair[0]
+    said: list[Progress] = []
+    node.hypervisor.ensure_running(
+        node.guest(hvparams={"vhost_net": wanted}), devices=node.devices(),
+        interfaces=node.interfaces(), paused=False, scope=TaskScope(said.append),
+    )  # fmt: skip
+    assert any(VHOST in line.text for line in said) == told
 
 
 def test_several_queues(pair: Pair) -> None:

@@ -65,10 +65,13 @@ def cut(layout: Layout, node: str, *, cut: bool = True) -> None:
 
 
 def connect(layout: Layout, port: int, *, timeout_s: float) -> socket.socket:
-    """Return a connection to a port of the namespace's loopback. Raises OSError.
+    """Return a connection to a port of the namespace's loopback. Raises OSError, and BedError if
+    the test bed is down.
 
     A socket belongs to the namespace of the thread that makes it, so one is spent on that.
     """
+    if not Path("/run/netns", namespace(layout)).exists():
+        raise BedError("the test bed is down: python -m tools.testbed up")
     made: list[socket.socket | OSError] = []
 
     def make_socket() -> None:

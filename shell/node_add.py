@@ -13,6 +13,7 @@ from pathlib import Path
 import zmq
 
 from commands.api import Query, QueryReply
+from commands.parse import host_name
 from nodeagent.calls import Ticket
 from shell.failure import Failure, Status
 from shell.orders import opcode_of
@@ -24,7 +25,7 @@ from shell.ticket_places import TICKET, File, Node, Place, Terminal
 
 def run(session: Session, words: Words) -> int:
     """Carry out add."""
-    name = words.args[0]
+    name = host_name(words.args[0], "a node")  # before SSH, or a path, is made of it
     public, secret = (key.decode() for key in zmq.curve_keypair())
     op = opcode_of(words, ticket_key=public)
     if words.flag("dry_run"):

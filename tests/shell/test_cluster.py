@@ -135,6 +135,19 @@ def test_a_node_out_of_reach_is_not_invited(
     assert says in ran.err
 
 
+@pytest.mark.parametrize("name", ["../../etc", "a b", "", "-oProxyCommand=x"])
+def test_what_is_no_name_gets_no_ticket(tmp_path: Path, name: str) -> None:
+    """It is refused before a path, or a line for SSH, is made of it."""
+    master = Master()
+    ran = run(
+        ["gnt-node", "add", "--", name], master,
+        settings=settings(ticket_dir="tickets"), directory=tmp_path,
+    )  # fmt: skip
+    assert (ran.status, master.submitted) == (1, [])
+    assert "cannot be the name of a node" in ran.err
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_what_reaches_a_node_over_ssh(tmp_path: Path) -> None:
     """The ticket on standard input alone, the rest as arguments that a shell there reads back; a
     void ticket is taken away again."""

@@ -1,8 +1,8 @@
 """The golden events: a recorded history with every kind of event, in every schema that ever was.
 
 Each file `tests/data/golden-events/NNN.txt` is one valid history, a record a line:
-`kind schema stream job data`, the data in hex. Files are never edited. When an event type gets a
-new schema, its kind is missing from them; then
+`kind schema stream job data`, the data in hex. Files are never edited. When there is a new event
+type, a new schema, or a new field of an event or of an object in one, it is missing from them; then
 
     python -m tests.projections.golden
 
@@ -20,12 +20,36 @@ from eventstore import events as log
 from eventstore.record import Stored
 from projections.events import configuration as c
 from projections.events import jobs as j
-from projections.objects import Group, HeldAddress, Side
-from projections.plans import Call, Plan, Undo, Wait, task_id
+from projections.objects import (
+    ClusterInfo,
+    Disk,
+    Group,
+    HeldAddress,
+    Instance,
+    InstancePolicy,
+    Node,
+    Side,
+    SpecBounds,
+)
+from projections.plans import Call, Plan, Record, Undo, Wait, fact, task_id
+from tests.projections.filled import filled
 from tests.projections.log_maker import CLUSTER_ID, LogMaker
 from tests.projections.stories import GIVEN, RESULT, Story, packed, requested, uid
 
 DIRECTORY = Path(__file__).parent.parent / "data" / "golden-events"
+
+POLICY = InstancePolicy(
+    minmax=(
+        SpecBounds(
+            min={"memory-size": 128, "cpu-count": 1, "disk-size": 1024},
+            max={"memory-size": 32768, "cpu-count": 8, "disk-size": 1048576},
+        ),
+    ),
+    std={"memory-size": 128, "cpu-count": 1},
+    disk_templates=("drbd", "plain"),
+    vcpu_ratio=4.0,
+    spindle_ratio=32.0,
+)
 
 replace = msgspec.structs.replace
 
@@ -57,6 +81,8 @@ def every_kind() -> LogMaker:
     _instance(story)
     _job_that_fails(story)
     _job_that_parks(story)
+    _every_field(story)
+    _job_with_every_field(story)
     _end(story)
     return story.log
 
@@ -164,7 +190,7 @@ def _job_that_fails(story: Story) -> None:
     locks = (j.Lock(f"instance/{uid('x')}"), j.Lock(f"node/{node}", shared=True))
     task = task_id(CLUSTER_ID, job, 0, 0, "act", undo=False, attempt=1)
     undo = task_id(CLUSTER_ID, job, 0, 0, "act", undo=True, attempt=1)
-    for fact in (
+    for happened in (
         (stream, j.OpBlocked(op=0, locks=locks, behind=(1,))),
         (stream, j.JobPrioritySet(priority=-10)),
         (stream, j.OpStarted(op=0, handler=1, locks=locks)),
@@ -183,7 +209,7 @@ def _job_that_fails(story: Story) -> None:
         (stream, j.OpCanceled(op=1)),
         (stream, j.JobArchived()),
     ):
-        story.log.add(fact, job=job)
+        story.log.add(happened, job=job)
 
 
 def _job_that_parks(story: Story) -> None:
@@ -206,7 +232,7 @@ def _job_that_parks(story: Story) -> None:
         resource=stream,
         timeout_s=300.0,
     )
-    for fact in (
+    for happened in (
         (stream, j.OpStarted(op=0, handler=1, locks=(j.Lock("cluster"),))),
         (stream, j.OpPlanned(op=0, number=0, plan=Plan(steps=(acts,)), given=GIVEN)),
         requested(acts, task),
@@ -227,7 +253,92 @@ def _job_that_parks(story: Story) -> None:
         (f"node/{node}", again),
         (f"node/{node}", c.DutyDone(node=node, duty=undo)),
     ):
-        story.log.add(fact, job=job)
+        story.log.add(happened, job=job)
+
+
+def _every_field(story: Story) -> None:
+    """Objects, and changes of them, that leave nothing at its default."""
+    first = story.nodes[0]
+    node, instance = uid("node5.example.net"), uid("full.example.net")
+    group = filled(Group, uuid=uid("rack5"), name="rack5", ipolicy=POLICY)
+    whole = filled(Node, uuid=node, name="node5.example.net", group=group.uuid)
+    sides = (filled(Side, node=first),)
+    disk = filled(Disk, uuid=uid("full/0"), sides=sides, health={first: "syncing"})
+    made = filled(
+        Instance,
+        uuid=instance,
+        name="full.example.net",
+        primary=first,
+        admin_state="up",
+        disks=(disk,),
+    )
+    for stream, event in (
+        (log.STREAM, filled(log.KeyAdmitted, role="voter", name="node5", curve_key="p" * 40)),
+        (log.STREAM, filled(log.VotersChanged)),
+        (f"group/{group.uuid}", c.GroupAdded(group=group)),
+        (f"node/{node}", filled(c.NodeInvited, node=whole)),
+        (f"node/{node}", filled(c.NodeJoined, node=node)),
+        (f"node/{node}", filled(c.NodeModified, node=node, group=group.uuid)),
+        (f"node/{node}", c.NodeRemoved(node=node)),
+        (f"instance/{instance}", c.InstanceCreated(instance=made)),
+        (f"instance/{instance}", filled(c.InstanceStateSet, instance=instance, admin_state="down")),
+        (f"instance/{instance}", filled(c.InstanceModified, instance=instance)),
+        (f"instance/{instance}", filled(c.InstanceRemoved, instance=instance)),
+        (f"group/{group.uuid}", c.GroupRemoved(group=group.uuid)),
+    ):
+        story.log.add((stream, event))
+
+
+def _job_with_every_field(story: Story) -> None:
+    """A plan of every kind of step. One call works the second time, then a wait runs out."""
+    node = story.nodes[0]
+    job = story.last_job = story.last_job + 1
+    stream = f"job/{job}"
+    call = packed("ensure-volume", volume="xenvg/y", owner=uid("y"), size_mib=1)
+    facts = (fact("cluster", c.MasterAddressWanted(up=False)),)
+    acts = filled(Call, id="act", node=node, call=call, after=(), final=False)
+    last = filled(Call, id="last", node=node, call=call, after=("calm",))
+    steps = (
+        acts,
+        filled(Record, id="facts", facts=facts, after=("act",), undo=facts, final=False),
+        filled(Wait, id="calm", after=("facts",)),
+        last,
+        filled(Record, id="end", facts=facts, after=("last",), undo=()),
+    )
+
+    def task(attempt: int, *, undo: bool = False) -> str:
+        return task_id(CLUSTER_ID, job, 0, 0, "act", undo=undo, attempt=attempt)
+
+    place = {"op": 0, "plan": 0}
+    for happened in (
+        ((stream, filled(j.JobSubmitted, priority=5)),),
+        ((stream, filled(j.OpStarted, op=0)),),
+        ((stream, filled(j.OpPlanned, op=0, number=0, plan=filled(Plan, steps=steps))),),
+        (requested(acts, task(1)),),
+        ((f"node/{node}", filled(j.TaskFailed, task=task(1))),),
+        (requested(acts, task(2), attempt=2),),
+        ((f"node/{node}", filled(j.TaskDone, task=task(2))),),
+        (
+            ("cluster", c.MasterAddressWanted(up=False)),
+            (stream, j.StepRecorded(op=0, plan=0, step="facts")),
+        ),
+        ((stream, j.WaitStarted(op=0, plan=0, step="calm")),),
+        ((stream, filled(j.OpFeedback, op=0)),),
+        ((stream, filled(j.WaitFired, **place, step="calm")),),
+        ((stream, filled(j.OpUndoing, op=0, step="calm")),),
+        (
+            ("cluster", c.MasterAddressWanted(up=True)),
+            (stream, filled(j.StepRecorded, **place, step="facts")),
+        ),
+        (requested(acts, task(1, undo=True), undo=True),),
+        (
+            (stream, filled(j.StepGivenUp, **place, step="act")),
+            (f"node/{node}", filled(c.DutyRecorded, node=node, duty=task(1, undo=True), job=job)),
+        ),
+        ((f"node/{node}", c.DutyDone(node=node, duty=task(1, undo=True))),),
+        ((stream, filled(j.OpFailed, op=0, step="calm")),),
+    ):
+        story.log.add(*happened, job=job)
 
 
 def _end(story: Story) -> None:
@@ -242,13 +353,14 @@ def _end(story: Story) -> None:
     for event in (
         c.MasterChanged(node=story.nodes[1]),
         c.ClusterModified(info=replace(info, vg_name="vg0")),
+        c.ClusterModified(info=filled(ClusterInfo, uuid=info.uuid, name=info.name, ipolicy=POLICY)),
         c.ClusterDestroyed(reason="moved away"),
     ):
         story.log.add(("cluster", event))
 
 
 def _lines(records: list[Stored]) -> Iterator[str]:
-    for record, _, _ in records:
+    for record in (stored.record for stored in records):
         job = "-" if record.job is None else record.job
         yield f"{record.kind} {record.schema} {record.stream} {job} {bytes(record.data).hex()}"
 

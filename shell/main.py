@@ -116,7 +116,7 @@ def _run(tool: str, typed: Sequence[str], session: Session | None) -> int:
     if found is None:
         if typed[0] in words.later:
             raise Failure(
-                f"{tool} {typed[0]}: this version of Cairn does not have this command of Ganeti's",
+                f"{tool} {typed[0]}: this version of Cairn does not have this command yet",
                 hint=f"{tool} --help lists what there is",
             )
         aliases = (alias for command in words.commands.values() for alias in command.aliases)

@@ -23,6 +23,11 @@ then what starts is what that version covers, or what was delivered in that epoc
 simply made again, as calls state wanted results; if it is withdrawn before that, it has *failed*,
 which makes the leader undo it. "Never ran" is said only of a task that was not accepted.
 
+**A forced takeover** may cut the stream, and a version then names another record. What was accepted
+before it is *adrift* (version 0, in the journal too) until its request is read again in the new
+stream. What is still adrift when that is read up to the leader's answer is forgotten: nobody
+wants it any more. One that runs meanwhile is left to end, and the leader says that it is unwanted.
+
 One task of a resource runs at a time, in the order of the stream; resources run side by side, at
 most `limit` in all. A task that does not end when it is told to is given up: it has failed for the
 leader, but keeps its resource until its thread comes back, so that its undo cannot run beside it.
@@ -49,6 +54,7 @@ from nodeagent.calls import (
 from nodeagent.journal import Accepted, Ended, Entry, PromisedEpoch, Remembered, Settled
 
 _NOTHING = Epoch(0, 0)
+_ADRIFT = 0  # instead of the version of a request that the stream may no longer have
 
 
 class Start(NamedTuple):
@@ -136,9 +142,19 @@ class Core:
                 self._withdrawals.clear()
                 self.seen = 0
                 effects.append(Reread())
+                effects += self._cast_adrift()
             self.promised, self._answered, self._vouched = epoch, False, 0
             effects.append(PromisedEpoch(epoch))
         return effects + self._ask()
+
+    def _cast_adrift(self) -> list[Effect]:
+        """Trust no version of the stream that is over."""
+        effects: list[Effect] = []
+        for queue in (self._again, self._running):
+            for task, accepted in queue.items():
+                queue[task] = accepted._replace(version=_ADRIFT)
+                effects.append(queue[task])
+        return effects
 
     def _ask(self) -> list[Effect]:
         self._asking = True
@@ -219,13 +235,24 @@ class Core:
                 return self._refuse(record, wrong)
             if order.task in self.results:
                 return [Send(self.results[order.task])]
-            if order.task not in self._running and order.task not in self._again:
-                self._waiting[order.task] = Accepted(record.version, order)
-        elif record.kind == TASK_WITHDRAW_REQUESTED:
+            return self._request(Accepted(record.version, order))
+        if record.kind == TASK_WITHDRAW_REQUESTED:
             task = msgspec.msgpack.decode(record.data, type=TaskNamed).task
             self._withdrawals[task] = record.version
         elif record.kind in TASK_ENDS:
             return self._settle(msgspec.msgpack.decode(record.data, type=TaskNamed).task)
+        return []
+
+    def _request(self, accepted: Accepted) -> list[Effect]:
+        task = accepted.order.task
+        for queue in (self._again, self._running):
+            if task in queue:
+                if queue[task].version != _ADRIFT:
+                    return []
+                del queue[task]  # to the end: the order is that of the stream
+                queue[task] = accepted
+                return [accepted]
+        self._waiting[task] = accepted
         return []
 
     def _refuse(self, record: Record, wrong: msgspec.ValidationError) -> list[Effect]:
@@ -245,6 +272,9 @@ class Core:
         effects: list[Effect] = []
         if not self._answered or self.seen < self._stands_at:
             return effects
+        for task in [task for task, found in self._again.items() if found.version == _ADRIFT]:
+            del self._again[task]
+            effects.append(Settled(task))
         for task, version in list(self._withdrawals.items()):
             if version <= self._vouched:
                 del self._withdrawals[task]

@@ -48,7 +48,7 @@ class JournalFailed(NodeAgentError):
 class Accepted(NamedTuple):
     """From here on the task may have had an effect."""
 
-    version: int  # of its request in the node's stream
+    version: int  # of its request in the node's stream; 0: in one that a forced takeover ended
     order: TaskOrder
 
 
@@ -227,7 +227,8 @@ class Journal:
         match entry:
             case Accepted(version, order):
                 run(
-                    "INSERT INTO tasks VALUES(?,?,?,NULL) ON CONFLICT DO NOTHING",
+                    "INSERT INTO tasks VALUES(?1,?2,?3,NULL) "
+                    "ON CONFLICT DO UPDATE SET version=?2 WHERE result IS NULL",
                     (order.task, version, msgspec.msgpack.encode(order)),
                 )
             case Ended(version, result):

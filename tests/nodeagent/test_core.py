@@ -335,6 +335,43 @@ def test_a_forced_takeover_reads_the_stream_anew(node: Node) -> None:
     assert node.starts == ["t1"]
 
 
+def _taken_over(node: Node) -> None:
+    """An operator makes another voter the leader, whose stream lacks what there was; it reboots."""
+    node.reboot()
+    node.epoch = Epoch(2, 2)
+    node.stream.clear()
+    node.delivered = 0
+
+
+def test_what_was_accepted_before_a_forced_takeover_is_not_taken_for_another(node: Node) -> None:
+    """A task whose request is gone does not run in place of the one that has its version now."""
+    promised(node).request("lost")
+    node.deliver()
+    _taken_over(node)
+    node.request("t1")
+    node.settle()
+    assert node.starts == ["lost", "t1"]  # the first one before, by the old leader's word
+    assert node.journal.read().accepted == ()
+    assert node.core.idle
+
+
+def test_what_a_forced_takeover_kept_is_made_again_as_it_stands_there(node: Node) -> None:
+    """A task whose request has another version now runs when that version is vouched for; an agent
+    that dies before remembers the new version."""
+    promised(node).request("t1")
+    node.deliver()
+    _taken_over(node)
+    node.append("node.noted")
+    node.request("t1")
+    node.word()
+    node.deliver()
+    node.deliver()
+    node.reboot()
+    assert [accepted.version for accepted in node.journal.read().accepted] == [2]
+    node.settle()
+    assert node.starts == ["t1", "t1"]
+
+
 def test_a_task_of_a_later_format_is_refused_by_name(node: Node) -> None:
     """A request that cannot be read ends as wrong_input instead of ending the agent."""
     promised(node).append(TASK_REQUESTED, task="t1", call="what?")

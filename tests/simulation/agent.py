@@ -54,7 +54,7 @@ class Agent:
         """Begin to ask for the stream, and plan the ends of its lives."""
         self._kernel.after(500, self._poll)
         for _ in range(self._rng.randrange(4)):
-            self._kernel.at(self._rng.randrange(500, HEAL_MS), self._crash)
+            self._kernel.at(self._rng.randrange(500, HEAL_MS), self.crash)
 
     def _begin_life(self) -> None:
         remembered = Remembered(
@@ -69,7 +69,12 @@ class Agent:
         self._versions: dict[str, int] = {}  # task -> version of its request, as read
         self._started.clear()
 
-    def _crash(self) -> None:
+    def turn_to(self, node: Node) -> None:
+        """Ask this voter first from now on, until another says that it leads."""
+        self._told = node
+
+    def crash(self) -> None:
+        """End this life; the next one begins with what the journal holds."""
         self._kernel.say("agent", "crashes")
         self._life += 1
         self._begin_life()

@@ -280,6 +280,11 @@ class Faults:
         for other in self._nodes.values():
             if other is not node and self._rng.random() < 0.5:
                 self._down(other)
+        self.take_over(node)
+
+    def take_over(self, node: Node) -> None:
+        """Make a voter the only one, start it, and have the others admitted again."""
+        node.crash()
         take_over(node, self._run.checker, self._kernel)
         self._kernel.after(self._rng.randrange(50, 2000), self._up, node)
         self._readmit_soon()

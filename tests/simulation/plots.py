@@ -15,15 +15,20 @@ strike. It only does what could happen by chance: cuts, crashes, pauses, and ord
     relapse   four voters; a leader is cut off, told to remove one, and has that cut out of its log
               again; then it and another are cut off while a fifth is added: if it went on by the
               three that it once wanted, those two would be a majority
+    schism    an operator makes one voter the only one while the others go on without it; an agent
+              promises itself to the new leader, dies, and meets the old one first: if it forgot the
+              promise, it would obey
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from itertools import count, islice
 from typing import TYPE_CHECKING, ClassVar
 
 from eventstore.raft.membership import Config
+from tests.simulation.client import TASKS_EVERY
 from tests.simulation.kernel import HEAL_MS
 from tests.simulation.node import Node
 
@@ -31,6 +36,8 @@ if TYPE_CHECKING:
     from tests.simulation.scenario import Run
 
 EVERY_MS = 2500
+SCHISM_MS = 7500  # that two generations live side by side
+FIRST_TASK = 1000 * TASKS_EVERY  # the number of a write that nobody else asks for
 
 
 class Plot:
@@ -38,6 +45,8 @@ class Plot:
 
     voters: ClassVar[int] = 3
     spares: ClassVar[int] = 0
+    agent: ClassVar[bool] = False  # it needs one
+    spoils: ClassVar[bool] = False  # it takes away what a voter had on its disk
 
     def __init__(self, run: Run) -> None:
         self._network, self._nodes = run.network, run.nodes
@@ -189,6 +198,8 @@ class Solitude(Plot):
 class Exchange(Plot):
     """A disk is exchanged while another voter is behind."""
 
+    spoils = True
+
     def _strike(self, leader: Node, config: Config) -> None:
         strange = [n for n, node in self._nodes.items() if config.voters.get(n) != node.inc]
         if strange:
@@ -262,10 +273,51 @@ class Relapse(Plot):
         self._join(leader, config, self._spare)
 
 
+class Schism(Plot):
+    """Two leaders of two generations, and an agent that has heard both."""
+
+    agent = True
+    spoils = True
+
+    def __init__(self, run: Run) -> None:
+        super().__init__(run)
+        self._run = run
+        self._free_from_ms = 0
+        self._tasks = count(FIRST_TASK, TASKS_EVERY)
+
+    def _act(self) -> None:
+        if self._kernel.now_ms >= self._free_from_ms:
+            super()._act()
+
+    def _strike(self, leader: Node, config: Config) -> None:
+        if any(config.voters.get(name) != node.inc for name, node in self._nodes.items()):
+            return  # those of the old generation are still to be admitted again
+        usurper = self._nodes[self._rng.choice(self._others(leader.name))]
+        if any(node.disk.hard.epoch.gen < self._newest for node in (leader, usurper)):
+            return  # what is over cannot be taken over
+        self._free_from_ms = self._kernel.now_ms + SCHISM_MS
+        self._part([usurper.name], self._others(usurper.name))
+        self._run.faults.take_over(usurper)
+        self._kernel.after(2500, self._run.agent.turn_to, usurper)
+        self._kernel.after(4500, self._meet_the_old_one, leader)
+        self._kernel.after(SCHISM_MS, self._network.heal)
+
+    @property
+    def _newest(self) -> int:
+        return max(self._run.checker.histories)
+
+    def _meet_the_old_one(self, leader: Node) -> None:
+        self._run.agent.crash()
+        self._run.agent.turn_to(leader)
+        for number in islice(self._tasks, 2):  # each at either leader
+            self._run.client.write(number, self._kernel.now_ms)
+
+
 PLOTS: dict[str, type[Plot]] = {
     "rivals": Rivals,
     "rift": Rift,
     "exchange": Exchange,
     "solitude": Solitude,
     "relapse": Relapse,
+    "schism": Schism,
 }

@@ -115,6 +115,7 @@ class Settings:
             witness=False,
             fast=True,
             faults=rng.randrange(4),
+            agent=self.agent or PLOTS[plot].agent,
             plot=plot,
         )
 
@@ -153,9 +154,9 @@ class Run:
         self.kernel = Kernel(seed, verbose=verbose)
         self.settings = settings or Settings.draw(self.kernel.rng)
         drawn = self.settings  # what takes away what a voter had on its disk
-        spoilt = (
-            drawn.lies or drawn.flips or drawn.wipes or drawn.takeovers or drawn.plot == "exchange"
-        )
+        spoilt = drawn.lies or drawn.flips or drawn.wipes or drawn.takeovers
+        if drawn.plot:
+            spoilt = spoilt or PLOTS[drawn.plot].spoils
         self.checker = Checker(trust_disks=not spoilt)
         self.network = Network(self.kernel, self._arrive)
         self.network.weather = self.usual_weather()
@@ -210,10 +211,10 @@ class Run:
             kernel.at(time_ms, self.client.write, number, time_ms)
         for _ in range(30):
             kernel.at(rng.randrange(500, LAST_WRITE_MS), self.client.read)
-        faults = Faults(self)
+        self.faults = Faults(self)
         for node in self.nodes.values():
-            node.on_begin, node.on_superseded = faults.on_begin, faults.on_superseded
-        faults.begin()
+            node.on_begin, node.on_superseded = self.faults.on_begin, self.faults.on_superseded
+        self.faults.begin()
         if self.settings.agent:
             self.agent.begin()
         if self.settings.plot:

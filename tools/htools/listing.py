@@ -174,11 +174,12 @@ def show_instances(
 
 
 def statistics_table(prefix: str, placement: Placement, scope: Ints) -> str:
-    """Every term of the score with its weight."""
-    found = metrics.detail(placement, scope)
+    """Every term of the score with its weight; none if no node of the scope is online."""
+    online, _ = metrics.split_online(placement, scope)
+    found = metrics.detail(placement, scope) if len(online) else ()
     rows = [
         [metric.name, fixed(value, 8), f"x{fixed(metric.weight, 2)}"]
-        for metric, value in zip(metrics.METRICS, found, strict=True)
+        for metric, value in zip(metrics.METRICS, found, strict=False)
     ]
     return table(prefix, ["Field", "Value", "Weight"], rows, [False, True, True])
 

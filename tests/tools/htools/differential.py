@@ -172,6 +172,8 @@ def decided(program: str, made: Imagined, words: list[str], mine: Result, other:
         several = "instances failed to allocate" in mine[1]
         where_to = "no groups for evacuation" in other[1]
         return several or where_to or ("exclusive" in made.traits and '"ext"' in _read(words[0]))
+    if program == "hsqueeze":  # groups with and without exclusive storage are balanced as one
+        return "exclusive" in made.traits and any(one.spindles is None for one in made.guests)
     if program == "hroller" and "Failed to migrate" in other[2]:
         return "--full-evacuation" in words
     return "exclusive" in made.traits and "--disk-template=ext" in words

@@ -72,6 +72,21 @@ def test_degenerate_clusters(
     assert captured.out or captured.err.startswith("Error: ")
 
 
+def test_coefficients_need_a_node_that_is_online(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without one the table has its header alone, as the original prints it, and the score is 0."""
+    path = tmp_path / "cluster.data"
+    path.write_text(GOOD.replace("|M|", "|Y|").replace("|N|", "|Y|"))
+    assert run("hinfo", ["-t", str(path)]) == 0
+    shown = capsys.readouterr().out.splitlines()
+    assert shown[-3:] == [
+        "Cluster coefficients:",
+        "   Field Value Weight",
+        "Cluster score: 0.00000000",
+    ]
+
+
 @QUIET
 @given(cut=st.integers(0, 4000), word=st.sampled_from(["null", "-1", "[]", '"x"', "1e99", "{}"]))
 @pytest.mark.property

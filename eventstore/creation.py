@@ -48,12 +48,18 @@ def create_log(
     layout = Layout(directory)
     lock = WriterLock(layout.lock)
     try:
-        if layout.log.exists():
-            raise NotOurLog(f"there is a log in {directory} already", hint="remove it by hand")
-        check_not_gone(layout)
+        check_none(directory)
         return _create(layout, cluster_id, origin, voter, now_ms, (*first,), actor, ballast_bytes)
     finally:
         lock.release()
+
+
+def check_none(directory: Path) -> None:
+    """Raise NotOurLog if there is a log in `directory`, CorruptLog if only its mark is left."""
+    layout = Layout(directory)
+    if layout.log.exists():
+        raise NotOurLog(f"there is a log in {directory} already", hint="remove it by hand")
+    check_not_gone(layout)
 
 
 def _create(

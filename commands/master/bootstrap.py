@@ -23,7 +23,7 @@ from commands.cluster_ops.first_facts import first_facts
 from commands.given import Given
 from commands.master import config as master_config
 from commands.master.config import MasterConfig
-from eventstore.creation import create_log
+from eventstore.creation import check_none, create_log
 from eventstore.events import STREAM as LOG_STREAM
 from eventstore.events import KeyAdmitted
 from eventstore.keys import (
@@ -71,6 +71,7 @@ def init_cluster(
     """
     now_ms = time.time_ns() // 1_000_000
     cluster_id = str(uuid.uuid4())
+    check_none(directory / LOG_DIRECTORY)  # before the settings of the cluster that is here change
     master_config.save(directory, msgspec.structs.replace(config, cluster_id=cluster_id))
     voter_keys = curve_keys_at(directory / VOTER_KEY)
     sign_keys = sign_keys_at(directory / SIGN_KEY)

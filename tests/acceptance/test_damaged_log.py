@@ -53,7 +53,7 @@ def log_of(master: Path) -> Path:
 
 def content(master: Path) -> dict[str, str]:
     """Return the hash of each file that matters."""
-    files = [log_of(master), master / "log" / "ack-mark"]
+    files = [log_of(master), master / "log" / "ack-mark", master / "master.json"]
     return {f.name: hashlib.sha256(f.read_bytes()).hexdigest() for f in files if f.exists()}
 
 
@@ -181,7 +181,7 @@ def test_another_programs_database_is_refused(ended: LiveLab, copy: Path) -> Non
 
 
 def test_the_log_of_another_cluster_is_refused(ended: LiveLab, copy: Path, tmp_path: Path) -> None:
-    """A sound log in the wrong place: its mark is another storage's."""
+    """A sound log in the wrong place is of another cluster, and its mark another storage's."""
     other = LiveLab(tmp_path / "other")
     try:
         other.up(nodes=1, cluster="other.example.net")
@@ -189,7 +189,7 @@ def test_the_log_of_another_cluster_is_refused(ended: LiveLab, copy: Path, tmp_p
         shutil.copy(log_of(other.layout.master), log_of(copy))
     finally:
         other.down()
-    will_not_start(copy, "belongs to another storage")
+    will_not_start(copy, "is the log of cluster", "this is cluster")
     assert "another storage" in verify(ended, copy)
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from typing import Any
 
+import msgspec
+
 from shell import log_source, reading
 from shell.failure import BadUsage, Status
 from shell.log_source import Source
@@ -29,6 +31,8 @@ def run(session: Session, words: Words) -> int:
     column, key = _column(table, field)
     found = why(cluster, source, table, name, column)
     value = found.value.get(key) if key and isinstance(found.value, dict) else found.value
+    if isinstance(value, msgspec.Struct | tuple):  # a policy, disks: by the names of what is set
+        value = msgspec.to_builtins(value)
     change = found.chain[0].record
     answer: dict[str, Any] = {
         "object": f"{table} {getattr(cluster.table(table)[found.uuid], 'name', name)}",

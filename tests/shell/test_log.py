@@ -17,7 +17,7 @@ from commands.master.config import MasterConfig
 from eventstore.client import Client
 from eventstore.reactor import Reactor
 from eventstore.zap import ZapHandler
-from projections.objects import ClusterInfo
+from projections.objects import ClusterInfo, InstancePolicy
 from projections.past import replay
 from shell import config, log_source, main
 from shell.session import Session
@@ -35,7 +35,12 @@ def directory(tmp_path: Path) -> Path:
     bootstrap.init_cluster(
         tmp_path / "master",
         config=settings,
-        info=ClusterInfo(uuid="", name="c.example.net", mac_prefix="aa:00:11"),
+        info=ClusterInfo(
+            uuid="",
+            name="c.example.net",
+            mac_prefix="aa:00:11",
+            ipolicy=InstancePolicy(vcpu_ratio=3.0),
+        ),
         operator="alice",
         operator_key=tmp_path / "operator.key",
         node_ip="127.0.0.1",
@@ -141,6 +146,12 @@ def test_why(directory: Path) -> None:
     ran = run(f"gnt-log why node node1 drainde --dir {directory}", Master())
     assert ran.status == 1
     assert run(f"gnt-log why planet x --dir {directory}", Master()).status == 2
+
+
+def test_why_tells_a_value_of_several_fields_by_what_is_set(directory: Path) -> None:
+    """A policy is told by its names and values, not as the program writes it."""
+    ran = run(f"gnt-log why cluster ipolicy --dir {directory} --format json", Master())
+    assert json.loads(ran.out)["value"] == "vcpu_ratio=3.0"
 
 
 def test_at_asks_as_of_that_moment() -> None:

@@ -54,7 +54,8 @@ _ROOMS = (
 
 # Structs that events are made of, told at the end.
 _PARTS: tuple[tuple[ModuleType, tuple[str, ...]], ...] = (
-    (objects, ("ClusterInfo", "Group", "Node", "Instance", "Disk", "Side", "Nic")),
+    (objects, ("ClusterInfo", "HeldAddress", "Group", "InstancePolicy", "SpecBounds", "Node")),
+    (objects, ("Instance", "Disk", "Side", "Nic")),
     (plans, ("Plan", "Call", "Record", "Wait", "Undo", "Fact", "Condition")),
     (plans, ("Reservations", "Reservation")),
     (jobs, ("Lock", "Dependency")),

@@ -48,7 +48,7 @@ def test_a_call_that_times_out_and_acts_late_leaves_nothing(lab: LiveLab) -> Non
     lab.wait_for_kind("node.duty-done", after=begin)
     kinds = [s.record.kind for s in lab.records(begin + 1) if s.record.stream.startswith("node/")]
     assert "task.withdraw-requested" in kinds
-    assert not lab.drivers()["node2/volumes.json"].get("volumes")
+    assert not lab.drivers().get("node2/volumes.json", {}).get("volumes")
     assert lab.configuration()["duties"] == {}
     lab.ok("gnt-cluster verify")
     lab.ok(ADD)

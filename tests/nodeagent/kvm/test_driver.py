@@ -15,8 +15,9 @@ import msgspec
 import pytest
 
 from nodeagent.calls import Device, InstanceSpec
-from nodeagent.errors import NodeAgentError, StateMismatch, Stopped
+from nodeagent.errors import NodeAgentError, NoSuchThing, StateMismatch, Stopped
 from nodeagent.hypervisor.kvm.errors import MonitorLost
+from nodeagent.hypervisor.kvm.processes import identify
 from nodeagent.hypervisor.kvm.records import read_record, write_record
 from nodeagent.task_scope import Progress, TaskScope
 from tests.nodeagent.contract_hypervisor import (
@@ -271,7 +272,7 @@ class TestKvm(HypervisorContract):
         """A guest that died has crashed; one that shut itself down is told from it."""
         node = pair[0]
         ends: dict[str, Callable[[], None]] = {
-            "crashed": lambda: kill(node.process),
+            "crashed": lambda: die(node.process),
             "user-down": lambda: shut_itself_down(node),
         }
         for seen, end in ends.items():
@@ -354,6 +355,13 @@ def kill(process: int) -> None:
     """End a process, if it still is."""
     with contextlib.suppress(ProcessLookupError):
         os.kill(process, signal.SIGKILL)
+
+
+def die(process: int) -> None:
+    """End a process, and wait until it has; whoever is to ask how it ended need not have."""
+    kill(process)
+    with pytest.raises(NoSuchThing):
+        until(lambda: not identify(process))
 
 
 def shut_itself_down(node: RealNode) -> None:

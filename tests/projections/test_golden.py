@@ -44,7 +44,7 @@ def test_every_field_stands_in_recorded_bytes() -> None:
 
 @pytest.mark.parametrize("path", files(), ids=lambda path: path.stem)
 def test_nothing_is_lost_when_recorded_bytes_are_read(path: Path) -> None:
-    """What is read and written again is the same: no name, default or meaning has moved."""
+    """What is read and written again is the same: no name and no type has moved."""
     for stored in recorded(path):
         event = decode(stored.record)
         if event is not None and stored.record.schema == event.SCHEMA:

@@ -27,8 +27,9 @@ class Addition(msgspec.Struct, frozen=True):
 class Advice(msgspec.Struct, frozen=True):
     """Which resource ends first, and what to add."""
 
-    binding: str | None  # what most candidates lack in the end; None if nothing was tried
+    binding: FailMode | None  # what most candidates lack in the end; None if nothing was tried
     additions: tuple[Addition, ...]  # best first
+    together: int | None  # what all of them bring; None if one of them alone brings something
 
 
 def _memory(node: Node) -> Node:
@@ -67,15 +68,22 @@ def advise(
 ) -> Advice:
     """Fill the cluster again with more of each resource, and compare with `filled`."""
     cluster = placement.frame.cluster
-    found = []
-    for name, grow, size in _GROWN:
-        nodes = tuple(map(grow, cluster.nodes))
+
+    def gain(nodes: tuple[Node, ...]) -> int:
         larger = msgspec.structs.replace(cluster, nodes=nodes)
         state = Placement(build_frame(larger, placement.frame.settings))
         again = Filler(filler.nodes, options).fill(filler.start(state), instance, None)
+        return again.count - filled.count
+
+    found = []
+    for name, grow, size in _GROWN:
+        nodes = tuple(map(grow, cluster.nodes))
         amount = sum(map(size, nodes)) - sum(map(size, cluster.nodes))
-        found.append(Addition(name, amount, again.count - filled.count))
+        found.append(Addition(name, amount, gain(nodes)))
     found.sort(key=lambda addition: -addition.instances)
+    together = None
+    if found[0].instances <= 0:
+        together = gain(tuple(_memory(_disk(_cpus(node))) for node in cluster.nodes))
     modes = [mode for mode in FailMode if filled.failures[mode]]
     most = max(modes, key=lambda mode: filled.failures[mode], default=None)
-    return Advice(None if most is None else most.label, tuple(found))
+    return Advice(most, tuple(found), together)

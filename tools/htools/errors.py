@@ -13,3 +13,10 @@ class HtoolsError(Exception):
 
 class DataError(Exception):
     """Data of a cluster that cannot be read; the message says what and where."""
+
+
+def position(text: str | bytes, at: int) -> str:
+    """The line and the column of an offset, as messages name them; bytes before it are UTF-8."""
+    before = text[:at] if isinstance(text, str) else text[:at].decode(errors="replace")
+    *_, last = lines = before.split("\n")
+    return f"(line {len(lines)}, column {len(last) + 1})"

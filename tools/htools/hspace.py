@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from typing import Final
 
 import msgspec
 import numpy as np
@@ -430,16 +431,36 @@ def _print_end(run: Run, phase: Phase, final: Totals) -> None:
         print(f"  - {name:>{width}} usage efficiency: {percent:>5}%")
 
 
+_LACKING: Final = {
+    FailMode.MEM: "memory",
+    FailMode.DISK: "disk",
+    FailMode.CPU: "CPUs",
+    FailMode.N1: "memory that is kept for the loss of a node",
+    FailMode.TAGS: "nodes without an instance of the same exclusion tag",
+    FailMode.MIG: "nodes between which instances can migrate",
+    FailMode.DISK_COUNT: "nodes that take so many disks",
+    FailMode.SPINDLES: "spindles",
+    FailMode.INTERNAL: "nodes",
+}
+
+
 def _print_advice(run: Run, filler: Filler, phase: Phase) -> None:
     """Which resource ends first, and what to add; as keys beyond Ganeti's in a shell fragment."""
     found = advise(run.placement, phase.filled, filler, _instance(run, phase.size), run.options)
+    binding = "none" if found.binding is None else found.binding.label
     if run.choices.machine_readable:
-        keys([("ADVICE_BINDING", (found.binding or "none").upper())])
+        keys([("ADVICE_BINDING", binding.upper())])
         keys([(f"ADVICE_{one.resource}", str(one.instances)) for one in found.additions])
+        if found.together is not None:
+            keys([("ADVICE_TOGETHER", str(found.together))])
         return
-    print(f"What ends first: {found.binding or 'nothing'}")
+    lacking = "nothing" if found.binding is None else f"{_LACKING[found.binding]} ({binding})"
+    print(f"What ends first: {lacking}")
     for one in found.additions:
+        unit = "" if one.resource == "cpus" else " MiB"
         print(
-            f"  - 10% more {one.resource} on every node ({one.amount:.0f} in all):"
+            f"  - 10% more {one.resource} on every node ({one.amount:.0f}{unit} in all):"
             f" {one.instances:+d} instances"
         )
+    if found.together is not None:
+        print(f"  - 10% more of all three: {found.together:+d} instances")

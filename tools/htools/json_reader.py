@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import math
+import re
 from collections.abc import Mapping
-from typing import Final, TypeVar
+from typing import Final, NoReturn, TypeVar
 
 import msgspec
 
 from commands.placement.model import LARGEST
-from tools.htools.errors import DataError
+from tools.htools.errors import DataError, position
 
 Record = Mapping[str, object]
 T = TypeVar("T")
@@ -23,23 +25,55 @@ _KINDS: Final = {
     dict: "JSObject",
 }
 
+_DIGITS: Final = 300  # of a number; Python itself refuses more than 4300
+_TOKEN: Final = re.compile(r'"(?:[^"\\]|\\.)*"|-?(?:NaN|Infinity|\d[-+.\deE]*)', re.DOTALL)
+
+
+class _NoNumber(ValueError):
+    """A token that no double can hold."""
+
 
 def decode(text: str | bytes, what: str) -> object:
     """Parse JSON. Raises DataError with the line and column of the fault."""
     try:
         found: object = msgspec.json.decode(text)
         return found
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         pass
     # The fast parser does not say where; the slow one does.
     try:
-        return json.loads(text)
+        text = text if isinstance(text, str) else text.decode()
+        return json.loads(text, parse_float=_real, parse_int=_whole, parse_constant=_no_number)
+    except _NoNumber as problem:
+        token = str(problem)
+        at = next(found.start() for found in _TOKEN.finditer(str(text)) if found[0] == token)
+        shown = token if len(token) <= 30 else f"{token[:30]}..."
+        raise DataError(
+            f"{what}: Malformed JSON: {shown} is no number {position(str(text), at)}"
+        ) from problem
     except json.JSONDecodeError as problem:
         raise DataError(
             f"{what}: Malformed JSON: {problem.msg} (line {problem.lineno}, column {problem.colno})"
         ) from problem
-    except (UnicodeDecodeError, RecursionError, ValueError) as problem:
-        raise DataError(f"{what}: Malformed JSON: {problem}") from problem
+    except UnicodeDecodeError as problem:
+        raise DataError(
+            f"{what}: Malformed JSON: not UTF-8 {position(problem.object, problem.start)}"
+        ) from problem
+    except RecursionError as problem:
+        raise DataError(f"{what}: Malformed JSON: nested too deeply") from problem
+
+
+def _real(token: str) -> float:
+    value = float(token)
+    return value if math.isfinite(value) else _no_number(token)
+
+
+def _whole(token: str) -> int:
+    return int(token) if len(token) <= _DIGITS else _no_number(token)
+
+
+def _no_number(token: str) -> NoReturn:
+    raise _NoNumber(token)
 
 
 def decode_object(text: str | bytes, what: str) -> Record:
@@ -63,7 +97,7 @@ def get(record: Record, key: str, kind: type[T], what: str) -> T:
 def checked(value: object, key: str, kind: type[T], what: str) -> T:
     """A value as the kind that it must be."""
     if type(value) is kind:
-        if kind is int and not -LARGEST <= value <= LARGEST:  # type: ignore[operator]  # an int
+        if kind in (int, float) and not -LARGEST <= value <= LARGEST:  # type: ignore[operator]  # a number
             raise DataError(f"{what}: key '{key}': value {value} is out of range")
         return value
     if kind in (int, float) and type(value) in (int, float):

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from tools.htools.choices import BadValue, Choices, real
-from tools.htools.errors import DataError, HtoolsError
+from tools.htools.errors import DataError, HtoolsError, position
 from tools.htools.names import match_name, unmatched
 
 if TYPE_CHECKING:
@@ -89,9 +89,8 @@ def read_text(path: str) -> str:
         kind = "does not exist" if isinstance(problem, FileNotFoundError) else "cannot be read"
         raise DataError(f"{path}: openFile: {kind} ({reason})") from problem
     except UnicodeDecodeError as problem:
-        raise DataError(
-            f"{path}: not a text file: invalid byte at offset {problem.start}"
-        ) from problem
+        where = position(problem.object, problem.start)
+        raise DataError(f"{path}: not a text file: no UTF-8 {where}") from problem
 
 
 def source(choices: Choices) -> Source:

@@ -122,6 +122,21 @@ def _real(attribute: str, what: str, *, above: float | None = None, low: str = "
     return apply
 
 
+def _positive(attribute: str, what: str) -> Apply:
+    return _real(attribute, what, above=0.0, low=f"Invalid value of the {what}, expected >0")
+
+
+def _path(attribute: str) -> Apply:
+    """A file to write; nothing stands for the terminal."""
+
+    def apply(choices: Choices, value: str | None) -> None:
+        if value == "":
+            raise BadValue(f"Invalid value of --{attribute}, expected the name of a file")
+        setattr(choices, attribute, "-" if value is None else value)
+
+    return apply
+
+
 def _one_of(attribute: str, values: Sequence[str], what: str) -> Apply:
     def apply(choices: Choices, value: str | None) -> None:
         if value not in values:
@@ -281,10 +296,10 @@ _ALL: Final = {
         Option(
             "", "compat", "", "none", lambda choices, _: setattr(choices, "algorithm", "greedy")
         ),
-        Option("", "effort", "SECONDS", "float", _real("effort_s", "effort")),
+        Option("", "effort", "SECONDS", "float", _positive("effort_s", "effort")),
         Option("", "schedule", "", "none", _flag("schedule")),
-        Option("", "explain", "[FILE]", "none", _text("explain", "-")),
-        Option("", "plot", "[FILE]", "none", _text("plot", "-")),
+        Option("", "explain", "[FILE]", "none", _path("explain")),
+        Option("", "plot", "[FILE]", "none", _path("plot")),
         Option("", "advice", "", "none", _flag("advice")),
     )
 }

@@ -9,7 +9,7 @@ from commands.placement.frame import Ints
 from commands.placement.state import Placement
 
 _WIDTH: Final = 24  # cells of a bar in the terminal
-_ROW, _BAR, _LEFT, _SCALE = 34, 12, 150, 200  # pixels
+_ROW, _BAR, _LEFT, _SCALE = 34, 12, 150, 200  # pixels; _LEFT at least, for the names
 
 
 def _parts(placement: Placement, node: int) -> tuple[float, float, float]:
@@ -46,7 +46,8 @@ def terminal(before: Placement, after: Placement, nodes: Ints) -> str:
 def svg(before: Placement, after: Placement, nodes: Ints) -> str:
     """A drawing: for each node three pairs of bars, grey before and coloured after."""
     titles = (("memory", "#3b6ea5"), ("disk", "#a5713b"), ("cpu", "#4f8a4f"))
-    width = _LEFT + len(titles) * (_SCALE + 30)
+    left = max([_LEFT, *(10 + 7 * len(before.frame.names[node]) for node in map(int, nodes))])
+    width = left + len(titles) * (_SCALE + 30)
     height = _ROW * (len(nodes) + 1) + 10
     size = f'width="{width}" height="{height}" font-family="sans-serif" font-size="11"'
     out = [
@@ -54,14 +55,14 @@ def svg(before: Placement, after: Placement, nodes: Ints) -> str:
         '<rect width="100%" height="100%" fill="white"/>',
     ]
     for column, (title, _) in enumerate(titles):
-        x = _LEFT + column * (_SCALE + 30)
+        x = left + column * (_SCALE + 30)
         out.append(f'<text x="{x}" y="20">{title} (grey before, coloured after)</text>')
     for line, node in enumerate(map(int, nodes), 1):
         y = line * _ROW
         out.append(f'<text x="5" y="{y + _BAR}">{escape(before.frame.names[node])}</text>')
         pairs = zip(_parts(before, node), _parts(after, node), strict=True)
         for column, (old, new) in enumerate(pairs):
-            x = _LEFT + column * (_SCALE + 30)
+            x = left + column * (_SCALE + 30)
             for offset, part, colour in ((0, old, "#bbb"), (_BAR, new, titles[column][1])):
                 out.append(
                     f'<rect x="{x}" y="{y + offset}" width="{part * _SCALE:.1f}"'

@@ -6,6 +6,7 @@ file that HTOOLS_RAPI_CAFILE names, for clusters with a certificate of their own
 
 from __future__ import annotations
 
+import http.client
 import os
 import ssl
 import urllib.error
@@ -51,15 +52,21 @@ def load_cluster(address: str) -> Cluster:
 
 def _fetch(url: str) -> bytes:
     if not url.startswith(("https://", "http://")):
-        raise DataError(f"Curl error for '{url}', error unsupported protocol")
+        raise DataError(
+            f"Curl error for '{url}', error unsupported protocol (give a host alone, or a URL)"
+        )
     try:
         context = ssl.create_default_context(cafile=os.environ.get("HTOOLS_RAPI_CAFILE"))
         request = urllib.request.Request(url)  # the scheme was checked
         with urllib.request.urlopen(request, timeout=_TIMEOUT_S, context=context) as answer:
             body: bytes = answer.read()
             return body
-    except (urllib.error.URLError, OSError, ValueError) as problem:
-        reason = getattr(problem, "reason", problem)
+    except urllib.error.HTTPError as problem:
+        with problem:
+            reason = f"HTTP {problem.code} {problem.reason}"
+        raise DataError(f"Curl error for '{url}', error {reason}") from problem
+    except (urllib.error.URLError, http.client.HTTPException, OSError, ValueError) as problem:
+        reason = str(getattr(problem, "reason", problem))
         raise DataError(f"Curl error for '{url}', error {reason}") from problem
 
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import json
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -13,6 +16,7 @@ from hypothesis import strategies as st
 from tests.tools.htools.test_text import GOOD
 from tools.htools.errors import DataError
 from tools.htools.iallocator import parse_request
+from tools.htools.json_reader import decode
 from tools.htools.main import run
 from tools.htools.rapi import load_cluster
 
@@ -140,6 +144,109 @@ def test_a_directory_of_answers_is_read_like_the_remote_api(tmp_path: Path) -> N
     assert sum(node.master for node in cluster.nodes) == 1
     with pytest.raises(DataError, match=r"groups\.json"):
         load_cluster(f"file://{tmp_path}")
+
+
+class _Api(BaseHTTPRequestHandler):
+    """The remote API of the golden cluster; the first part of a path says what is wrong with it."""
+
+    def do_GET(self) -> None:
+        flaw, _, name = self.path.partition("/2/")
+        if flaw == "/closed":
+            self.send_error(401)
+            return
+        body = (CLUSTERS / "rapi" / f"{name.partition('?')[0]}.json").read_bytes()
+        if flaw == "/cut":
+            body = body[:-50]
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body) + 9 * (flaw == "/short")))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def api() -> Iterator[str]:
+    """The address of a remote API on loopback."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Api) as server:
+        thread = Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.acceptance
+def test_the_remote_api_is_read_over_http(api: str) -> None:
+    """A cluster read by its address is the one that the same answers give as files."""
+    assert load_cluster(api) == load_cluster(f"file://{CLUSTERS}/rapi")
+
+
+@pytest.mark.acceptance
+@pytest.mark.parametrize(
+    ("flaw", "problem"),
+    [
+        ("/closed", r"Curl error for '.*', error HTTP 401"),
+        ("/short", "IncompleteRead"),
+        ("/cut", r"Malformed JSON: .*\(line \d+, column \d+\)"),
+    ],
+)
+def test_a_remote_api_that_fails_is_told_of(api: str, flaw: str, problem: str) -> None:
+    """A refusal, a broken connection and an answer that was cut are refused with what was wrong."""
+    with pytest.raises(DataError, match=problem):
+        load_cluster(f"{api}{flaw}")
+
+
+@pytest.mark.parametrize("address", ["http://a b", "http://[::", "ftp://x", "localhost:1"])
+def test_an_address_that_is_none_is_refused(address: str) -> None:
+    """What cannot be an address is named, without a traceback."""
+    with pytest.raises(DataError, match="Curl error for"):
+        load_cluster(address)
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ('{"a":\n NaN}', r"NaN is no number \(line 2, column 2\)"),
+        ('{"1e999": 1, "b": 1e999}', r"1e999 is no number \(line 1, column 19\)"),
+        ('{"a": ' + "9" * 5000 + "}", r"9{30}\.\.\. is no number \(line 1, column 7\)"),
+        ("[" * 100_000, "nested too deeply"),
+        (b'{"a":\n"\xe9"}', r"not UTF-8 \(line 2, column 2\)"),
+    ],
+    ids=["nan", "infinite", "long", "deep", "bytes"],
+)
+def test_json_that_is_no_data_is_located(text: str | bytes, problem: str) -> None:
+    """Numbers that are none, depth without end and bytes that are no text are refused."""
+    with pytest.raises(DataError, match=problem):
+        decode(text, "Parsing")
+
+
+def test_advice_names_what_ends_first_and_what_to_add(capsys: pytest.CaptureFixture[str]) -> None:
+    """CPUs end first on such nodes: only more of these brings instances; in keys, too."""
+    options = ["--simulate", "p,5,1T,64g,16", "--advice"]
+    assert run("hspace", options) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-4:] == [
+        "What ends first: CPUs (FailCPU)",
+        "  - 10% more cpus on every node (8 in all): +30 instances",
+        "  - 10% more memory on every node (32765 MiB in all): +0 instances",
+        "  - 10% more disk on every node (476835 MiB in all): +0 instances",
+    ]
+    assert run("hspace", [*options, "--machine-readable"]) == 0
+    assert "HTS_ADVICE_BINDING=FAILCPU" in capsys.readouterr().out
+
+
+def test_advice_adds_everything_where_nothing_alone_helps(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Where memory and CPUs end together, 10% more of one brings nothing, of all it does."""
+    options = ["--simulate", "p,2,10T,65536,16", "--standard-alloc=1024,1024,1"]
+    options += ["--no-capacity-checks", "--advice"]
+    assert run("hspace", options) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-1].startswith("  - 10% more of all three: +")
+    assert not lines[-1].endswith(": +0 instances")
 
 
 def test_contradictory_options(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

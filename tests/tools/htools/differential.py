@@ -167,21 +167,34 @@ def decided(program: str, made: Imagined, words: list[str], mine: Result, other:
         return True
     if program == "hcheck":
         healthy = re.search("No need to reb|INIT_CLUSTER_NEED_REBALANCE=0", mine[1]) is not None
-        return (healthy and other[0] == 1) or _without(mine) == _without(other)
+        sick_by_nodes = healthy and _only_offline_nodes(other)
+        return sick_by_nodes or (healthy and other[0] == 1) or _without(mine) == _without(other)
     if program == "hail":
         several = "instances failed to allocate" in mine[1]
         where_to = "no groups for evacuation" in other[1]
         return several or where_to or ("exclusive" in made.traits and '"ext"' in _read(words[0]))
     if program == "hsqueeze":  # groups with and without exclusive storage are balanced as one
         return "exclusive" in made.traits and any(one.spindles is None for one in made.guests)
-    if program == "hroller" and "Failed to migrate" in other[2]:
-        return "--full-evacuation" in words
+    if program == "hroller" and "--full-evacuation" in words:
+        return "Failed to migrate" in other[2] or _BOTH_ON_ONE.search(other[1]) is not None
     return "exclusive" in made.traits and "--disk-template=ext" in words
 
 
 _DECIDED: Final = re.compile(
     r"secondary node offline|OFFLINE_SEC|FINAL_CLUSTER_NEED_REB|not healthy"
 )
+
+#: hroller's line of an instance whose copy comes to lie where the instance runs.
+_BOTH_ON_ONE: Final = re.compile(r"^  \S+ (\S+) \1$", re.MULTILINE)
+#: A count of hcheck that is not zero, for a person or for a program.
+_FAULT: Final = re.compile(
+    r"^(?:    (?:Nodes|Instances) .*: |HCHECK_INIT_CLUSTER_(?!NEED)\w+=)[1-9]", re.MULTILINE
+)
+
+
+def _only_offline_nodes(result: Result) -> bool:
+    """Whether hcheck calls a cluster sick for nothing but its offline nodes."""
+    return _FAULT.search("\n".join(_without(result))) is None
 
 
 def _without(result: Result) -> list[str]:

@@ -4,8 +4,8 @@ A node can be evacuated if, soft limits aside, all its DRBD primaries fail over,
 on shared storage move one by one to where the score of the group is lowest, then the rest (plain,
 file, blockdev) can be made anew on the other nodes of the group, largest memory first.
 
-The DRBD part is a comparison of two matrices. The rest is simulated only if a bound does not
-settle it: when every target could hold all of them, the order does not matter.
+The DRBD part is a comparison of two matrices. The rest is simulated, but only while bounds on
+memory do not settle it: when no order would fit them (`_enough`), or every one does (`_plenty`).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 
 from commands.placement.admission import admit_primary
 from commands.placement.exact import Candidates, ExactScorer
-from commands.placement.fleet import build_fleet
+from commands.placement.fleet import build_part
 from commands.placement.frame import Bools, Ints
 from commands.placement.insertion import single_scores
 from commands.placement.model import NO_NODE, policy_violation
@@ -127,26 +127,54 @@ def _rest_fits(placement: Placement, scope: Ints, node: int, others: list[int]) 
     shared = [index for index in others if items[index].template in SHARED_TEMPLATES]
     rest = [index for index in others if items[index].template not in SHARED_TEMPLATES]
     group = scope[frame.group[scope] == frame.group[node]]
-    return _spread(state, node, shared, targets, group) and _recreate(state, rest, targets, scope)
+    return _spread(state, node, shared, targets, group, last=not rest) and _recreate(
+        state, rest, targets, scope
+    )
 
 
 def _bounded(placement: Placement, node: int, others: list[int], targets: Ints) -> bool | None:
     """Settle without trying where memory is plenty, or far too little; else None."""
     frame, items = placement.frame, placement.instances
-    needs = [items[index].memory if items[index].uses_memory else 0 for index in others]
+    held = [items[index].memory if items[index].uses_memory else 0 for index in others]
+    needs = np.array(held, dtype=np.int64)
     arriving = np.maximum(failovers_to(placement, node), 0)
     free = placement.unallocated[targets] - arriving[targets]
-    if frame.can_receive is None and max(needs) >= int(free.max()):
+    if frame.can_receive is None and not _enough(needs, free):
         return False
     simple = frame.can_receive is None and all(
         items[index].template in SHARED_TEMPLATES for index in others
     )
-    # Each node could hold them all; or, whatever went where before, the last to be placed finds a
-    # node: were there none, no node would have more than its size left.
-    positive = free[free > 0]
-    spare = int(positive.sum()) - sum(needs)
-    plenty = sum(needs) < int(free.min()) or spare > (len(positive) - 1) * max(needs)
-    return True if simple and plenty else None
+    return True if simple and _plenty(needs, free) else None
+
+
+def _enough(needs: Ints, free: Ints) -> bool:
+    """Whether memory might do, in whatever order: False is certain, True is not.
+
+    For each k, by the smallest of the largest k: a node, which must keep one MiB, holds at most
+    (free - 1) // size of these, and all nodes together must hold k.
+    """
+    sizes = np.sort(needs)[::-1]
+    if sizes[0] >= free.max():
+        return False
+    sizes = sizes[sizes > 0]
+    room = np.maximum(free - 1, 0)
+    held = (room[:, None] // sizes[None, :]).sum(axis=0)
+    return bool((held >= np.arange(1, len(sizes) + 1)).all())
+
+
+def _plenty(needs: Ints, free: Ints) -> bool:
+    """Whether instances placed in this order surely find memory, wherever those before went.
+
+    A node is closed to an instance once it has taken as much as it has free beyond the size. To
+    close all nodes, those before must be that large together, and each node takes at least as
+    many of them as of the largest would do.
+    """
+    before = np.cumsum(needs) - needs
+    count = np.arange(len(needs))
+    largest = np.maximum.accumulate(np.concatenate(([1], needs[:-1])))
+    beyond = np.maximum(free[:, None] - needs[None, :], 0)
+    closing = -(-beyond // largest[None, :])
+    return bool(((beyond.sum(axis=0) > before) | (closing.sum(axis=0) > count)).all())
 
 
 def failovers_to(placement: Placement, node: int) -> Ints:
@@ -159,14 +187,25 @@ def failovers_to(placement: Placement, node: int) -> Ints:
     return arriving
 
 
-def _spread(state: Placement, node: int, shared: list[int], targets: Ints, group: Ints) -> bool:
-    """Move instances on shared storage away one by one, each to the best place."""
+def _spread(
+    state: Placement, node: int, shared: list[int], targets: Ints, group: Ints, *, last: bool
+) -> bool:
+    """Move instances on shared storage away one by one, each to the best place.
+
+    If they are the last to go, moves that cannot change the answer any more are left out.
+    """
     if not shared:
         return True
-    fleet = build_fleet(state)
+    fleet = build_part(state, shared)
     scorer = ExactScorer(state, group, fleet)
     allowed = state.frame.can_receive
-    for index in shared:
+    for position, index in enumerate(shared):
+        if allowed is None:
+            needs, free = fleet.held[shared[position:]], state.unallocated[targets]
+            if not _enough(needs, free):
+                return False
+            if last and _plenty(needs, free):
+                return True
         usable = targets[state.unallocated[targets] > int(fleet.held[index])]
         if allowed is not None:
             usable = usable[allowed[node, usable]]

@@ -176,7 +176,7 @@ def decided(program: str, made: Imagined, words: list[str], mine: Result, other:
     if program == "hsqueeze":  # groups with and without exclusive storage are balanced as one
         return "exclusive" in made.traits and any(one.spindles is None for one in made.guests)
     if program == "hroller" and "--full-evacuation" in words:
-        return "Failed to migrate" in other[2] or _BOTH_ON_ONE.search(other[1]) is not None
+        return "Failed to migrate" in other[2] or _moved(mine) == _moved(other)
     return "exclusive" in made.traits and "--disk-template=ext" in words
 
 
@@ -184,8 +184,6 @@ _DECIDED: Final = re.compile(
     r"secondary node offline|OFFLINE_SEC|FINAL_CLUSTER_NEED_REB|not healthy"
 )
 
-#: hroller's line of an instance whose copy comes to lie where the instance runs.
-_BOTH_ON_ONE: Final = re.compile(r"^  \S+ (\S+) \1$", re.MULTILINE)
 #: A count of hcheck that is not zero, for a person or for a program.
 _FAULT: Final = re.compile(
     r"^(?:    (?:Nodes|Instances) .*: |HCHECK_INIT_CLUSTER_(?!NEED)\w+=)[1-9]", re.MULTILINE
@@ -195,6 +193,11 @@ _FAULT: Final = re.compile(
 def _only_offline_nodes(result: Result) -> bool:
     """Whether hcheck calls a cluster sick for nothing but its offline nodes."""
     return _FAULT.search("\n".join(_without(result))) is None
+
+
+def _moved(result: Result) -> list[str]:
+    """What hroller says, its moves without the nodes that the original mixes up."""
+    return [re.sub(r"^(  \S+) .*", r"\1", line) for line in result[1].splitlines()]
 
 
 def _without(result: Result) -> list[str]:

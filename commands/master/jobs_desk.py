@@ -103,6 +103,8 @@ class JobsDesk:
         job = self._state().jobs.open.get(number) or self._ended.get(number)
         if job is None:
             last = self._state().jobs.last_id
+            if number > last:
+                self._reign.check_level()
             hint = f"the last one is {last}" if last else "no job was submitted yet"
             raise RemoteError(UNKNOWN_ENTITY, f"there is no job {number}", hint=hint)
         return job

@@ -46,6 +46,12 @@ class Reign:
         self._tickets = itertools.count(1)
         self._timer: Timer | None = None
 
+    def check_level(self) -> None:
+        """Raise NotLeader unless whatever was acknowledged is known here: a follower may lag."""
+        if not self.leads:
+            leader = self._replica.leadership.leader or ""
+            raise NotLeader("this voter may lag", leader=leader)
+
     @property
     def engine(self) -> Engine:
         """The engine. Raises NotLeader where there is none."""

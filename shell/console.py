@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from shell.failure import Failure, Status
+from shell.following import mapped
 from shell.orders import opcode_of
 from shell.parsing import Words
 from shell.session import Session
@@ -27,8 +28,7 @@ def run(session: Session, words: Words) -> int:
     ended = carry_out(session, words, opcode_of(replace(words, given=given)))
     if ended.results is None:
         return ended.status
-    told = ended.results[0].values[0]
-    assert isinstance(told, Mapping), told
+    told = mapped(ended.results[0].values[0])
     if told["kind"] != "ssh":
         session.say(where(told))
         return Status.SUCCESS

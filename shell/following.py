@@ -6,6 +6,7 @@ What ends the watching never ends the job. A master that restarts in the middle 
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,7 +37,18 @@ def listed(result: object) -> list[Any]:  # Any: rows as the opcode's module des
     """Return a result that is a list. Raises Failure: a master of another version may differ."""
     if isinstance(result, list):
         return result
-    raise Failure(
+    raise _strange(result)
+
+
+def mapped(result: object) -> Mapping[str, Any]:  # Any: as the opcode's module describes them
+    """Return a result that is a mapping. Raises Failure as `listed` does."""
+    if isinstance(result, Mapping):
+        return result
+    raise _strange(result)
+
+
+def _strange(result: object) -> Failure:
+    return Failure(
         f"the result is not understood: {result!r}",
         hint="this command and the master may be of different versions; see gnt-cluster version",
     )

@@ -50,6 +50,7 @@ def _elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 @settings(max_examples=400, deadline=None)
 @given(lines())
 @example(["gnt-node", "add", "\x00"])
+@example(["gnt-instance", "console", "web1"])
 def test_whatever_is_typed_ends_in_words(line: list[str]) -> None:
     """No command line makes the program fail in a way that it does not know."""
     town = Town()

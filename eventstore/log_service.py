@@ -23,7 +23,7 @@ _MOST_BYTES = 4 << 20  # of one reply, whatever the client asks for
 def stamp_of(replica: Replica) -> Stamp:
     """Return what replies and publications of this voter say about it now."""
     leadership = replica.leadership
-    return Stamp(leadership.epoch, leadership.here and leadership.ready, replica.committed)
+    return Stamp(leadership.epoch, leadership.level, replica.committed)
 
 
 def head_hash(replica: Replica) -> bytes:

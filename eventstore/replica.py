@@ -61,6 +61,11 @@ class Leadership(msgspec.Struct, frozen=True):
     here: bool
     ready: bool
 
+    @property
+    def level(self) -> bool:
+        """Whether this voter has whatever was acknowledged; any other may lag."""
+        return self.here and self.ready
+
 
 class Replica(Protocol):
     """One voter's view of the replicated log."""

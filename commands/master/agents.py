@@ -19,10 +19,9 @@ from collections.abc import Callable
 import msgspec
 
 from commands.errors import ACCESS_DENIED, UNKNOWN_ENTITY, WRONG_STATE
-from commands.master.answers import answer_outcome, guarded
+from commands.master.answers import answer_outcome, guarded, not_leader
 from commands.master.reign import Reign
 from commands.master.telemetry import Telemetry
-from eventstore.errors import NotLeader
 from eventstore.events import STREAM as LOG_STREAM
 from eventstore.events import KeyAdmitted, KeyRevoked
 from eventstore.keyring import Keys
@@ -104,8 +103,7 @@ class AgentDesk:
 
     def _leading(self) -> None:
         if not self._reign.leads:
-            leader = self._replica.leadership.leader or ""
-            raise NotLeader("this voter does not lead", leader=leader)
+            raise not_leader(self._replica.leadership)
 
     # --- joining ------------------------------------------------------------------------------
 

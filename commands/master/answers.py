@@ -9,7 +9,7 @@ from typing import Any, assert_never
 from commands.errors import UNKNOWN_ENTITY, WRONG_INPUT
 from commands.errors import Refused as OpRefused
 from eventstore.errors import NotLeader, Unreachable
-from eventstore.replica import Committed, Outcome, Refused, Unknown
+from eventstore.replica import Committed, Leadership, Outcome, Refused, Unknown
 from eventstore.server import Handler, ReplyTo, Request
 from eventstore.wire.faults import RemoteError
 from projections.errors import NoSuchObject
@@ -31,6 +31,14 @@ def answer_outcome(reply: ReplyTo, outcome: Outcome, body: Any = None) -> None:
             reply.fail(Unreachable(outcome.message, hint="ask again with the same key"))
         case _:
             assert_never(outcome)
+
+
+MAY_LAG = "this voter may lag"  # what it does not know, the leader may
+
+
+def not_leader(leadership: Leadership, why: str = "this voter does not lead") -> NotLeader:
+    """Return the refusal that sends whoever asks on to the leader, if one is known."""
+    return NotLeader(why, leader=leadership.leader or "")
 
 
 def guarded(handler: Handler) -> Handler:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from commands import api
 from commands.errors import UNKNOWN_ENTITY
 from commands.errors import Refused as OpRefused
-from commands.master.answers import answer_outcome, guarded
+from commands.master.answers import MAY_LAG, answer_outcome, guarded, not_leader
 from commands.master.history import EndedJobs
 from commands.master.reign import Reign
 from eventstore.reactor import Reactor, Timer
@@ -103,8 +103,9 @@ class JobsDesk:
         job = self._state().jobs.open.get(number) or self._ended.get(number)
         if job is None:
             last = self._state().jobs.last_id
-            if number > last:
-                self._reign.check_level()
+            leadership = self._reign.leadership
+            if number > last and not leadership.level:
+                raise not_leader(leadership, MAY_LAG)
             hint = f"the last one is {last}" if last else "no job was submitted yet"
             raise RemoteError(UNKNOWN_ENTITY, f"there is no job {number}", hint=hint)
         return job

@@ -20,9 +20,9 @@ from typing import TypeVar
 
 from commands.api import Moment
 from commands.errors import ENVIRONMENT_ERROR
-from commands.master.answers import refusals_as_remote
+from commands.master.answers import MAY_LAG, not_leader, refusals_as_remote
 from commands.master.history import History
-from eventstore.errors import EventStoreError, NotLeader
+from eventstore.errors import EventStoreError
 from eventstore.log_view import LogView
 from eventstore.reactor import Reactor
 from eventstore.replica import Replica
@@ -95,8 +95,8 @@ class Past:
         head, head_ms = present.seq, present.unix_ms
         if moment.seq is not None:
             leadership = self._replica.leadership
-            if moment.seq > head and not leadership.here:
-                raise NotLeader("this voter may lag", leader=leadership.leader or "")
+            if moment.seq > head and not leadership.level:
+                raise not_leader(leadership, MAY_LAG)
             require_seq(moment.seq, head=head, head_ms=head_ms)
             return present if moment.seq == head else self._kept.get(moment.seq)
         assert moment.time_ms is not None

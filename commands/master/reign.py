@@ -14,7 +14,7 @@ from typing import Any, assert_never
 
 from commands.engine.effects import Answer, Effect, Propose, WakeAt
 from commands.engine.engine import Engine
-from eventstore.errors import NotLeader
+from commands.master.answers import not_leader
 from eventstore.reactor import Reactor, Timer
 from eventstore.record import Record
 from eventstore.replica import Leadership, Outcome, Replica, Unknown
@@ -46,19 +46,17 @@ class Reign:
         self._tickets = itertools.count(1)
         self._timer: Timer | None = None
 
-    def check_level(self) -> None:
-        """Raise NotLeader unless whatever was acknowledged is known here: a follower may lag."""
-        if not self.leads:
-            leader = self._replica.leadership.leader or ""
-            raise NotLeader("this voter may lag", leader=leader)
-
     @property
     def engine(self) -> Engine:
         """The engine. Raises NotLeader where there is none."""
         if self._engine is None:
-            leader = self._replica.leadership.leader or ""
-            raise NotLeader("this voter does not lead", leader=leader)
+            raise not_leader(self._replica.leadership)
         return self._engine
+
+    @property
+    def leadership(self) -> Leadership:
+        """Who leads, as far as this voter knows."""
+        return self._replica.leadership
 
     @property
     def leads(self) -> bool:
@@ -67,7 +65,7 @@ class Reign:
 
     def on_leadership(self, leadership: Leadership) -> None:
         """Begin or end a reign."""
-        leads = leadership.here and leadership.ready and not self._stands_back()
+        leads = leadership.level and not self._stands_back()
         if leads and self._engine is None:
             _log.info("leading in epoch %d.%d", *leadership.epoch)
             self._engine = self._make_engine()

@@ -12,8 +12,8 @@ from collections.abc import Callable
 
 from commands import api
 from commands.errors import WRONG_STATE
+from commands.master.answers import not_leader
 from commands.master.metrics import families
-from eventstore.errors import NotLeader
 from eventstore.events import VoterPlaced
 from eventstore.quorum import QuorumVoter
 from eventstore.raft.state import DiskState, Role
@@ -135,7 +135,7 @@ class VotersDesk:
     def _confirm(self, _request: Request, reply: ReplyTo) -> None:
         def confirmed(seq: int | None) -> None:
             if seq is None:
-                reply.fail(self._not_leader())
+                reply.fail(not_leader(self._replica.leadership))
             else:
                 reply.done(api.Confirmed(leader=self._name, seq=seq))
 
@@ -145,7 +145,7 @@ class VotersDesk:
         """Answer when another voter leads; the order is not in the log, the new epoch will be."""
         wanted = request.decode(api.HandOver)
         if not self._replica.leadership.here:
-            raise self._not_leader()
+            raise not_leader(self._replica.leadership)
         if wanted.to == self._name:
             reply.done(api.HandedOver(leader=self._name))
             return
@@ -164,7 +164,3 @@ class VotersDesk:
 
     def _on_leadership(self, leadership: Leadership) -> None:
         self._handing = [waits for waits in self._handing if not waits(leadership)]
-
-    def _not_leader(self) -> NotLeader:
-        leader = self._replica.leadership.leader or ""
-        return NotLeader("this voter does not lead", leader=leader)

@@ -12,11 +12,16 @@ import pytest
 
 from commands.api import JobNews, WaitJob
 from commands.master.jobs_desk import JobsDesk
+from eventstore.errors import NotLeader
 from eventstore.reactor import Reactor, Timer
+from eventstore.replica import Leadership
 from eventstore.server import Handler, ReplyTo, Request, RequestServer
+from eventstore.wire.faults import RemoteError
 from projections.events import jobs as j
 from projections.state import Projector
 from tests.projections.stories import Story
+
+LEADS = Leadership((1, 1), "node1", here=True, ready=True)
 
 
 class Reply:
@@ -45,6 +50,7 @@ class Desk:
     projector: Projector = field(default_factory=Projector)
     timers: list[Timer] = field(default_factory=list)
     handlers: dict[str, Handler] = field(default_factory=dict)
+    leadership: Leadership = LEADS
 
     def __post_init__(self) -> None:
         self.story.found(1)
@@ -52,7 +58,7 @@ class Desk:
         self.projector.apply(self.story.log.records)
         self.desk = JobsDesk(
             cast(Reactor, self),
-            cast(Any, None),
+            cast(Any, self),
             cast(Any, SimpleNamespace(get=lambda job: None)),
             state=lambda: self.projector.state,
         )
@@ -65,8 +71,8 @@ class Desk:
         self.timers.append(Timer(delay_s, callback))
         return self.timers[-1]
 
-    def wait(self, *, timeout_s: float = 20.0) -> Reply:
-        wanted = WaitJob(job=self.job, since=10_000, timeout_s=timeout_s)
+    def wait(self, *, timeout_s: float = 20.0, job: int = 0) -> Reply:
+        wanted = WaitJob(job=job or self.job, since=10_000, timeout_s=timeout_s)
         raw = msgspec.Raw(msgspec.msgpack.encode(wanted))
         reply = Reply()
         request = Request("wait-job", "operator:alice", "operator", "key", None, 9e9, raw)
@@ -114,3 +120,21 @@ def test_who_has_gone_is_forgotten(desk: Desk) -> None:
     desk.wait().close()
     assert desk.at_rest
     desk.tell()
+
+
+def test_a_job_that_the_leader_does_not_know_is_denied(desk: Desk) -> None:
+    """With the number of the last one."""
+    with pytest.raises(RemoteError, match="there is no job 9") as denied:
+        desk.wait(job=9)
+    assert denied.value.hint == "the last one is 1"
+
+
+@pytest.mark.parametrize("here", [False, True])
+def test_a_voter_that_may_lag_denies_no_job(desk: Desk, here: bool) -> None:
+    """A follower, and a leader that has not committed yet, send whoever asks on; a job that they
+    know of they tell themselves."""
+    desk.leadership = Leadership((1, 1), "node2", here=here, ready=False)
+    with pytest.raises(NotLeader) as told:
+        desk.wait(job=9)
+    assert told.value.leader == "node2"
+    assert not desk.wait().closed

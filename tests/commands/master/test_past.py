@@ -17,7 +17,7 @@ from commands.master.past import Past
 from eventstore.errors import EventStoreError, NotLeader
 from eventstore.reactor import Reactor
 from eventstore.record import Stored
-from eventstore.replica import Replica
+from eventstore.replica import Leadership, Replica
 from eventstore.server import ReplyTo
 from projections.moments import NoSuchMoment
 from projections.state import Projector, State, digest_of
@@ -67,7 +67,7 @@ def asked(tmp_path: Path) -> Iterator[Asked]:
     projector = Projector()
     projector.apply(records)
     reactor = Reactor()
-    here = SimpleNamespace(here=True, leader="node1")
+    here = Leadership((1, 1), "node1", here=True, ready=True)
     replica = cast(Replica, SimpleNamespace(committed=len(records), leadership=here))
     store = snapshots(tmp_path)
     past = Past(reactor, tmp_path, replica, store, lambda: projector.state)
@@ -117,9 +117,18 @@ def test_what_is_still_to_come_is_refused_with_where_the_log_ends(asked: Asked) 
     assert asked.answers == [asked.present]
 
 
-def test_a_voter_that_follows_leaves_newer_records_to_the_leader(asked: Asked) -> None:
-    """It may lag; who asks goes on to the one that does not."""
-    cast(Any, asked.past)._replica.leadership = SimpleNamespace(here=False, leader="node2")
+@pytest.mark.parametrize(
+    "leadership",
+    [
+        Leadership((1, 1), "node2", here=False, ready=False),
+        Leadership((1, 1), "node2", here=True, ready=False),
+    ],
+)
+def test_a_voter_that_may_lag_leaves_newer_records_to_the_leader(
+    asked: Asked, leadership: Leadership
+) -> None:
+    """A follower, and a leader that has not committed yet; who asks goes on to whoever has."""
+    cast(Any, asked.past)._replica.leadership = leadership
     with pytest.raises(NotLeader) as told:
         asked.at(Moment(seq=asked.present.seq + 1))
     assert told.value.leader == "node2"

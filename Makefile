@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.cairn-installed
 
-.PHONY: venv demo failover test test-real quick lint bench model soak soak-lab docs clean
+.PHONY: venv demo failover test test-real quick laws lint bench model soak soak-lab docs clean
 
 venv: $(STAMP)
 
@@ -37,6 +37,12 @@ test-real: $(STAMP)
 
 quick: $(STAMP)
 	@$(BIN)/python -m pytest -m "not acceptance"
+
+# The laws with examples that no run has drawn before, again and again: make laws RUNS=50
+RUNS ?= 10
+laws: $(STAMP)
+	@for run in $$(seq $(RUNS)); do \
+		nice $(BIN)/python -m pytest -m property --hypothesis-profile drawn-anew || exit 1; done
 
 bench: $(STAMP)
 	@$(BIN)/python -m tests.bench

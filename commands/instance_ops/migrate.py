@@ -21,6 +21,10 @@ The last is decided from the result of `migrate`, not undone: a guest that runs 
 not be torn down because somebody cancels a moment later. A migration that failed and was put in
 order ends the opcode as failed, with the instance where it was.
 
+If the target was lost meanwhile, and the source says that it did not get rid of it, only the source
+is put in order, once it has said that the guest is at work there (`still`): of the target nothing
+can be asked, and what was begun there is gone with its power, or shows in OP_CLUSTER_VERIFY.
+
 What can go wrong: before `migrate` all is put back. If the source is lost while it sends, nobody
 knows on which side the guest runs; then the opcode is parked for a person. An instance that does
 not run is refused, or failed over with `allow_failover`.
@@ -262,17 +266,35 @@ def _settle(cluster: Cluster, instance: Instance, first: PlanOutcome) -> Plan:
         steps += _finish_both(cluster, instance, after, succeeded=True, after_steps=("moved",))
         steps += _single(cluster, after, leaves=instance.primary, after_steps=names(steps))
         return Plan(steps=tuple(steps))
-    lost = [node for node in (instance.primary, to) if why_unreachable(cluster.nodes[node])]
-    if lost:
+    if why_unreachable(cluster.nodes[instance.primary]):
         raise Refused(
             WRONG_STATE,
-            f"{instance.name} was on its way when {cluster.nodes[lost[0]].name} was lost: "
+            f"{instance.name} was on its way when {cluster.nodes[instance.primary].name} was lost: "
             "it is not known on which node it runs",
             hint="look at both nodes; then gnt-job resolve",
         )
+    if why_unreachable(cluster.nodes[to]):
+        return _settle_alone(cluster, instance, after)
     finished = _finish_both(cluster, instance, after, succeeded=False, after_steps=())
     single = _single(cluster, instance, leaves=to, after_steps=names(finished))
     return Plan(steps=(*finished, *single))
+
+
+def _settle_alone(cluster: Cluster, instance: Instance, after: Instance) -> Plan:
+    """The target is lost: the guest is at work on the source, or nobody knows where it is."""
+    (abort,) = _finish_on(
+        cluster, instance, after, (instance.primary,), succeeded=False, after_steps=()
+    )
+    still = call(
+        "still",
+        instance.primary,
+        DescribeRunning(instance=instance_spec(cluster, instance, instance.primary)),
+        resource=resource_of(instance),
+        after=(abort.id,),
+        final=True,
+    )
+    single = _single(cluster, instance, leaves=None, after_steps=(still.id,))
+    return Plan(steps=(abort, still, *single))
 
 
 def _finish(
@@ -295,6 +317,19 @@ def _finish_both(
     succeeded: bool,
     after_steps: Iterable[str],
 ) -> tuple[Call, ...]:
+    both = (after.primary, instance.primary)
+    return _finish_on(cluster, instance, after, both, succeeded=succeeded, after_steps=after_steps)
+
+
+def _finish_on(
+    cluster: Cluster,
+    instance: Instance,
+    after: Instance,
+    nodes: Iterable[str],
+    *,
+    succeeded: bool,
+    after_steps: Iterable[str],
+) -> tuple[Call, ...]:
     word = "finish" if succeeded else "abort"
     return tuple(
         call(
@@ -306,17 +341,19 @@ def _finish_both(
             attempts=3,
             final=True,
         )
-        for node in (after.primary, instance.primary)
+        for node in nodes
     )
 
 
 def _single(
-    cluster: Cluster, instance: Instance, *, leaves: str, after_steps: tuple[str, ...]
+    cluster: Cluster, instance: Instance, *, leaves: str | None, after_steps: tuple[str, ...]
 ) -> tuple[Call, ...]:
-    """Return the calls by which only the primary of `instance` uses the disks again."""
+    """Return the calls by which only the primary of `instance` uses the disks again. `leaves`: the
+    node that did for a time, None if it is out of reach."""
     mirrored = instance.template in MIRRORED
+    left = () if leaves is None else (leaves,)
     steps: list[Call] = []
-    for node in (leaves, instance.primary) if mirrored else (leaves,):
+    for node in (*left, instance.primary) if mirrored else left:
         before = (*after_steps, *names(steps[: len(instance.disks)] if node != leaves else ()))
         for index in all_of(instance):
             spec = disk_spec(cluster, instance, index, node)

@@ -205,6 +205,26 @@ def test_a_source_that_is_lost_meanwhile_leaves_the_question_to_a_person() -> No
         town.decide(MIGRATE, migrate(), so_far=(first, sent))
 
 
+def test_a_target_that_is_lost_meanwhile_leaves_the_instance_where_it_was() -> None:
+    """The source is asked whether it is at work there, and has the disks for itself again; of the
+    target nothing is asked."""
+    town = mirror_town()
+    first = town.through(plan_of(town, MIGRATE, migrate()))
+    second = town.decide(MIGRATE, migrate(), so_far=(first,))
+    assert isinstance(second, Plan)
+    sent = town.through(second, fail=["migrate"])
+    town.lose(1)
+    third = town.decide(MIGRATE, migrate(), so_far=(first, sent))
+    assert isinstance(third, Plan)
+    assert ids(third) == ["abort/node3", "still", "single/node3/0"]
+    assert all(step.final and not step.tolerate for step in call_steps(third).values())
+    settled = town.through(third)
+    done = town.decide(MIGRATE, migrate(), so_far=(first, sent, settled))
+    assert isinstance(done, Done)
+    assert done.problem is not None
+    assert "runs where it ran" in done.problem.message
+
+
 def test_what_does_not_run_is_failed_over_if_that_is_allowed() -> None:
     """Else it is refused with the command."""
     town = mirror_town(admin_state=ADMIN_DOWN, disks_active=False)

@@ -267,7 +267,10 @@ class Kvm:
         if self._guests.history.now.sent.get(uuid) == (target, instance.generation):
             return
         guest = self._guests.running(uuid)
-        sending.send(guest, instance, target=target, address=address, live=live, scope=scope)
+        sending.send(
+            guest, instance, target=target, address=address, live=live,
+            stalled_s=self._settings.stalled_s, scope=scope,
+        )  # fmt: skip
         assert self._guests.get(uuid) is None, "it has gone"
 
     def finish(self, instance: InstanceSpec, *, source: str, target: str, succeeded: bool) -> None:

@@ -5,12 +5,15 @@ rest fits into the permitted downtime; then it stops the guest, sends the rest, 
 it. With post-copy the guest moves after the first round, and gets what it still lacks on demand:
 from then on neither side alone has all of it, so it can no longer be called off.
 
-A failure or a cancel before that leaves the guest running here: QEMU starts it again by itself.
+A failure or a cancel before that leaves the guest running here: QEMU starts it again by itself. A
+target that takes nothing more for `stalled_s` counts as failed: its machine may have lost its power
+without a word, and then neither QEMU nor TCP ends the connection for a long time.
 """
 
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Mapping
 from typing import cast
 
@@ -39,11 +42,18 @@ _MIB = 1 << 20
 
 
 def send(
-    guest: Guest, instance: InstanceSpec, *, target: str, address: str, live: bool, scope: TaskScope
+    guest: Guest,
+    instance: InstanceSpec,
+    *,
+    target: str,
+    address: str,
+    live: bool,
+    stalled_s: float,
+    scope: TaskScope,
 ) -> None:
     """Send the guest to node `target`, under the generation that `instance` has.
 
-    Returns when it is there, and its QEMU here empty.
+    Returns when it is there, and its QEMU here empty. `stalled_s`: see KvmSettings.
 
     Raises StateMismatch if the target does not wait for it, NodeAgentError if it fails on its way,
     Stopped if it was called off: in each case it runs here.
@@ -55,7 +65,7 @@ def send(
         set_up(guest, settings if live else stopped_for_it(settings))
         host = f"[{address}]" if ":" in address else address
         guest.monitor.execute("migrate", {"uri": f"tcp:{host}:{settings.port}"})
-        _attend(guest, settings, live=live, scope=scope)
+        _attend(guest, settings, _Progress(stalled_s), live=live, scope=scope)
     except NodeAgentError:
         _stay(guest)
         raise
@@ -63,7 +73,29 @@ def send(
         guest.sending = False
 
 
-def _attend(guest: Guest, settings: MigrationSettings, *, live: bool, scope: TaskScope) -> None:
+class _Progress:
+    """Whether a migration gets on: the target has taken something within the last `patience_s`."""
+
+    def __init__(self, patience_s: float) -> None:
+        self._patience_s = patience_s
+        self._taken, self._since = -1, time.monotonic()
+
+    def stalls(self, answer: Mapping[str, object]) -> bool:
+        """Tell what QEMU said; return whether it has said the same for too long."""
+        now, taken = time.monotonic(), int(_ram(answer).get("transferred", 0))
+        if taken != self._taken:
+            self._taken, self._since = taken, now
+        return now - self._since > self._patience_s
+
+
+def _attend(
+    guest: Guest,
+    settings: MigrationSettings,
+    progress: _Progress,
+    *,
+    live: bool,
+    scope: TaskScope,
+) -> None:
     """Follow the migration to its end."""
     name = guest.record.instance.name
     moved = False
@@ -83,8 +115,15 @@ def _attend(guest: Guest, settings: MigrationSettings, *, live: bool, scope: Tas
         _report(guest, answer, live=live, scope=scope)
         if hurry and guest.migration_round > 1:
             moved = _move_over(guest, scope)
-        if scope.stopping and str(answer.get("status")) not in _NO_WAY_BACK:
-            _call_off(guest, scope)
+        if str(answer.get("status")) in _NO_WAY_BACK:
+            continue
+        if scope.stopping and _cancelled(guest):
+            raise scope.stopped(left="the guest still runs here")
+        if progress.stalls(answer) and _cancelled(guest):
+            raise NodeAgentError(
+                f"{name} did not get through: the target has stopped taking it",
+                hint="the guest still runs here; does the target's machine have power?",
+            )
 
 
 def _move_over(guest: Guest, scope: TaskScope) -> bool:
@@ -96,13 +135,12 @@ def _move_over(guest: Guest, scope: TaskScope) -> bool:
     return True
 
 
-def _call_off(guest: Guest, scope: TaskScope) -> None:
-    """Cancel it, unless it comes through first. Raises Stopped."""
+def _cancelled(guest: Guest) -> bool:
+    """Cancel it; return whether that came first, and not its end. Raises NodeAgentError."""
     guest.monitor.execute("migrate_cancel")
     if not guest.wait(lambda: guest.dead or _last(guest) in _OVER, timeout_s=_CANCEL_S):
         raise NodeAgentError(f"the migration of {guest.record.instance.name} cannot be called off")
-    if _last(guest) != _COMPLETED:
-        raise scope.stopped(left="the guest still runs here")
+    return _last(guest) != _COMPLETED
 
 
 def call_off(guest: Guest) -> None:

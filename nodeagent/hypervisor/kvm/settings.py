@@ -28,3 +28,6 @@ class KvmSettings(msgspec.Struct, frozen=True, kw_only=True):
     firmware_variables: str = "/usr/share/OVMF/OVMF_VARS_4M.fd"
     start_s: float = 60.0  # that a QEMU may take to be there
     connect_s: float = 10.0  # that its monitor may take to answer a new connection
+    # That the target of a migration may take nothing of the guest before it is called off: where
+    # its machine has no power any more, TCP alone would try for a quarter of an hour.
+    stalled_s: float = 60.0

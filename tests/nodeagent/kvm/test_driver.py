@@ -170,6 +170,30 @@ class TestKvm(HypervisorContract):
         with one.console() as console:
             console.tick()
 
+    def test_a_target_that_stands_still_leaves_the_guest(self, pair: Pair) -> None:
+        """As one does whose machine has lost its power: nothing ends the connection, and what it
+        does not take for a while it gets no more."""
+        one, two = pair
+        one.settings = msgspec.structs.replace(one.settings, stalled_s=1.0)
+        one.restart()
+        slow: dict[str, Value] = {"migration_bandwidth": 1}
+        run(one, one.guest(hvparams=slow))
+        with one.console() as console:  # else all of it might be under way already
+            console.tick()
+            console.type(b"w")
+            console.until(b"w")
+        moved = one.guest(generation=2, hvparams=slow)
+        prepare(two, moved, running=one.hypervisor.describe(moved))
+        victim = two.process
+        scope = TaskScope(lambda line: os.kill(victim, signal.SIGSTOP))
+        with pytest.raises(NodeAgentError, match="the target has stopped taking it"):
+            send(one, two, moved, scope=scope)
+        os.kill(victim, signal.SIGCONT)
+        finish(two, pair, moved, succeeded=False)
+        assert (running(one), running(two)) == ([(GUEST, 1)], [])
+        with one.console() as console:
+            console.tick()
+
     def test_a_killed_qemu_is_noticed_at_once(self, pair: Pair) -> None:
         """Without being asked: the guest has crashed, its disk is free, and it can be started."""
         node = pair[0]

@@ -162,6 +162,39 @@ def create_mirrors(
     return tuple(steps)
 
 
+def unmirror(
+    cluster: Cluster,
+    instance: Instance,
+    indices: Iterable[int],
+    nodes: Iterable[str],
+    after: Iterable[str] = (),
+) -> tuple[Call, ...]:
+    """Return calls that take mirrors down on these nodes. None where nothing is mirrored.
+
+    Going back puts them up again where the disks are meant to be active.
+    """
+    if instance.template not in MIRRORED:
+        return ()
+    which, before = tuple(indices), tuple(after)
+    steps = []
+    for node in nodes:
+        for index in which:
+            spec = disk_spec(cluster, instance, index, node)
+            up = EnsureReplicated(disk=spec)
+            steps.append(
+                call(
+                    f"unmirror/{cluster.nodes[node].name}/{index}",
+                    node,
+                    RemoveReplicated(disk=spec),
+                    resource=of_disk(instance.disks[index]),
+                    after=before,
+                    undo=up if instance.disks_active else EnsureInactive(disk=spec),
+                    timeout_s=ACTIVATION_S,
+                )
+            )
+    return tuple(steps)
+
+
 def activate(
     cluster: Cluster,
     instance: Instance,
@@ -235,13 +268,14 @@ def lead(
     undo: WayBack,
     prefix: str = "active",
     final: bool = False,
+    indices: Iterable[int] | None = None,
 ) -> tuple[Call, ...]:
-    """Return calls that make the disks usable by a guest on `node`.
+    """Return calls that make the disks, or only `indices`, usable by a guest on `node`.
 
     `undo`: EnsureInactive where they were shut down before, EnsureActive where they followed.
     """
     steps = []
-    for index in all_of(instance):
+    for index in all_of(instance) if indices is None else indices:
         spec = disk_spec(cluster, instance, index, node)
         steps.append(
             call(
@@ -271,17 +305,19 @@ def deactivate(
     *,
     undo: bool = True,
     prefix: str = "inactive",
+    indices: Iterable[int] | None = None,
 ) -> tuple[Call, ...]:
-    """Return calls that shut all disks down, the primary's first. Unreachable nodes are left out.
+    """Return calls that shut all disks, or `indices`, down, the primary's first.
 
-    `undo`: going back makes them usable again.
+    Unreachable nodes are left out. `undo`: going back makes them usable again.
     """
+    which = tuple(all_of(instance) if indices is None else indices)
     steps: list[Call] = []
     for node in nodes_of(instance):
         if why_unreachable(cluster.nodes[node]):
             continue
         before = names(step for step in steps if step.node == instance.primary)
-        for index in all_of(instance):
+        for index in which:
             spec = disk_spec(cluster, instance, index, node)
             again = EnsureActive(disk=spec, primary=node == instance.primary)
             steps.append(

@@ -187,11 +187,15 @@ def lay_out(
     nodes: tuple[str, ...],
     numbers: Numbers,
     directory: str = "",
+    first: int = 0,
 ) -> tuple[Disk, ...]:
-    """Return new disks of an instance whose nodes are `nodes`, the primary first."""
+    """Return new disks of an instance whose nodes are `nodes`, the primary first.
+
+    Their volumes are named as those of disk `first` and on.
+    """
     return tuple(
         _lay_out(cluster, given, index, wish, template, nodes, numbers, directory)
-        for index, wish in enumerate(wanted)
+        for index, wish in enumerate(wanted, first)
     )
 
 

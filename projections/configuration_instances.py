@@ -132,15 +132,29 @@ def _disk_replaced(cluster: Cluster, event: facts.DiskReplaced, record: Record) 
     old, new = _disk(instance, event.disk), event.new
     if new.uuid != old.uuid:
         raise CorruptHistory(f"{instance.name}: disk {event.disk} is {old.uuid}, not {new.uuid}")
-    # A side that stays is in the health that was last seen, whatever it was at the decision.
+    disks = _with_disk(instance, event.disk, _in_seen_health(old, new))
+    _check_nodes(cluster, _replace(instance, disks=disks))
+    return changed(cluster, "instance", instance, record, disks=disks)
+
+
+def _disks_changed(cluster: Cluster, event: facts.DisksChanged, record: Record) -> Cluster:
+    instance = _instance(cluster, event.instance)
+    old = {disk.uuid: disk for disk in instance.disks}
+    if len({disk.uuid for disk in event.disks}) != len(event.disks):
+        raise CorruptHistory(f"{instance.name} would have a disk twice")
+    disks = tuple(_in_seen_health(old.get(disk.uuid, disk), disk) for disk in event.disks)
+    _check_nodes(cluster, _replace(instance, disks=disks))
+    return changed(cluster, "instance", instance, record, disks=disks)
+
+
+def _in_seen_health(old: Disk, new: Disk) -> Disk:
+    """Return `new`; a side that stays is in the health last seen, whatever the decision knew."""
     stays = {side.node for side in new.sides if side in old.sides}
     health = {
         **{node: state for node, state in new.health.items() if node not in stays},
         **{node: state for node, state in old.health.items() if node in stays},
     }
-    disks = _with_disk(instance, event.disk, _replace(new, health=health))
-    _check_nodes(cluster, _replace(instance, disks=disks))
-    return changed(cluster, "instance", instance, record, disks=disks)
+    return _replace(new, health=health)
 
 
 def _disk_state_seen(cluster: Cluster, event: facts.DiskStateSeen, record: Record) -> Cluster:
@@ -204,6 +218,7 @@ FOLDS: Mapping[type[Event], Callable[[Cluster, Any, Record], Cluster]] = {
     facts.InstanceDisksActive: _disks_active,
     facts.DiskGrown: _disk_grown,
     facts.DiskReplaced: _disk_replaced,
+    facts.DisksChanged: _disks_changed,
     facts.DiskStateSeen: _disk_state_seen,
     facts.InstanceStateSeen: _state_seen,
 }

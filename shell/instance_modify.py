@@ -14,7 +14,7 @@ from shell.submission import carry_out
 from shell.values import Ident, KeyValues
 
 _ACTIONS = ("add", "remove", "modify", "attach", "detach")
-Change = tuple[str, int, KeyValues]  # action, index (-1: at the end), values
+Change = tuple[str, int | str, KeyValues]  # action, index (-1: at the end) or name, values
 
 
 def run(session: Session, words: Words) -> int:
@@ -57,18 +57,21 @@ _WHEN = (
 
 
 def _change(typed: Ident, option: str) -> Change:
-    """Return Ganeti's change: `add:size=1G`, `remove`, `1:remove`, `0:add,size=1G`, `0:mode=ro`."""
+    """Return Ganeti's change: `add:size=1G`, `1:remove`, `0:add,size=1G`, `0:mode=ro`, `data:...`.
+
+    What is not a number is the name or uuid of a disk or interface.
+    """
     ident, given = typed
     values: KeyValues = dict(given) if isinstance(given, dict) else {}
     if ident in ("add", "remove", "attach", "detach"):
         return ident, -1, {} if ident == "remove" else values
-    if not ident.lstrip("-").isdecimal():
-        raise BadUsage(
-            f"{option}: {ident!r} is neither add, remove nor an index",
-            hint=f"such as {option} add:..., {option} 0:..., {option} 1:remove",
-        )
     actions = [action for action in _ACTIONS if values.pop(action, None)]
     if len(actions) > 1:
         raise BadUsage(f"{option}: {' and '.join(actions)} at once", hint="give one of them")
     action = actions[0] if actions else "modify"
-    return action, int(ident), {} if action == "remove" else values
+    which = int(ident) if ident.lstrip("-").isdecimal() else ident
+    if ident == "modify" or not ident:
+        raise BadUsage(
+            f"{option}: {ident!r} names none", hint=f"such as {option} 0:..., {option} data:remove"
+        )
+    return action, which, {} if action == "remove" else values

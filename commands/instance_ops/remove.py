@@ -18,29 +18,18 @@ from typing import Annotated, ClassVar
 
 from msgspec import Meta
 
-from commands.disks import (
-    ACTIVATION_S,
-    MIRRORED,
-    all_of,
-    call,
-    deactivate,
-    nodes_of,
-    of_disk,
-    remove_volumes,
-)
+from commands.disks import all_of, deactivate, nodes_of, remove_volumes, unmirror
 from commands.errors import WRONG_STATE, Refused
 from commands.given import Given
 from commands.handler import Done, Handler, Outcomes
 from commands.instance_opcode import InstanceOpcode, instance_locks, locks, subject
 from commands.nodes import why_unreachable
 from commands.runs import stop
-from commands.specs import disk_spec
-from nodeagent.calls import EnsureInactive, EnsureReplicated, RemoveReplicated
 from projections.cluster import Cluster
 from projections.events.configuration import InstanceRemoved
 from projections.events.jobs import Lock
 from projections.objects import ADMIN_UP, Instance
-from projections.plans import Call, Plan, Record, Step, fact, names
+from projections.plans import Plan, Record, Step, fact, names
 
 
 class InstanceRemove(InstanceOpcode, frozen=True, kw_only=True):
@@ -83,8 +72,8 @@ def decide(op: InstanceRemove, cluster: Cluster, given: Given, so_far: Outcomes)
             )
         )
     steps += deactivate(cluster, instance, names(steps), undo=instance.disks_active)
-    steps += _unmirror(cluster, instance, reached, names(steps))
     disks = [node for node in nodes_of(instance) if node in reached]
+    steps += unmirror(cluster, instance, all_of(instance), disks, names(steps))
     steps += remove_volumes(cluster, instance, all_of(instance), disks, names(steps))
     gone = InstanceRemoved(instance=instance.uuid, name=instance.name)
     steps.append(
@@ -118,31 +107,6 @@ def _reached(op: InstanceRemove, cluster: Cluster, instance: Instance) -> set[st
                 "off; or --ignore-failures, which leaves its volumes there",
             )
     return reached
-
-
-def _unmirror(
-    cluster: Cluster, instance: Instance, reached: set[str], after: tuple[str, ...]
-) -> tuple[Call, ...]:
-    if instance.template not in MIRRORED:
-        return ()
-    steps = []
-    for node in instance.nodes:
-        for index in all_of(instance) if node in reached else ():
-            spec = disk_spec(cluster, instance, index, node)
-            steps.append(
-                call(
-                    f"unmirror/{cluster.nodes[node].name}/{index}",
-                    node,
-                    RemoveReplicated(disk=spec),
-                    resource=of_disk(instance.disks[index]),
-                    after=after,
-                    undo=EnsureReplicated(disk=spec)
-                    if instance.disks_active
-                    else EnsureInactive(disk=spec),
-                    timeout_s=ACTIVATION_S,
-                )
-            )
-    return tuple(steps)
 
 
 HANDLER = Handler(opcode=InstanceRemove, decide=decide, locks=lock)

@@ -1,9 +1,8 @@
-"""OP_INSTANCE_SET_PARAMS: parameters, interfaces, OS and the offline mark of an instance (pure).
+"""OP_INSTANCE_SET_PARAMS: parameters, disks, interfaces, OS and offline mark of an instance (pure).
 
 What is recorded holds from the next start on. What runs is changed by `runtime_mem`, before the
-record, and by hot-plug of interfaces and processors (hotplug.py), unless `hotplug` is off. `nics`
-are Ganeti's modifications: (add | modify | remove | index, which, settings), carried out in order;
-an interface is named by its index, its name or its uuid, -1 is the end.
+record, and by hot-plug of disks (disk_changes.py), interfaces and processors (hotplug.py), unless
+`hotplug` is off. `disks` and `nics` are Ganeti's modifications (commands/part_changes.py).
 
 The result is Ganeti's: pairs of what changed and its new value. What can go wrong: more memory than
 the primary has left is refused, unless `force`.
@@ -24,17 +23,19 @@ from commands.errors import WRONG_INPUT, WRONG_STATE, Refused
 from commands.given import Given
 from commands.handler import Done, Handler, Outcomes
 from commands.instance_opcode import InstanceOpcode, instance_locks, own_nodes, subject
-from commands.instance_ops import hotplug
+from commands.instance_ops import disk_changes, hotplug
+from commands.instance_ops.disk_changes import DiskChanges
 from commands.looking import acted, look
-from commands.new_nics import MAX_NICS, NicWish, TakenMacs, changed_nic, new_nic
+from commands.new_nics import MAX_NICS, TakenMacs, changed_nic, new_nic
 from commands.nodes import require_reachable, why_unreachable
+from commands.part_changes import Change, no_change, place, position
 from commands.runs import resource_of
 from commands.specs import whole
 from commands.unsupported import refuse_unsupported
 from nodeagent.calls import BalloonMemory, NodeStatus
 from projections import params
 from projections.cluster import Cluster
-from projections.events.configuration import InstanceModified, InstanceStateSet
+from projections.events.configuration import DisksChanged, InstanceModified, InstanceStateSet
 from projections.objects import (
     ADMIN_DOWN,
     ADMIN_OFFLINE,
@@ -44,11 +45,9 @@ from projections.objects import (
     Params,
     Value,
 )
-from projections.plans import Fact, Plan, Record, Reservation, Reservations, Step, fact, names
+from projections.plans import Fact, Plan, Record, Reservations, Step, fact, names
 
-Change = tuple[str | int, int | str, NicWish]
 NOT_YET = {
-    "disks": "disks cannot be added, changed or detached yet; gnt-instance grow-disk enlarges one",
     "disk_template": "disks cannot be converted yet",
     "ext_params": "external storage is not there yet",
     "file_driver": "files are always attached through loop devices",
@@ -61,7 +60,6 @@ NOT_YET = {
     "remote_node": "replace-disks changes the secondary node",
     "remote_node_uuid": "replace-disks changes the secondary node",
     "iallocator": "disks cannot be converted yet",
-    "wait_for_sync": "disks cannot be converted yet",
 }
 
 WITHOUT_EFFECT = {
@@ -78,6 +76,7 @@ class InstanceSetParams(InstanceOpcode, frozen=True, kw_only=True):
     hvparams: Annotated[dict[str, Value], Meta(description="Hypervisor parameters")] = {}
     osparams: Annotated[dict[str, str | None], Meta(description="Parameters of its OS")] = {}
     os_name: Annotated[str | None, Meta(description="Another OS definition, +variant")] = None
+    disks: Annotated[tuple[Change, ...], Meta(description="Changes of its disks")] = ()
     nics: Annotated[tuple[Change, ...], Meta(description="Changes of its interfaces")] = ()
     offline: Annotated[bool | None, Meta(description="Not to be managed for now, or again")] = None
     runtime_mem: Annotated[
@@ -90,10 +89,9 @@ class InstanceSetParams(InstanceOpcode, frozen=True, kw_only=True):
     )
     conflicts_check: bool = True
     hotplug: Annotated[
-        bool, Meta(description="Give interfaces and processors to a running guest at once")
+        bool, Meta(description="Give disks, interfaces and processors to a running guest at once")
     ] = True
-    wait_for_sync: bool = True
-    disks: tuple[tuple[str | int, int | str, dict[str, Value]], ...] = ()
+    wait_for_sync: Annotated[bool, Meta(description="Wait until mirrors are in order")] = True
     disk_template: str | None = None
     ext_params: dict[str, Value] = {}
     file_driver: str | None = None
@@ -112,7 +110,8 @@ def decide(op: InstanceSetParams, cluster: Cluster, given: Given, so_far: Outcom
     """Plan the change; then say what is different."""
     if outcomes := acted(so_far):
         changed = [tuple(line.split("=", 1)) for line in outcomes[-1].plan.explanation]
-        return Done([*changed, *hotplug.not_taken(outcomes[-1])])
+        left = (*hotplug.not_taken(outcomes[-1]), *disk_changes.not_done(outcomes[-1]))
+        return Done([*changed, *left])
     refuse_unsupported(op, NOT_YET)
     instance = subject(op, cluster)
     new = _changed(op, cluster, given, instance)
@@ -124,32 +123,40 @@ def decide(op: InstanceSetParams, cluster: Cluster, given: Given, so_far: Outcom
     if new.nics is not None and not op.force:
         primary = cluster.nodes[instance.primary]
         bridges.require(cluster, looking.seen(given, so_far), primary, new.nics)
-    differences = tuple(_differences(op, instance, new, state))
+    disks = disk_changes.disk_changes(cluster, given, instance, op.disks)
+    differences = (*disk_changes.told(disks), *_differences(op, instance, new, state))
     if not differences:
         raise Refused(
             WRONG_INPUT,
             "nothing would change",
             hint="give a value that differs, such as -B memory=2G",
         )
-    _require_policy(op, cluster, instance, new)
+    _require_policy(op, cluster, instance, new, disks)
     seen = looking.seen(given, so_far)
     primary = cluster.nodes[instance.primary]
     more_mib = _more_memory(cluster, instance, new.beparams)
-    plugs = _plugs(op, cluster, instance, new)
-    needs_look = op.runtime_mem is not None or (more_mib > 0 and not op.force) or plugs
-    if needs_look and primary.uuid not in seen and not so_far:
-        return look((require_reachable(primary),))
+    plugs = _plugs(op, cluster, instance, new, disks)
+    asked = {node.uuid: node for node in disk_changes.nodes_to_ask(cluster, disks)}
+    if op.runtime_mem is not None or (more_mib > 0 and not op.force) or plugs:
+        asked[primary.uuid] = require_reachable(primary)
+    unseen = [node for uuid, node in asked.items() if uuid not in seen]
+    if unseen and not so_far:
+        return look(unseen)
     if more_mib > 0 and not op.force:
         allocation.require_room(
             cluster, seen, primary, template=instance.template, memory_mib=more_mib
         )
     status = seen.get(primary.uuid)
-    plugs = plugs and running(status, instance.uuid)
-    steps = _steps(op, cluster, instance, new, state, status, plugs=plugs)
+    runs = running(status, instance.uuid)
+    disk_changes.require(cluster, seen, disks, runs=runs, hotplug=op.hotplug)
+    steps = _steps(
+        op, cluster, instance, new, state, status, disks, runs=runs, plugs=plugs and runs
+    )
     return Plan(
         steps=steps,
         reserves=Reservations(
-            nodes=(Reservation(node=primary.uuid, memory_mib=more_mib),) if more_mib > 0 else (),
+            nodes=disk_changes.reserved(disks, memory_mib=max(more_mib, 0)),
+            ports=disks.numbers.ports_taken,
             macs=tuple(nic.mac for nic in new.nics or () if nic not in instance.nics),
         ),
         explanation=differences,
@@ -174,7 +181,11 @@ def _changed(
 
 
 def _require_policy(
-    op: InstanceSetParams, cluster: Cluster, instance: Instance, new: InstanceModified
+    op: InstanceSetParams,
+    cluster: Cluster,
+    instance: Instance,
+    new: InstanceModified,
+    disks: DiskChanges,
 ) -> None:
     """Refuse sizes that the policy forbids; what is as it was may stay as it is."""
     now = ipolicy.extent_of(cluster, instance)
@@ -182,7 +193,7 @@ def _require_policy(
     after = ipolicy.extent(
         params.backend(cluster.settings, new.beparams),
         template=now.template,
-        disks_mib=now.disks_mib,
+        disks_mib=tuple(disk.size_mib for disk in disks.after.disks),
         nics=len(nics),
     )
     if after != now:
@@ -220,42 +231,23 @@ def _nics(
     nics = list(instance.nics)
     taken = TakenMacs(cluster)
     for number, (action, which, wish) in enumerate(changes):
-        label = f"nic change {number}"
+        label, what = f"nic change {number}", f"interface of {instance.name}"
         match action:
             case "add":
-                at = (
-                    len(nics) if which in (-1, "-1") else _position(nics, which, instance, end=True)
-                )
+                at = place(nics, which, what)
                 nics.insert(at, new_nic(cluster, given, label, wish, taken))
             case "remove":
-                del nics[_position(nics, which, instance)]
+                del nics[position(nics, which, what)]
             case "modify":
-                at = _position(nics, which, instance)
+                at = position(nics, which, what)
                 nics[at] = changed_nic(cluster, given, label, nics[at], wish, taken)
             case _:
-                raise Refused(
-                    WRONG_INPUT, f"{label}: {action!r} is no change", hint="add, modify or remove"
-                )
+                raise no_change(label, action)
     if len(nics) > MAX_NICS:
         raise Refused(
             WRONG_INPUT, f"{len(nics)} interfaces are too many", hint=f"at most {MAX_NICS}"
         )
     return tuple(nics)
-
-
-def _position(nics: list[Nic], which: int | str, instance: Instance, *, end: bool = False) -> int:
-    if which in (-1, "-1") and nics:
-        return len(nics) - 1
-    for at, nic in enumerate(nics):
-        if str(which) in (str(at), nic.uuid) or (nic.name and which == nic.name):
-            return at
-    if end and str(which) == str(len(nics)):
-        return len(nics)
-    raise Refused(
-        WRONG_INPUT,
-        f"{instance.name} has no interface {which}",
-        hint=f"0 to {len(nics) - 1}, a name or a uuid" if nics else "it has none; add one",
-    )
 
 
 # --- the plan ---------------------------------------------------------------------------------
@@ -268,15 +260,39 @@ def _steps(
     new: InstanceModified,
     state: str | None,
     status: NodeStatus | None,
+    disks: DiskChanges,
     *,
+    runs: bool,
     plugs: bool,
 ) -> tuple[Step, ...]:
-    steps: list[Step] = []
+    steps: list[Step] = [*disk_changes.before_record(cluster, disks, runs=runs)]
     nics = instance.nics if new.nics is None else new.nics
     if plugs:
         steps += hotplug.take_out(cluster, instance, nics)
     if op.runtime_mem is not None:
         steps.append(_balloon(op.runtime_mem, cluster, instance, new, status))
+    record = _record(instance, new, state, disks, after=names(steps))
+    steps.append(record)
+    if plugs:
+        steps += hotplug.plug_in(cluster, disks.after, nics, (record.id,))
+        before, after = _vcpus(cluster, instance, new)
+        if after > before:
+            steps.append(hotplug.more_vcpus(instance, before, after, (record.id,)))
+    steps += disk_changes.after_record(
+        cluster, disks, record.id, plugs=plugs, wait=op.wait_for_sync
+    )
+    return tuple(steps)
+
+
+def _record(
+    instance: Instance,
+    new: InstanceModified,
+    state: str | None,
+    disks: DiskChanges,
+    *,
+    after: tuple[str, ...],
+) -> Record:
+    """Return the step that records the change, and how it is taken back."""
     stream = f"instance/{instance.uuid}"
     old = InstanceModified(
         instance=instance.uuid,
@@ -296,17 +312,18 @@ def _steps(
         )
         facts.append(fact(stream, InstanceStateSet(instance=instance.uuid, admin_state=state)))
         undo.append(fact(stream, was))
-    steps.append(Record(id="modified", facts=tuple(facts), after=names(steps), undo=tuple(undo)))
-    if plugs:
-        steps += hotplug.plug_in(cluster, instance, nics, ("modified",))
-        before, after = _vcpus(cluster, instance, new)
-        if after > before:
-            steps.append(hotplug.more_vcpus(instance, before, after, ("modified",)))
-    return tuple(steps)
+    if disks.after.disks != instance.disks:
+        facts.append(fact(stream, DisksChanged(instance=instance.uuid, disks=disks.after.disks)))
+        undo.append(fact(stream, DisksChanged(instance=instance.uuid, disks=instance.disks)))
+    return Record(id="modified", facts=tuple(facts), after=after, undo=tuple(undo))
 
 
 def _plugs(
-    op: InstanceSetParams, cluster: Cluster, instance: Instance, new: InstanceModified
+    op: InstanceSetParams,
+    cluster: Cluster,
+    instance: Instance,
+    new: InstanceModified,
+    disks: DiskChanges,
 ) -> bool:
     """Whether the change is one that a running guest could be given."""
     if not op.hotplug or instance.hypervisor not in hotplug.HOTPLUGS:
@@ -314,7 +331,7 @@ def _plugs(
     if instance.admin_state != ADMIN_UP or why_unreachable(cluster.nodes[instance.primary]):
         return False
     before, after = _vcpus(cluster, instance, new)
-    return new.nics is not None or after > before
+    return new.nics is not None or after > before or bool(disks.added)
 
 
 def _vcpus(cluster: Cluster, instance: Instance, new: InstanceModified) -> tuple[int, int]:

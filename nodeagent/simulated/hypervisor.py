@@ -147,8 +147,11 @@ class SimulatedHypervisor:
             if guest is None or guest.state not in _ALIVE:
                 raise NoSuchThing(f"{instance.name} does not run here", hint="start it instead")
             if guest.incarnation != incarnation:
-                guest.incarnation = incarnation
-                guest.state = RUNNING
+                more_mib = instance.memory_mib - guest.memory_mib
+                self._check_memory(state, instance.name, more_mib)
+                anew = _guest(instance)
+                anew.incarnation, anew.stubborn = incarnation, guest.stubborn
+                guest = state.guests[instance.uuid] = anew
                 state.effect("reboot-guest", instance.uuid)
             return _run_state(guest)
 

@@ -257,6 +257,17 @@ class DiskReplaced(Event, frozen=True, kw_only=True):
     new: Disk
 
 
+class DisksChanged(Event, frozen=True, kw_only=True):
+    """An instance has these disks now: some were added or taken away, or changed name or mode.
+
+    Of a side that stays the health that was last seen is kept, as in `instance.disk-replaced`.
+    """
+
+    KIND: ClassVar[str] = "instance.disks-changed"
+    instance: str
+    disks: tuple[Disk, ...]  # all of them, in their order
+
+
 class DiskStateSeen(Event, frozen=True, kw_only=True):
     """An agent reported that the state of a disk on its node changed and stayed so.
 
@@ -371,6 +382,7 @@ ConfigurationEvent = (
     | InstanceDisksActive
     | DiskGrown
     | DiskReplaced
+    | DisksChanged
     | DiskStateSeen
     | InstanceStateSeen
     | TagsAdded

@@ -15,6 +15,7 @@ from typing import Any
 
 import msgspec
 
+from nodeagent.hypervisor.kvm.records import Place
 from shell.config import ClientConfig, Master
 from tests.acceptance.live_lab import Ran
 from tests.nodeagent.namespaces import Namespace, with_bridge
@@ -49,6 +50,10 @@ class RealMachine:
     def files(self) -> Path:
         """Where disks are."""
         return self._directory / "files"
+
+    def guest(self, uuid: str) -> Place:
+        """Where the files of a guest that runs are."""
+        return Place(self._directory / "kvm", uuid)
 
     def up(self, *options: str) -> None:
         """Make the cluster, start the agent, wait until it has joined."""

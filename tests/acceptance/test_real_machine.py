@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from nodeagent.hypervisor.kvm.records import Place
 from tests.acceptance.real_machine import MASTER_ADDRESS, RealMachine
+from tests.nodeagent.kvm.tiny import Console, make_disk
 
 pytestmark = [
     pytest.mark.acceptance,
@@ -53,6 +55,45 @@ def test_a_guest_comes_and_goes_with_all_that_it_has(machine: RealMachine) -> No
     machine.ok("gnt-instance remove --force --shutdown-timeout 0 web1")
     assert ports(machine) == []
     assert [path for path in machine.files.rglob("*") if path.is_file()] == []
+
+
+def test_disks_and_interfaces_come_and_go_while_the_guest_runs(
+    machine: RealMachine, tmp_path: Path
+) -> None:
+    """By `gnt-instance modify`; QEMU has each open for as long as it is there, and no longer."""
+    machine.ok(f"gnt-instance add {GUEST} --no-start --net 0:link=br0 hot")
+    machine.ok("gnt-instance activate-disks hot")
+    (disk,) = disks(machine)
+    make_disk(tmp_path / "tiny")  # a system that knows hot-plug
+    with disk.open("r+b") as image:
+        image.write((tmp_path / "tiny").read_bytes())
+    machine.ok("gnt-instance startup hot")
+    place = machine.guest(machine.ok("gnt-instance list --no-headers -o uuid hot").strip())
+    with Console(place.serial) as console:
+        console.tick()
+    told = machine.ok("gnt-instance modify --disk add:size=1g,name=data --net add:link=br0 hot")
+    assert "from the next start on" not in told
+    (new,) = disks(machine) - {disk}
+    assert new in open_files(place)
+    assert len(ports(machine)) == 2
+    told = machine.ok("gnt-instance modify --disk data:remove --net -1:remove hot")
+    assert "from the next start on" not in told
+    assert open_files(place) & {disk, new} == {disk}
+    assert disks(machine) == {disk}
+    assert len(ports(machine)) == 1
+    machine.ok("gnt-cluster verify --ignore-errors=ENODEHV")
+    machine.ok("gnt-instance remove --force --shutdown-timeout 0 hot")
+
+
+def disks(machine: RealMachine) -> set[Path]:
+    """The disks that this cluster has made."""
+    return {owner.with_suffix("") for owner in machine.files.rglob("*.owner")}
+
+
+def open_files(place: Place) -> set[Path]:
+    """What the QEMU of a guest has open."""
+    process = int(place.pid_file.read_text())
+    return {each.readlink() for each in Path(f"/proc/{process}/fd").iterdir()}
 
 
 def test_a_bridge_that_is_not_there_is_named(machine: RealMachine) -> None:

@@ -263,6 +263,25 @@ PLAIN = {
         ),
         plain_town,
     ),
+    "modify disks": (
+        set_params.HANDLER,
+        set_params.InstanceSetParams(
+            instance_name=WEB,
+            disks=(
+                ("remove", 0, {}),
+                ("add", -1, {"size": "1G"}),
+                ("modify", 0, {"mode": "ro", "name": "data"}),
+            ),
+        ),
+        mirror_town,
+    ),
+    "modify disks, down": (
+        set_params.HANDLER,
+        set_params.InstanceSetParams(
+            instance_name=WEB, disks=(("add", 0, {"size": "1G"}), ("remove", -1, {}))
+        ),
+        down(mirror_town),
+    ),
     "modify offline": (
         set_params.HANDLER,
         set_params.InstanceSetParams(instance_name=WEB, offline=True),

@@ -38,6 +38,8 @@ MAY_STAY = {
     ("OP_INSTANCE_REBOOT", "ensure-active"),
     ("OP_INSTANCE_REBOOT", "ensure-running"),
     ("OP_INSTANCE_RENAME", "ensure-active"),
+    # it was so before: the disks of an instance that is down are not active
+    ("OP_INSTANCE_SET_PARAMS", "ensure-inactive"),
     # it was so before: an instance that is down does not run
     ("OP_INSTANCE_REMOVE", "ensure-stopped"),
     ("OP_INSTANCE_REMOVE", "ensure-inactive"),

@@ -159,6 +159,22 @@ class HypervisorContract:
         assert running(node) == [(GUEST, 1)]
         assert node.reboots() == 2
 
+    def test_a_reboot_takes_what_the_configuration_says_now(self, pair: Nodes) -> None:
+        """Another memory, and a disk that was not plugged in."""
+        node, hypervisor = pair[0], pair[0].hypervisor
+        run(node)
+        spec, device = node.more()
+        wider = msgspec.structs.replace(spec, memory_mib=256, min_memory_mib=256)
+        state = hypervisor.reboot(
+            wider, devices=(*node.devices(), device), interfaces=node.interfaces(), how="hard",
+            incarnation="a", scope=TaskScope(),
+        )  # fmt: skip
+        assert (state.state, state.memory_mib) == ("running", 256)
+        assert hypervisor.uses_disk("d2")
+        with pytest.raises(NoRoom):
+            reboot(node, node.guest(memory_mib=1 << 20), "b")
+        assert running(node) == [(GUEST, 1)]
+
     def test_a_console_is_told_while_the_guest_runs(self, pair: Nodes) -> None:
         """As a command on the node, a screen, or a sentence."""
         hypervisor = pair[0].hypervisor

@@ -163,6 +163,7 @@ def _instance(story: Story) -> None:
     )
     new_side = Side(node=third, volume="xenvg/c", meta_volume="xenvg/m", minor=0)
     moved = replace(grown, sides=(grown.sides[0], new_side), health={third: "syncing"})
+    spare = replace(moved, uuid=uid("spare"), port=11001, health={})
     for event in (
         c.InstanceStateSeen(instance=web, node=first, state="crashed"),
         c.InstanceStateSet(instance=web, admin_state="down"),
@@ -173,6 +174,8 @@ def _instance(story: Story) -> None:
         c.InstancePrimaryChanged(instance=web, primary=second, generation=2, how="failover"),
         c.DiskStateSeen(instance=web, disk=disk.uuid, node=first, state="faulty"),
         c.DiskReplaced(instance=web, disk=0, new=moved),
+        c.DisksChanged(instance=web, disks=(replace(moved, mode="ro", name="root"), spare)),
+        c.DisksChanged(instance=web, disks=(moved,)),
         c.DiskStateSeen(instance=web, disk=disk.uuid, node=third, state="ok"),
         c.TagsAdded(table="instance", subject=web, tags=("prod", "web")),
         c.TagsRemoved(table="instance", subject=web, tags=("web",)),

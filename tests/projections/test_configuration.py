@@ -201,6 +201,23 @@ def test_a_replaced_side_brings_its_own_health_and_a_kept_one_keeps_it(world: Wo
     assert not world.cluster.mirrored_on(world.second)
 
 
+def test_disks_that_stay_keep_what_was_seen_of_them(world: World) -> None:
+    """Whatever the decision knew; one that is new brings its own, one that went is gone."""
+    seen = c.DiskStateSeen(instance=WEB, disk=world.disk.uuid, node=world.second, state="degraded")
+    world.tell(seen)
+    new = replace(world.disk, uuid="d2", health={world.first: "syncing"})
+    renamed = replace(world.disk, name="data", health={})
+    world.tell(c.DisksChanged(instance=WEB, disks=(new, renamed)))
+    assert [disk.uuid for disk in world.web.disks] == ["d2", world.disk.uuid]
+    assert [disk.health for disk in world.web.disks] == [
+        {world.first: "syncing"}, {world.second: "degraded"},
+    ]  # fmt: skip
+    world.tell(c.DisksChanged(instance=WEB, disks=(new,)))
+    assert world.web.disks == (new,)
+    with pytest.raises(CorruptHistory, match="twice"):
+        world.tell(c.DisksChanged(instance=WEB, disks=(new, new)))
+
+
 def test_crashed_is_what_was_seen_of_an_instance_that_should_run(world: World) -> None:
     """Seen running again, or set to a state on purpose, it is crashed no more."""
     crashed = c.InstanceStateSeen(instance=WEB, node=world.first, state="crashed")

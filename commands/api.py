@@ -1,8 +1,8 @@
 """What is asked of the master daemon, and what it answers: bodies of requests (pure).
 
 Kinds of requests, who may make them, and their bodies; `docs/wire-protocol.md` has the frames. The
-log's own kinds (`head`, `range`) are in eventstore/log_service.py, bodies that agents speak in
-nodeagent/calls. Only light imports here: every command line loads this file.
+log's own kinds (`head`, `range`) are in eventstore/serving/log_service.py, bodies that agents speak
+in nodeagent/calls. Only light imports here: every command line loads this file.
 
     kind           roles                     body -> reply
     submit         operator gateway          Submit -> Submitted

@@ -21,13 +21,13 @@ from typing import assert_never
 
 import msgspec
 
-from eventstore.async_client import Answer
+from eventstore.access.keys import CurveKeys
+from eventstore.clients.async_client import Answer
+from eventstore.clients.following import Streams
+from eventstore.clients.subscription import Delivery, Reign, Subscription
 from eventstore.errors import AccessDenied, EventStoreError
-from eventstore.following import Streams
-from eventstore.keys import CurveKeys
 from eventstore.reactor import Reactor, Timer
 from eventstore.record import Epoch
-from eventstore.subscription import Delivery, Reign, Subscription
 from nodeagent.calls import (
     Call,
     Failure,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from eventstore.keys import CurveKeys
+from eventstore.access.keys import CurveKeys
 from nodeagent import host
 from nodeagent.allocators import Allocators
 from nodeagent.executor import Drivers

@@ -18,8 +18,8 @@ from typing import TypeVar
 
 import msgspec
 
-from eventstore.keys import CurveKeys, load_curve_keys, new_curve_keys, save_curve_keys
-from eventstore.link import Voter as VoterAddress
+from eventstore.access.keys import CurveKeys, load_curve_keys, new_curve_keys, save_curve_keys
+from eventstore.clients.link import Voter as VoterAddress
 from nodeagent.calls import Ticket, Voter
 from nodeagent.errors import NodeAgentError
 from nodeagent.hypervisor.kvm.settings import KvmSettings

@@ -13,9 +13,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
-from eventstore.async_client import Answer, AsyncClient
+from eventstore.access.keys import CurveKeys
+from eventstore.clients.async_client import Answer, AsyncClient
 from eventstore.errors import AccessDenied, EventStoreError
-from eventstore.keys import CurveKeys
 from eventstore.reactor import Reactor
 from nodeagent.calls import Join, Joined, Ticket
 from nodeagent.identity import AgentDirectory, BadFile, Identity, addresses

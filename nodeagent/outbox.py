@@ -13,10 +13,10 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from eventstore.async_client import Answer, AsyncClient
+from eventstore.access.keys import CurveKeys
+from eventstore.clients.async_client import Answer, AsyncClient
+from eventstore.clients.link import Voter
 from eventstore.errors import AccessDenied, EventStoreError
-from eventstore.keys import CurveKeys
-from eventstore.link import Voter
 from eventstore.reactor import Reactor, Timer
 from nodeagent.calls import (
     Feedback,

@@ -3,7 +3,7 @@
     <dir>/master.json   its settings (commands/master/config.py reads them)
     <dir>/voter.key     its CURVE key, drawn here; the secret half never leaves the node
     <dir>/sign.key      its Ed25519 key
-    <dir>/log/          its storage: made empty, with an id of its own (eventstore/voter_storage.py)
+    <dir>/log/          its storage: made empty, with an id of its own (eventstore/voter/storage.py)
     <dir>/master.pid    while it runs
     <dir>/master.out    what it prints
 
@@ -23,8 +23,7 @@ from pathlib import Path
 
 import msgspec
 
-from eventstore.errors import EventStoreError
-from eventstore.keys import (
+from eventstore.access.keys import (
     CurveKeys,
     SignKeys,
     load_curve_keys,
@@ -34,10 +33,11 @@ from eventstore.keys import (
     save_curve_keys,
     save_sign_keys,
 )
-from eventstore.layout import Layout
-from eventstore.log_file import Meta
-from eventstore.log_reader import LogReader
-from eventstore.voter_storage import create_voter
+from eventstore.errors import EventStoreError
+from eventstore.storage.layout import Layout
+from eventstore.storage.log_file import Meta
+from eventstore.storage.log_reader import LogReader
+from eventstore.voter.storage import create_voter
 from nodeagent.calls import EnsureVoter, Value, Voter, VoterMade
 from nodeagent.errors import NodeAgentError, StateMismatch
 from nodeagent.task_scope import TaskScope

@@ -12,8 +12,8 @@ from typing import Any
 import msgspec
 
 from eventstore.events import KeyAdmitted, KeyRevoked
-from eventstore.index_table import IndexTable, TableRow
 from eventstore.record import Event, Record
+from eventstore.storage.index_table import IndexTable, TableRow
 from projections.events import configuration as facts
 from projections.events import jobs as job_events
 from projections.registry import decode

@@ -18,8 +18,8 @@ from typing import Protocol
 import msgspec
 
 from eventstore.record import Stored
-from eventstore.snapshots import Snapshot
-from eventstore.thinning import EVERY
+from eventstore.storage.snapshots import Snapshot
+from eventstore.storage.thinning import EVERY
 from projections import collector
 from projections.digest import Digest
 from projections.errors import CorruptHistory
@@ -32,7 +32,7 @@ _STEP = 50
 
 
 class History(Protocol):
-    """What is read of a log; `eventstore.log_view.LogView` is one."""
+    """What is read of a log; `eventstore.storage.log_view.LogView` is one."""
 
     @property
     def head(self) -> int:
@@ -52,7 +52,7 @@ class History(Protocol):
 
 
 class Snapshots(Protocol):
-    """What is asked of the snapshots; `eventstore.snapshots.SnapshotStore` has it."""
+    """What is asked of the snapshots; `eventstore.storage.snapshots.SnapshotStore` has it."""
 
     def nearest(self, seq: int, hash_at: Callable[[int], bytes | None]) -> Snapshot | None:
         """Return the newest sound snapshot at or below `seq` that belongs to this log."""

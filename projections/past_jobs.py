@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from eventstore.index_table import IndexTable, TableRow
 from eventstore.record import Record
+from eventstore.storage.index_table import IndexTable, TableRow
 from projections.events import jobs as facts
 from projections.job_state import CANCELED, ERROR, NEEDS_ATTENTION, QUEUED, RUNNING, SUCCESS, Job
 from projections.job_table import Jobs

@@ -17,7 +17,7 @@ from commands.errors import Refused
 from commands.master import bootstrap
 from commands.master.config import MasterConfig
 from commands.parse import modified
-from eventstore.layout import Layout
+from eventstore.storage.layout import Layout
 from projections import params
 from projections.ipolicy import DEFAULTS
 from projections.objects import NOTHING_SET, ClusterInfo, Params

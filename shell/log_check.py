@@ -31,7 +31,7 @@ def verify(session: Session, words: Words) -> int:
     directory = log_source.directory_of(session, words)
     if directory is None:
         return _verify_remote(session, words)
-    from eventstore.verify import verify as verify_directory
+    from eventstore.storage.verify import verify as verify_directory
 
     report = verify_directory(directory)
     facts: dict[str, Leaf] = {
@@ -164,9 +164,9 @@ def _here_or_there(session: Session, words: Words) -> Source:
 
 def accept_loss(session: Session, words: Words) -> int:
     """Carry out accept-loss, which gives records up for ever: --yes-do-it and a reason needed."""
-    from eventstore.loss import accept_loss as cut
-    from eventstore.loss import find_loss
-    from eventstore.takeover import examine
+    from eventstore.voter.loss import accept_loss as cut
+    from eventstore.voter.loss import find_loss
+    from eventstore.voter.takeover import examine
 
     directory = log_source.directory_of(session, words)
     if directory is None:

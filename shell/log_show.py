@@ -106,9 +106,9 @@ def _poll(source: Source, seq: int) -> Iterator[Stored]:
 
 
 def _subscribe(session: Session, source: Source, seq: int) -> Iterator[Stored]:
-    from eventstore.following import Log
-    from eventstore.keys import load_curve_keys
-    from eventstore.subscriber import Subscriber
+    from eventstore.access.keys import load_curve_keys
+    from eventstore.clients.following import Log
+    from eventstore.clients.subscriber import Subscriber
 
     config = session.config
     (last,) = source.records(seq, seq)

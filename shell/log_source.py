@@ -136,7 +136,7 @@ def open_source(session: Session, words: Words) -> Source:
 
 def local_log(directory: Path | None) -> Source:
     """Return the log in a directory."""
-    from eventstore.log_view import LogView
+    from eventstore.storage.log_view import LogView
 
     assert directory is not None
     return LogView(directory)

@@ -5,7 +5,7 @@ A failure needs no command: with a majority of the voters up, another one leads 
     master-failover [NODE]         the leader hands over, to NODE or to the nearest voter; what was
                                    asked of it meanwhile is done by the next one
     master-failover --no-voting    on the machine of a survivor, when a majority is gone for good:
-                                   its voter becomes the only one (eventstore/takeover.py)
+                                   its voter becomes the only one (eventstore/voter/takeover.py)
 """
 
 from __future__ import annotations
@@ -63,8 +63,8 @@ def _take_over(session: Session, words: Words) -> int:
     """State what will be done, ask, do it, start the daemon."""
     from commands.master import config as master_config
     from commands.master.bootstrap import SIGN_KEY
-    from eventstore.keys import load_sign_keys
-    from eventstore.takeover import examine, take_over
+    from eventstore.access.keys import load_sign_keys
+    from eventstore.voter.takeover import examine, take_over
 
     directory = log_source.directory_of(session, words)
     if directory is None:

@@ -18,7 +18,7 @@ from shell import config
 from shell.failure import Failure, Status
 
 if TYPE_CHECKING:
-    from eventstore.client import Answer, Client, Voter
+    from eventstore.clients.client import Answer, Client, Voter
     from nodeagent.calls import Voter as PlacedVoter
 
 T = TypeVar("T")
@@ -69,8 +69,8 @@ class Session:
     @cached_property
     def client(self) -> Client:
         """The connection to the cluster's voters."""
-        from eventstore.client import Client
-        from eventstore.keys import load_curve_keys
+        from eventstore.access.keys import load_curve_keys
+        from eventstore.clients.client import Client
 
         voters, found = self.voters, self.config
         client = Client(voters, load_curve_keys(found.resolve(found.config.key_file)))
@@ -124,7 +124,7 @@ class Session:
 
 def addresses(voters: Iterable[PlacedVoter]) -> list[Voter]:
     """Return voters as clients want them."""
-    from eventstore.client import Voter
+    from eventstore.clients.client import Voter
 
     return [
         Voter(

@@ -17,10 +17,10 @@ import random
 from collections.abc import Sequence
 from pathlib import Path
 
-from eventstore.layout import Layout
-from eventstore.log_view import LogView
 from eventstore.record import Stored
-from eventstore.snapshots import SnapshotStore
+from eventstore.storage.layout import Layout
+from eventstore.storage.log_view import LogView
+from eventstore.storage.snapshots import SnapshotStore
 from projections.digest import Digest
 from projections.frozen import dump_state, load_state
 from projections.past import History, replay, state_at

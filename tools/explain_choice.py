@@ -20,7 +20,7 @@ from commands.placement import basis, departures
 from commands.placement.basis import Basis, Verdict
 from commands.placement.departures import Departure
 from eventstore.errors import EventStoreError
-from eventstore.log_view import LogView
+from eventstore.storage.log_view import LogView
 from projections.errors import ProjectionError
 from projections.events.jobs import OpFailed, OpPlanned
 from projections.job_state import NIL

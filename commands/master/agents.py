@@ -22,13 +22,13 @@ from commands.errors import ACCESS_DENIED, UNKNOWN_ENTITY, WRONG_STATE
 from commands.master.answers import answer_outcome, guarded, not_leader
 from commands.master.reign import Reign
 from commands.master.telemetry import Telemetry
+from eventstore.access.keyring import Keys
 from eventstore.events import STREAM as LOG_STREAM
 from eventstore.events import KeyAdmitted, KeyRevoked
-from eventstore.keyring import Keys
 from eventstore.reactor import Reactor
 from eventstore.record import Batch, Draft
 from eventstore.replica import Committed, Outcome, Replica
-from eventstore.server import ReplyTo, Request, RequestServer
+from eventstore.serving.server import ReplyTo, Request, RequestServer
 from eventstore.wire.faults import RemoteError
 from nodeagent import calls
 from projections.changes import changes_of

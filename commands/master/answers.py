@@ -10,7 +10,7 @@ from commands.errors import UNKNOWN_ENTITY, WRONG_INPUT
 from commands.errors import Refused as OpRefused
 from eventstore.errors import NotLeader, Unreachable
 from eventstore.replica import Committed, Leadership, Outcome, Refused, Unknown
-from eventstore.server import Handler, ReplyTo, Request
+from eventstore.serving.server import Handler, ReplyTo, Request
 from eventstore.wire.faults import RemoteError
 from projections.errors import NoSuchObject
 from projections.moments import NoSuchMoment

@@ -23,10 +23,7 @@ from commands.cluster_ops.first_facts import first_facts
 from commands.given import Given
 from commands.master import config as master_config
 from commands.master.config import MasterConfig
-from eventstore.creation import check_none, create_log
-from eventstore.events import STREAM as LOG_STREAM
-from eventstore.events import KeyAdmitted
-from eventstore.keys import (
+from eventstore.access.keys import (
     CurveKeys,
     SignKeys,
     load_curve_keys,
@@ -36,7 +33,10 @@ from eventstore.keys import (
     save_curve_keys,
     save_sign_keys,
 )
+from eventstore.events import STREAM as LOG_STREAM
+from eventstore.events import KeyAdmitted
 from eventstore.record import Draft
+from eventstore.voter.creation import check_none, create_log
 from nodeagent.calls import Ticket, Voter
 from projections.objects import ClusterInfo
 

@@ -3,7 +3,7 @@
 <directory>/master.json    `MasterConfig`
 <directory>/voter.key      CURVE key of this voter
 <directory>/sign.key       Ed25519 key with which it signs checkpoints
-<directory>/log/           the log (eventstore/layout.py)
+<directory>/log/           the log (eventstore/storage/layout.py)
 """
 
 from __future__ import annotations

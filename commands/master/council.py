@@ -27,11 +27,11 @@ from commands.node_ops.remove_voter import NodeRemoveVoter
 from commands.nodes import why_unreachable
 from commands.opcode import Opcode, pack
 from eventstore.events import STREAM, KeyRevoked, VoterPlaced
-from eventstore.quorum import QuorumVoter
 from eventstore.raft.membership import Config, event_of
 from eventstore.reactor import Reactor
 from eventstore.record import Batch, Draft, Epoch, Event
 from eventstore.replica import Committed, Outcome
+from eventstore.voter.quorum import QuorumVoter
 from projections.events.configuration import MasterChanged
 from projections.state import State
 

@@ -5,7 +5,7 @@ One thread, one loop. What a committed batch does, in this order:
 1. projections: the batch is folded, jobs that ended are noted;
 2. the engine, if this voter leads: what the new state calls for is proposed;
 3. those who wait for a job are told;
-4. keys: who may connect from now on; then the publisher (eventstore/voter_sockets.py);
+4. keys: who may connect from now on; then the publisher (eventstore/voter/sockets.py);
 5. whoever proposed the batch hears that it is committed.
 
 At start: the log is opened and checked, the projections come from the nearest snapshot and the
@@ -33,23 +33,23 @@ from commands.master.reign import Reign
 from commands.master.telemetry import Telemetry
 from commands.master.voters_desk import VotersDesk, voters_of
 from commands.registry import Registry
+from eventstore.access.keyring import Keyring
+from eventstore.access.keys import load_curve_keys, load_sign_keys
 from eventstore.events import VoterPlaced
-from eventstore.index_reader import IndexReader
-from eventstore.keyring import Keyring
-from eventstore.keys import load_curve_keys, load_sign_keys
-from eventstore.layout import Layout
-from eventstore.log_view import LogView
-from eventstore.quorum import QuorumVoter
-from eventstore.quorum_opening import open_quorum
 from eventstore.raft.generations import TrustTakeover
 from eventstore.raft.state import LAN, Timing
 from eventstore.reactor import Reactor
 from eventstore.record import Record, Stored
 from eventstore.replica import Leadership
-from eventstore.snapshots import SnapshotStore
-from eventstore.takeover import trusted
-from eventstore.voter_links import VoterLinks
-from eventstore.voter_sockets import VoterSockets
+from eventstore.storage.index_reader import IndexReader
+from eventstore.storage.layout import Layout
+from eventstore.storage.log_view import LogView
+from eventstore.storage.snapshots import SnapshotStore
+from eventstore.voter.links import VoterLinks
+from eventstore.voter.opening import open_quorum
+from eventstore.voter.quorum import QuorumVoter
+from eventstore.voter.sockets import VoterSockets
+from eventstore.voter.takeover import trusted
 from projections.past import resume, snapshot_due, snapshot_of
 from projections.state import FOLD, VERSION, State
 from projections.tables import INDEX_TABLES

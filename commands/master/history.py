@@ -10,10 +10,10 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 import msgspec
 
-from eventstore.log_view import LogView
 from eventstore.packed import Packed
 from eventstore.record import Stored
 from eventstore.replica import Replica
+from eventstore.storage.log_view import LogView
 from projections.job_state import NIL, Job, OpState, Problem
 from projections.past_jobs import ALL, NAMED, NOT_ARCHIVED, ended_job, list_jobs, list_ops
 from projections.query.job_fields import JobRow

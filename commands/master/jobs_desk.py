@@ -16,7 +16,7 @@ from commands.master.history import EndedJobs
 from commands.master.reign import Reign
 from eventstore.reactor import Reactor, Timer
 from eventstore.record import Record
-from eventstore.server import LONGEST_WAIT_S, ReplyTo, Request, RequestServer
+from eventstore.serving.server import LONGEST_WAIT_S, ReplyTo, Request, RequestServer
 from eventstore.wire.faults import RemoteError
 from projections.job_state import ENDED, STEP_DONE, STEP_SENT, Job, OpState
 from projections.state import State

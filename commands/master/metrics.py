@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 
 from commands import api
 from commands.api import Family, Sample, VoterStatus
-from eventstore.metrics import FSYNC_BOUNDS_MS, StorageMetrics
+from eventstore.storage.metrics import FSYNC_BOUNDS_MS, StorageMetrics
 from projections.state import State
 
 ROLES = ("leader", "follower", "witness", "learner", "candidate", "recovering", "joining")

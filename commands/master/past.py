@@ -23,11 +23,11 @@ from commands.errors import ENVIRONMENT_ERROR
 from commands.master.answers import MAY_LAG, not_leader, refusals_as_remote
 from commands.master.history import History
 from eventstore.errors import EventStoreError
-from eventstore.log_view import LogView
 from eventstore.reactor import Reactor
 from eventstore.replica import Replica
-from eventstore.server import ReplyTo
-from eventstore.snapshots import SnapshotStore
+from eventstore.serving.server import ReplyTo
+from eventstore.storage.log_view import LogView
+from eventstore.storage.snapshots import SnapshotStore
 from eventstore.wire.faults import RemoteError
 from projections.errors import ProjectionError
 from projections.moments import require_seq, require_time, seq_at

@@ -9,7 +9,7 @@ from commands.errors import WRONG_INPUT
 from commands.master.answers import guarded
 from commands.master.history import EndedJobs
 from commands.master.past import Past
-from eventstore.server import ReplyTo, Request, RequestServer
+from eventstore.serving.server import ReplyTo, Request, RequestServer
 from eventstore.wire.faults import RemoteError
 from nodeagent.calls import NodeStatus
 from projections.cluster import TABLES

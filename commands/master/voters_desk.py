@@ -15,10 +15,10 @@ from commands.errors import WRONG_STATE
 from commands.master.answers import not_leader
 from commands.master.metrics import families
 from eventstore.events import VoterPlaced
-from eventstore.quorum import QuorumVoter
 from eventstore.raft.state import DiskState, Role
 from eventstore.replica import Leadership
-from eventstore.server import ReplyTo, Request, RequestServer
+from eventstore.serving.server import ReplyTo, Request, RequestServer
+from eventstore.voter.quorum import QuorumVoter
 from eventstore.wire.faults import RemoteError
 from nodeagent.calls import Voter
 from projections.state import State

@@ -18,5 +18,5 @@ how a runner must treat what comes out. The parts, each with its theory in its h
     generations.py  forced takeovers
     segments.py     catching up in bulk
 
-The quorum's arithmetic is in `eventstore/commitment.py`, which one voter uses as well.
+The quorum's arithmetic is in `eventstore/raft/commitment.py`, which one voter uses as well.
 """

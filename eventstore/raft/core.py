@@ -49,7 +49,6 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from eventstore.ack_mark import Mark
 from eventstore.errors import CorruptLog
 from eventstore.raft import segments
 from eventstore.raft.effects import ReadReady, Ready, ShipSegment
@@ -79,6 +78,7 @@ from eventstore.raft.state import DiskState, HardState, Identity, Role, Timing
 from eventstore.raft.voter import Voter
 from eventstore.record import Epoch, genesis_hash
 from eventstore.replica import Leadership, Refused
+from eventstore.storage.ack_mark import Mark
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from eventstore.ack_mark import Mark
 from eventstore.raft.entry import Entry
 from eventstore.raft.messages import Message, SegmentOffer
 from eventstore.raft.state import HardState
 from eventstore.record import Epoch
 from eventstore.replica import Leadership
+from eventstore.storage.ack_mark import Mark
 
 
 class Persist(NamedTuple):

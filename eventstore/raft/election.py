@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from eventstore.commitment import majority
+from eventstore.raft.commitment import majority
 from eventstore.raft.entry import Position
 from eventstore.raft.membership import Config
 from eventstore.raft.messages import Vote

@@ -15,9 +15,9 @@ from typing import NamedTuple
 from eventstore.codec import decode_record
 from eventstore.errors import DecodeError
 from eventstore.events import STREAM
-from eventstore.log_file import RowValues
 from eventstore.record import MAX_BATCH_BYTES, Epoch, Stored, chain_hash
-from eventstore.rows import Run
+from eventstore.storage.log_file import RowValues
+from eventstore.storage.rows import Run
 
 Packed = tuple[bytes, ...]  # an entry on the wire: the exact bytes of its records
 

@@ -16,9 +16,9 @@ A reign ends
 
 from __future__ import annotations
 
-from eventstore.commitment import Announce, Commitment, majority
 from eventstore.events import EpochStarted
 from eventstore.raft import segments
+from eventstore.raft.commitment import Announce, Commitment, majority
 from eventstore.raft.effects import ReadReady, ShipSegment
 from eventstore.raft.entry import Entry, Packed
 from eventstore.raft.generations import takeover_of

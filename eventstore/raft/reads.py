@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from eventstore.commitment import held_by_majority
+from eventstore.raft.commitment import held_by_majority
 from eventstore.raft.effects import ReadReady
 
 

@@ -26,9 +26,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from eventstore.ack_mark import Mark
 from eventstore.raft.entry import Position
 from eventstore.raft.state import NOBODY, HardState, Identity
+from eventstore.storage.ack_mark import Mark
 
 
 @dataclass(frozen=True, slots=True)

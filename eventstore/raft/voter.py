@@ -20,7 +20,6 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
-from eventstore.ack_mark import Mark
 from eventstore.raft.effects import Alarm, Outgoing, Persist
 from eventstore.raft.entry import Entry, Position
 from eventstore.raft.entry_log import EntryLog
@@ -30,6 +29,7 @@ from eventstore.raft.messages import VERSION, Message, SegmentOffer
 from eventstore.raft.recovery import Recovery
 from eventstore.raft.state import NOBODY, DiskState, HardState, Identity, Timing
 from eventstore.record import Epoch
+from eventstore.storage.ack_mark import Mark
 
 Header = tuple[int, str, int, int, str, bytes]
 

@@ -19,11 +19,11 @@ from typing import Any
 
 import msgspec
 
-from eventstore.following import Log
-from eventstore.keys import load_curve_keys
-from eventstore.log_view import LogView
+from eventstore.access.keys import load_curve_keys
+from eventstore.clients.following import Log
+from eventstore.clients.subscriber import Subscriber
 from eventstore.record import Record, Stored
-from eventstore.subscriber import Subscriber
+from eventstore.storage.log_view import LogView
 from projections.past import replay
 from shell.config import ClientConfig, Found
 from shell.session import Session

@@ -20,7 +20,7 @@ import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from eventstore.log_view import LogView
+from eventstore.storage.log_view import LogView
 from tests.acceptance.live_lab import LiveLab
 from tests.acceptance.voters import WITHIN_S, Voters, until
 from tests.history.__main__ import read_log

@@ -11,13 +11,13 @@ import msgspec
 import pytest
 
 from commands.master.bootstrap import SIGN_KEY
-from eventstore.keys import load_sign_keys
-from eventstore.log_view import LogView
-from eventstore.quorum_opening import open_quorum
+from eventstore.access.keys import load_sign_keys
 from eventstore.reactor import Reactor
 from eventstore.record import Batch, Draft
 from eventstore.replica import Committed, Outcome
-from eventstore.verify import verify
+from eventstore.storage.log_view import LogView
+from eventstore.storage.verify import verify
+from eventstore.voter.opening import open_quorum
 from projections.digest import Digest
 from projections.events.configuration import MasterChanged
 from projections.past import state_at

@@ -16,9 +16,9 @@ from typing import NamedTuple
 
 import pytest
 
-from eventstore.client import Voter
-from eventstore.keys import CurveKeys, load_curve_keys, new_curve_keys
-from eventstore.log_view import LogView
+from eventstore.access.keys import CurveKeys, load_curve_keys, new_curve_keys
+from eventstore.clients.client import Voter
+from eventstore.storage.log_view import LogView
 from tests.acceptance.live_lab import LiveLab
 from tests.acceptance.voters import Voters
 from tools.lab.layout import MASTER

@@ -16,7 +16,7 @@ import zmq
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from eventstore.keys import load_curve_keys, new_curve_keys, save_curve_keys
+from eventstore.access.keys import load_curve_keys, new_curve_keys, save_curve_keys
 from eventstore.wire.frames import MAX_REQUEST_BYTES
 from shell.config import ClientConfig
 from tests.acceptance.live_lab import LiveLab

@@ -11,7 +11,7 @@ from pathlib import Path
 import apsw
 import pytest
 
-from eventstore.log_view import LogView
+from eventstore.storage.log_view import LogView
 from tests.acceptance.live_lab import CLUSTER, LiveLab
 from tests.acceptance.voters import Voters, until
 from tools.lab.founding import found_cluster

@@ -10,7 +10,7 @@ import msgspec
 
 from commands.api import VotersReply, VoterStatus
 from eventstore.errors import EventStoreError
-from eventstore.log_view import LogView
+from eventstore.storage.log_view import LogView
 from nodeagent.calls import TASK_ENDS, TASK_REQUESTED, TaskNamed
 from tests.acceptance.live_lab import LiveLab
 from tools.lab import running

@@ -13,20 +13,20 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import ClassVar
 
-from eventstore.client import Voter
+from eventstore.access.keyring import Keyring
+from eventstore.access.keys import CurveKeys, new_curve_keys
+from eventstore.clients.client import Voter
 from eventstore.events import STREAM, KeyAdmitted
-from eventstore.keyring import Keyring
-from eventstore.keys import CurveKeys, new_curve_keys
-from eventstore.log_service import stamp_of
-from eventstore.quorum_opening import open_quorum
 from eventstore.raft.state import Timing
 from eventstore.reactor import Reactor
 from eventstore.record import Batch, Draft, Event
 from eventstore.replica import Committed, Outcome
-from eventstore.server import ReplyTo, Request, RequestServer
-from eventstore.voter_links import VoterLinks
+from eventstore.serving.log_service import stamp_of
+from eventstore.serving.server import ReplyTo, Request, RequestServer
+from eventstore.voter.links import VoterLinks
+from eventstore.voter.opening import open_quorum
 from eventstore.wire.faults import RemoteError
-from eventstore.zap import ZapHandler
+from eventstore.wire.zap import ZapHandler
 from tests.eventstore.quorum_lab import QuorumLab
 
 _STREAMS = 64

@@ -18,8 +18,8 @@ import msgspec
 
 from commands.api import JobNews, JobSpec, Submit, Submitted, WaitJob
 from commands.opcode import Opcode, pack
-from eventstore.client import AsyncClient, Client
-from eventstore.keys import load_curve_keys
+from eventstore.access.keys import load_curve_keys
+from eventstore.clients.client import AsyncClient, Client
 from eventstore.reactor import Reactor
 from shell.config import ClientConfig, Found
 from shell.session import Session

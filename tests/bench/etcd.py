@@ -34,9 +34,9 @@ from typing import Any, NamedTuple
 from rich.console import Console
 from rich.table import Table
 
-from eventstore.client import Answer, AsyncClient, Voter
+from eventstore.access.keys import CurveKeys
+from eventstore.clients.client import Answer, AsyncClient, Voter
 from eventstore.errors import EventStoreError
-from eventstore.keys import CurveKeys
 from eventstore.reactor import Reactor
 from tests.bench.bench_voter import voters
 from tests.bench.cluster import cpu_of

@@ -21,7 +21,7 @@ from pathlib import Path
 from commands.api import JobSpec, Submit, Submitted, VoterStatus
 from commands.debug_ops.delay import TestDelay
 from commands.opcode import pack
-from eventstore.client import Client
+from eventstore.clients.client import Client
 from eventstore.errors import EventStoreError, Unreachable
 from tests.bench.cluster import Cluster
 from tests.bench.figures import Figure, show

@@ -24,16 +24,16 @@ import msgspec
 
 from commands.master import config as master_config
 from commands.master.config import MasterConfig
-from eventstore.client import Answer, AsyncClient, Voter
+from eventstore.access.keys import CurveKeys, load_curve_keys, new_curve_keys
+from eventstore.clients.client import Answer, AsyncClient, Voter
+from eventstore.clients.following import Log, Streams
+from eventstore.clients.subscription import Delivery, Reign, Subscription
 from eventstore.errors import EventStoreError
 from eventstore.events import STREAM, KeyAdmitted
-from eventstore.following import Log, Streams
-from eventstore.keys import CurveKeys, load_curve_keys, new_curve_keys
-from eventstore.log_view import LogView
 from eventstore.reactor import Reactor
 from eventstore.record import Batch, Draft
 from eventstore.replica import Committed, Outcome
-from eventstore.subscription import Delivery, Reign, Subscription
+from eventstore.storage.log_view import LogView
 from nodeagent.calls import NodeStatus, Promised
 from projections.events.configuration import NodeAdded, NodeInvited, NodeJoined, NodeLost
 from projections.objects import Node

@@ -24,10 +24,10 @@ from commands.debug_ops.delay import TestDelay
 from commands.instance_ops.activate_disks import InstanceActivateDisks
 from commands.instance_ops.remove import InstanceRemove
 from commands.opcode import pack
-from eventstore.client import Answer, AsyncClient, Client
+from eventstore.clients.client import Answer, AsyncClient, Client
 from eventstore.errors import EventStoreError
-from eventstore.log_view import LogView
 from eventstore.reactor import Reactor
+from eventstore.storage.log_view import LogView
 from nodeagent.calls import TASK_REQUESTED
 from shell.opcodes import build
 from tests.bench.cluster import Cluster, cpu_of, do, running_cluster

@@ -33,17 +33,17 @@ import apsw
 from rich.console import Console
 from rich.table import Table
 
-from eventstore.appended import Appended, Placed
-from eventstore.chain import walk
 from eventstore.clock import HybridClock
-from eventstore.creation import create_log
-from eventstore.layout import Layout
-from eventstore.log_file import LogFile, Meta, Row
-from eventstore.log_reader import LogReader
-from eventstore.persister import WAL_PAGES
 from eventstore.reactor import Reactor
 from eventstore.record import Batch, Draft, Epoch, Event, chain_hash, genesis_hash
 from eventstore.replica import Committed, Outcome
+from eventstore.storage.chain import walk
+from eventstore.storage.layout import Layout
+from eventstore.storage.log_file import LogFile, Meta, Row
+from eventstore.storage.log_reader import LogReader
+from eventstore.voter.appended import Appended, Placed
+from eventstore.voter.creation import create_log
+from eventstore.voter.persister import WAL_PAGES
 from tests.bench.lone_voter import lone_voter
 
 RECORDS = 20_000

@@ -20,8 +20,8 @@ from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
-from eventstore.client import Client, Voter
-from eventstore.keys import CurveKeys
+from eventstore.access.keys import CurveKeys
+from eventstore.clients.client import Client, Voter
 from tests.bench.bench_voter import voters
 from tests.bench.etcd import LOADS, MEMBERS, Side, ask_us
 from tests.bench.figures import Figure, show

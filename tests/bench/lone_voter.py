@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from eventstore.quorum import QuorumVoter
-from eventstore.quorum_opening import open_quorum
 from eventstore.reactor import Reactor
+from eventstore.voter.opening import open_quorum
+from eventstore.voter.quorum import QuorumVoter
 
 
 @contextmanager

@@ -24,12 +24,12 @@ from contextlib import closing
 from itertools import islice
 from pathlib import Path
 
-from eventstore.layout import Layout
-from eventstore.log_file import LogFile
-from eventstore.log_view import LogView
 from eventstore.record import Stored, chain_hash, genesis_hash
-from eventstore.rows import Run
-from eventstore.snapshots import SnapshotStore
+from eventstore.storage.layout import Layout
+from eventstore.storage.log_file import LogFile
+from eventstore.storage.log_view import LogView
+from eventstore.storage.rows import Run
+from eventstore.storage.snapshots import SnapshotStore
 from projections import collector
 from projections.cluster import Cluster
 from projections.configuration import fold_configuration

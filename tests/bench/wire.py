@@ -15,15 +15,15 @@ import time
 from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
 
-from eventstore.client import Answer, AsyncClient, Client, Voter
+from eventstore.access.keys import CurveKeys, new_curve_keys
+from eventstore.clients.client import Answer, AsyncClient, Client, Voter
+from eventstore.clients.following import Follower, Log, Streams
+from eventstore.clients.subscriber import Delivery, Subscription
 from eventstore.events import STREAM, KeyAdmitted
-from eventstore.following import Follower, Log, Streams
-from eventstore.keys import CurveKeys, new_curve_keys
 from eventstore.reactor import Reactor
-from eventstore.server import ReplyTo, Request
-from eventstore.subscriber import Delivery, Subscription
+from eventstore.serving.server import ReplyTo, Request
 from eventstore.wire import frames
-from eventstore.zap import ZapHandler
+from eventstore.wire.zap import ZapHandler
 from tests.eventstore.wire_voter import CLUSTER, WireVoter
 
 _ROLES = ("operator",)

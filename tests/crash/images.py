@@ -20,10 +20,10 @@ from pathlib import Path
 from typing import Literal
 
 from eventstore.errors import CorruptLog, EventStoreError, NotOurLog, StorageFailed
-from eventstore.layout import Layout
 from eventstore.raft.entry import Position
 from eventstore.raft.recovery import assess
-from eventstore.voter_storage import StoredEntries, open_voter
+from eventstore.storage.layout import Layout
+from eventstore.voter.storage import StoredEntries, open_voter
 from tests.crash.recording_disk import SECTOR, Step, Synced, Wrote
 from tests.crash.voter_life import Life, State
 

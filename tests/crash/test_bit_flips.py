@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import pytest
 
-from eventstore.ack_mark import SLOT_BYTES
+from eventstore.storage.ack_mark import SLOT_BYTES
 from tests.crash.images import Files, PowerCut, Verdict, allowed_at, restart
 from tests.crash.voter_life import Life, State, live
 

@@ -13,21 +13,21 @@ from pathlib import Path
 
 import pytest
 
-from eventstore import persister
-from eventstore.ack_mark import AckMark, Mark
-from eventstore.appended import Appended
 from eventstore.clock import HybridClock
 from eventstore.errors import EventStoreError
-from eventstore.layout import Layout
-from eventstore.log_file import LogFile
-from eventstore.metrics import StorageMetrics
-from eventstore.persister import Persister
 from eventstore.raft.effects import Persist
 from eventstore.raft.entry import Entry, Position
 from eventstore.raft.state import HardState, Identity
 from eventstore.record import Epoch, genesis_hash
 from eventstore.replica import Refused
-from eventstore.voter_storage import create_voter, open_voter
+from eventstore.storage.ack_mark import AckMark, Mark
+from eventstore.storage.layout import Layout
+from eventstore.storage.log_file import LogFile
+from eventstore.storage.metrics import StorageMetrics
+from eventstore.voter import persister
+from eventstore.voter.appended import Appended
+from eventstore.voter.persister import Persister
+from eventstore.voter.storage import create_voter, open_voter
 from tests.crash.recording_disk import RecordingDisk, Step, Synced, Wrote
 from tests.eventstore.storage_lab import CLUSTER, START_MS, batch
 

@@ -7,21 +7,21 @@ from pathlib import Path
 
 import zmq
 
-from eventstore.creation import create_log
+from eventstore.access.keys import new_curve_keys, new_sign_keys
 from eventstore.errors import EventStoreError
 from eventstore.events import STREAM, KeyAdmitted, VoterPlaced, VotersChanged
-from eventstore.keys import new_curve_keys, new_sign_keys
-from eventstore.quorum import QuorumVoter
-from eventstore.quorum_opening import open_quorum, wall_clock_ms
 from eventstore.raft.generations import TrustTakeover, trust_none
 from eventstore.raft.messages import Message
 from eventstore.raft.state import LAN, Timing
 from eventstore.reactor import Reactor
 from eventstore.record import Batch, Draft, Stored
 from eventstore.replica import Committed, Outcome
-from eventstore.voter_links import VoterLinks
-from eventstore.voter_storage import create_voter
-from eventstore.zap import ZapHandler
+from eventstore.voter.creation import create_log
+from eventstore.voter.links import VoterLinks
+from eventstore.voter.opening import open_quorum, wall_clock_ms
+from eventstore.voter.quorum import QuorumVoter
+from eventstore.voter.storage import create_voter
+from eventstore.wire.zap import ZapHandler
 from tests.eventstore.storage_lab import CLUSTER, ORIGIN, START_MS, batch
 
 WITHIN_S = 30.0

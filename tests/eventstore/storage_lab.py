@@ -8,15 +8,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
-from eventstore.creation import create_log
-from eventstore.layout import Layout
-from eventstore.quorum import QuorumVoter
-from eventstore.quorum_opening import open_quorum
 from eventstore.raft.state import LAN
 from eventstore.reactor import Reactor
 from eventstore.record import Batch, Draft, Event, Stored
 from eventstore.replica import Outcome
-from eventstore.voter_storage import VoterStorage, open_voter
+from eventstore.storage.layout import Layout
+from eventstore.voter.creation import create_log
+from eventstore.voter.opening import open_quorum
+from eventstore.voter.quorum import QuorumVoter
+from eventstore.voter.storage import VoterStorage, open_voter
 
 CLUSTER = "11111111-2222-3333-4444-555555555555"
 ORIGIN = "cairn.example.net/log"
@@ -85,8 +85,10 @@ class Lab:
         return [outcomes[number] for number in range(len(batches))]
 
     def wait_for_room(self, replica: QuorumVoter) -> None:
-        """Wait until the voter would try again what found no room before."""
-        self.run_until(lambda: not replica.core.voter.full)
+        """Wait until the voter would try again what found no room before, and nothing is on its way
+        to the disk: a checkpoint that it has asked for itself may yet come back without room."""
+        log = replica.core.voter.log
+        self.run_until(lambda: not replica.core.voter.full and log.durable == log.last.seq)
 
 
 def open_alone(layout: Layout, *, cluster_id: str | None = None) -> VoterStorage:

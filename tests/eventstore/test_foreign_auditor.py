@@ -13,7 +13,7 @@ import msgspec
 import pytest
 import zmq
 
-from eventstore.client import Voter
+from eventstore.clients.client import Voter
 
 pytestmark = pytest.mark.acceptance
 

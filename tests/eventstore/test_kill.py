@@ -12,7 +12,7 @@ import pytest
 
 from eventstore.faults import VARIABLE
 from eventstore.replica import Committed, Refused
-from eventstore.verify import verify
+from eventstore.storage.verify import verify
 from tests.eventstore.storage_lab import Lab, batch
 
 pytestmark = pytest.mark.acceptance

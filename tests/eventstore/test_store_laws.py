@@ -18,10 +18,10 @@ from hypothesis.stateful import (
     rule,
 )
 
-from eventstore.quorum import QuorumVoter
 from eventstore.record import Batch, Stored
 from eventstore.replica import Committed, Outcome, Refused
-from eventstore.verify import verify
+from eventstore.storage.verify import verify
+from eventstore.voter.quorum import QuorumVoter
 from tests.eventstore.failing_disk import FailingDisk
 from tests.eventstore.storage_lab import Lab, batch
 

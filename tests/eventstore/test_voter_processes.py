@@ -11,9 +11,9 @@ from collections.abc import Iterator
 import msgspec
 import pytest
 
-from eventstore.client import Client, Voter
+from eventstore.access.keys import CurveKeys, new_curve_keys
+from eventstore.clients.client import Client, Voter
 from eventstore.errors import Unreachable
-from eventstore.keys import CurveKeys, new_curve_keys
 from eventstore.reactor import Reactor
 from tests.eventstore.wire_voter import close_reactor, new_reactor
 

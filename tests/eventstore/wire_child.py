@@ -13,8 +13,8 @@ import msgspec
 
 from eventstore.events import STREAM, KeyAdmitted
 from eventstore.reactor import Reactor
-from eventstore.server import ReplyTo, Request
-from eventstore.zap import ZapHandler
+from eventstore.serving.server import ReplyTo, Request
+from eventstore.wire.zap import ZapHandler
 from tests.eventstore.wire_voter import WireVoter
 
 

@@ -10,12 +10,10 @@ import pytest
 import zmq
 
 from eventstore import codec
-from eventstore.client import AsyncClient, Client, Voter
+from eventstore.access.keyring import Keyring
+from eventstore.access.keys import CurveKeys, new_curve_keys
+from eventstore.clients.client import AsyncClient, Client, Voter
 from eventstore.events import STREAM, KeyAdmitted, KeyRevoked
-from eventstore.keyring import Keyring
-from eventstore.keys import CurveKeys, new_curve_keys
-from eventstore.log_service import LogService, stamp_of
-from eventstore.publisher import Publisher
 from eventstore.reactor import Reactor
 from eventstore.record import (
     FORMAT,
@@ -28,8 +26,10 @@ from eventstore.record import (
     genesis_hash,
 )
 from eventstore.replica import Leadership, Outcome
-from eventstore.server import RequestServer
-from eventstore.zap import ZapHandler
+from eventstore.serving.log_service import LogService, stamp_of
+from eventstore.serving.publisher import Publisher
+from eventstore.serving.server import RequestServer
+from eventstore.wire.zap import ZapHandler
 
 CLUSTER = "6f1f3f0e-0000-4000-8000-000000000001"
 

@@ -13,7 +13,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from eventstore.log_view import LogView
+from eventstore.storage.log_view import LogView
 from tests.history.checker import Broken, VoterLog, check
 from tests.history.notes import read_notes
 

@@ -21,10 +21,10 @@ import msgspec
 from commands.api import Confirmed, JobSpec, Submit
 from commands.debug_ops.delay import TestDelay
 from commands.opcode import pack
-from eventstore.async_client import Answer, AsyncClient
-from eventstore.client import Voter
+from eventstore.access.keys import CurveKeys, load_curve_keys
+from eventstore.clients.async_client import Answer, AsyncClient
+from eventstore.clients.client import Voter
 from eventstore.errors import EventStoreError, Unreachable
-from eventstore.keys import CurveKeys, load_curve_keys
 from eventstore.reactor import Reactor
 from shell.config import ClientConfig, Found
 from shell.session import Session

@@ -13,13 +13,13 @@ from typing import Any
 
 import msgspec
 
+from eventstore.access.keys import load_curve_keys, new_curve_keys
 from eventstore.events import STREAM, KeyAdmitted, KeyRevoked
-from eventstore.keys import load_curve_keys, new_curve_keys
 from eventstore.reactor import Reactor
 from eventstore.record import Epoch, Event
 from eventstore.replica import Leadership
-from eventstore.server import ReplyTo, Request
-from eventstore.zap import ZapHandler
+from eventstore.serving.server import ReplyTo, Request
+from eventstore.wire.zap import ZapHandler
 from nodeagent import calls
 from projections.events.jobs import (
     TaskDone,

@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from eventstore.keys import new_curve_keys
+from eventstore.access.keys import new_curve_keys
 from nodeagent import calls
 from tests.nodeagent.fake_leader import FakeLeader
 from tests.nodeagent.specs import drbd_disk, instance, plain_disk, volume

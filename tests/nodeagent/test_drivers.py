@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from eventstore.keys import new_curve_keys
+from eventstore.access.keys import new_curve_keys
 from nodeagent.allocators import Allocators
 from nodeagent.drivers import real_drivers
 from nodeagent.hypervisor.kvm.settings import KvmSettings

@@ -8,8 +8,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from eventstore.access.keys import new_curve_keys
 from eventstore.events import STREAM, KeyAdmitted
-from eventstore.keys import new_curve_keys
 from nodeagent import calls
 from tests.nodeagent.fake_leader import AgentProcess, FakeLeader
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from eventstore.keys import new_curve_keys
+from eventstore.access.keys import new_curve_keys
 from nodeagent.storage.mirror_secret import mirror_secret
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from eventstore.creation import FIRST_EPOCH
-from eventstore.index import IndexWriter
-from eventstore.layout import Layout
-from eventstore.log_file import LogFile, Meta, Row
 from eventstore.record import Stored
-from eventstore.snapshots import SnapshotStore
+from eventstore.storage.index import IndexWriter
+from eventstore.storage.layout import Layout
+from eventstore.storage.log_file import LogFile, Meta, Row
+from eventstore.storage.snapshots import SnapshotStore
+from eventstore.voter.creation import FIRST_EPOCH
 from projections.state import FOLD, VERSION
 from projections.tables import INDEX_TABLES
 from tests.projections.log_maker import CLUSTER_ID

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from eventstore.log_view import LogView
+from eventstore.storage.log_view import LogView
 from projections.audit import MAX_SUMMARY, summary
 from projections.events import configuration as c
 from projections.registry import decode

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from eventstore.log_view import LogView
+from eventstore.storage.log_view import LogView
 from projections.changes import changes_of, why
 from projections.cluster import Cluster
 from projections.errors import NoSuchObject

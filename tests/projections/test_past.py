@@ -8,9 +8,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from eventstore.log_view import LogView
-from eventstore.snapshots import Snapshot
-from eventstore.thinning import EVERY
+from eventstore.storage.log_view import LogView
+from eventstore.storage.snapshots import Snapshot
+from eventstore.storage.thinning import EVERY
 from projections.events import configuration as c
 from projections.past import (
     replay,

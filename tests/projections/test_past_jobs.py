@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from eventstore.log_view import LogView
+from eventstore.storage.log_view import LogView
 from projections.job_state import Job
 from projections.past_jobs import ALL, NAMED, NOT_ARCHIVED, ended_job, list_jobs, list_ops
 from projections.state import Projector

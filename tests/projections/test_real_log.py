@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from eventstore.log_view import LogView
 from eventstore.record import Batch, Draft, Stored
 from eventstore.replica import Committed
+from eventstore.storage.log_view import LogView
 from projections.past import replay, resume, snapshot_of, state_at
 from projections.registry import decode
 from projections.state import Projector

@@ -103,7 +103,7 @@ def test_a_stranger_is_refused(settings: Path) -> None:
     """A key that the log does not admit gets no answer but a refusal."""
     assert command(settings, "gnt-cluster", "init", "c.example.net").returncode == 0
     known = msgspec.json.decode(settings.read_bytes(), type=config.ClientConfig)
-    from eventstore.keys import new_curve_keys, save_curve_keys
+    from eventstore.access.keys import new_curve_keys, save_curve_keys
 
     save_curve_keys(settings.parent / "stranger/stranger.key", new_curve_keys())
     stranger = msgspec.structs.replace(known, key_file="stranger/stranger.key")

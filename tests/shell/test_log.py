@@ -14,9 +14,9 @@ import pytest
 
 from commands.master import bootstrap
 from commands.master.config import MasterConfig
-from eventstore.client import Client
+from eventstore.clients.client import Client
 from eventstore.reactor import Reactor
-from eventstore.zap import ZapHandler
+from eventstore.wire.zap import ZapHandler
 from projections.objects import ClusterInfo, InstancePolicy
 from projections.past import replay
 from shell import config, log_source, main

@@ -58,7 +58,10 @@ HEAVY = ("rich", "yaml", "cryptography", "prompt_toolkit", "apsw", "immutables",
     "code",
     [
         "from shell import main; main.run('gnt-instance', ['add', '--help'])",
-        "import shell.listing, shell.commands, shell.parsing, shell.session, eventstore.client",
+        (
+            "import shell.listing, shell.commands, shell.parsing, shell.session;"
+            "import eventstore.clients.client"
+        ),
     ],
 )
 def test_nothing_heavy_is_imported(code: str) -> None:

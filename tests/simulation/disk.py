@@ -17,13 +17,13 @@ from dataclasses import dataclass
 
 import msgspec
 
-from eventstore.ack_mark import Mark
 from eventstore.codec import encode_record
 from eventstore.raft.effects import Persist
 from eventstore.raft.entry import Entry, from_records
 from eventstore.raft.membership import Config, config_in
 from eventstore.raft.state import NOBODY, HardState
 from eventstore.record import Epoch, Stored, chain_hash, genesis_hash
+from eventstore.storage.ack_mark import Mark
 from tests.simulation.kernel import Kernel
 
 

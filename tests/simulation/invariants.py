@@ -19,7 +19,7 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from eventstore.commitment import majority
+from eventstore.raft.commitment import majority
 from eventstore.raft.entry import Entry
 from eventstore.record import Epoch, Record, Stored
 from tests.simulation.kernel import Violation

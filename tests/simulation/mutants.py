@@ -17,10 +17,7 @@ from unittest.mock import patch
 
 import msgspec
 
-from eventstore import commitment
-from eventstore.ack_mark import Mark
-from eventstore.idempotency import IdempotencyKeys
-from eventstore.raft import core, election, leading, membership
+from eventstore.raft import commitment, core, election, leading, membership
 from eventstore.raft.effects import Outgoing, Persist, ReadReady
 from eventstore.raft.entry import Position
 from eventstore.raft.following import Following
@@ -31,6 +28,8 @@ from eventstore.raft.reads import ReadIndex
 from eventstore.raft.state import NOBODY, Identity
 from eventstore.raft.voter import Voter
 from eventstore.record import Epoch, Record
+from eventstore.storage.ack_mark import Mark
+from eventstore.voter.idempotency import IdempotencyKeys
 from nodeagent import core as agent
 from nodeagent.calls import TaskResult
 from nodeagent.journal import Ended, PromisedEpoch

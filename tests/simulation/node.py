@@ -8,11 +8,9 @@ from typing import TYPE_CHECKING, ClassVar
 
 import msgspec
 
-from eventstore.appended import Appended, Placed
 from eventstore.clock import HybridClock
 from eventstore.errors import CorruptLog, DecodeError
 from eventstore.events import STREAM, EpochStarted
-from eventstore.idempotency import IdempotencyKeys
 from eventstore.packed import Packed
 from eventstore.raft.core import Core, Restart
 from eventstore.raft.effects import Persist, Ready, ReceiveSegment, ShipSegment
@@ -22,6 +20,8 @@ from eventstore.raft.messages import Message
 from eventstore.raft.state import HardState, Identity, Timing
 from eventstore.record import Batch, Draft, Epoch, Event, Record, Stored
 from eventstore.replica import Committed, Leadership, Outcome, Refused, Unknown
+from eventstore.voter.appended import Appended, Placed
+from eventstore.voter.idempotency import IdempotencyKeys
 from nodeagent.calls import TASK_ENDS, TASK_REQUESTED
 from tests.simulation.disk import Disk
 from tests.simulation.kernel import Kernel, Violation

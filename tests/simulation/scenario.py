@@ -10,8 +10,6 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from eventstore.ack_mark import Mark
-from eventstore.appended import Appended, Placed
 from eventstore.clock import HybridClock
 from eventstore.events import STREAM, EpochStarted, LogCreated, VotersChanged
 from eventstore.raft.core import Core
@@ -19,6 +17,8 @@ from eventstore.raft.entry import Entry
 from eventstore.raft.messages import Message
 from eventstore.raft.state import NOBODY, HardState, Timing
 from eventstore.record import Batch, Draft, Epoch, genesis_hash
+from eventstore.storage.ack_mark import Mark
+from eventstore.voter.appended import Appended, Placed
 from tests.simulation.agent import Agent
 from tests.simulation.client import Client
 from tests.simulation.disk import DiskWeather

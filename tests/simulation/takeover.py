@@ -1,14 +1,14 @@
-"""An operator at a voter that is down: what `eventstore/takeover.py` does, on a simulated disk."""
+"""An operator at a voter that is down: `eventstore/voter/takeover.py`, on a simulated disk."""
 
 from __future__ import annotations
 
-from eventstore.ack_mark import Mark
-from eventstore.appended import Appended, Placed
 from eventstore.clock import HybridClock
 from eventstore.events import STREAM, TakeoverForced
 from eventstore.raft.recovery import assess
 from eventstore.raft.state import HardState, Identity
 from eventstore.record import Batch, Draft, Epoch
+from eventstore.storage.ack_mark import Mark
+from eventstore.voter.appended import Appended, Placed
 from tests.simulation.invariants import Checker
 from tests.simulation.kernel import Kernel
 from tests.simulation.node import START_MS, Node

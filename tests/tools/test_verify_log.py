@@ -17,16 +17,16 @@ import msgspec
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from eventstore.ack_mark import AckMark
-from eventstore.checkpoint import key_id, parse, sign
 from eventstore.codec import decode_event, decode_record, encode_event, encode_record
 from eventstore.events import STREAM, CheckpointSigned, KeyRevoked
-from eventstore.log_view import LogView
+from eventstore.proofs.checkpoint import key_id, parse, sign
 from eventstore.record import Batch, Draft, chain_hash, genesis_hash
-from eventstore.verify import verify
+from eventstore.storage.ack_mark import AckMark
+from eventstore.storage.log_view import LogView
+from eventstore.storage.verify import verify
 from shell.render.records import as_fields
+from tests.eventstore.storage.test_verify import ADMITTED, SEED, SIGN_KEY, forge, signed
 from tests.eventstore.storage_lab import CLUSTER, ORIGIN, Lab, batch, fill
-from tests.eventstore.test_verify import ADMITTED, SEED, SIGN_KEY, forge, signed
 from tools import verify_log
 
 SCRIPT = Path(verify_log.__file__)

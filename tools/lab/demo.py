@@ -21,7 +21,7 @@ from pathlib import Path
 
 import msgspec
 
-from eventstore.log_view import LogView
+from eventstore.storage.log_view import LogView
 from nodeagent.calls import TASK_ENDS, TASK_REQUESTED, TaskNamed
 from tools.lab import breaking, daemons, running
 from tools.lab.founding import environment

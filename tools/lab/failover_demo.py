@@ -21,7 +21,7 @@ from pathlib import Path
 
 from commands.api import VoterStatus
 from eventstore.errors import EventStoreError
-from eventstore.log_view import LogView
+from eventstore.storage.log_view import LogView
 from nodeagent.calls import TASK_REQUESTED
 from shell.session import Session
 from tools.lab import breaking, daemons, running

@@ -9,7 +9,7 @@ import time
 import msgspec
 
 from commands.api import VoterStatus
-from eventstore.log_view import LogView
+from eventstore.storage.log_view import LogView
 from projections.events.configuration import NodeJoined
 from shell.config import ClientConfig, Found
 from shell.session import Session

@@ -12,12 +12,12 @@ import pytest
 
 from commands.master.agents import AgentDesk
 from commands.master.telemetry import Telemetry
+from eventstore.access.keyring import Identity
 from eventstore.events import KeyAdmitted, KeyRevoked
-from eventstore.keyring import Identity
 from eventstore.reactor import Reactor
 from eventstore.record import Batch, Draft
 from eventstore.replica import Committed, Outcome, Replica
-from eventstore.server import Handler, ReplyTo, Request, RequestServer
+from eventstore.serving.server import Handler, ReplyTo, Request, RequestServer
 from eventstore.wire.faults import RemoteError
 from nodeagent.calls import Join
 from projections.events import configuration as facts

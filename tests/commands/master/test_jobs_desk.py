@@ -15,7 +15,7 @@ from commands.master.jobs_desk import JobsDesk
 from eventstore.errors import NotLeader
 from eventstore.reactor import Reactor, Timer
 from eventstore.replica import Leadership
-from eventstore.server import Handler, ReplyTo, Request, RequestServer
+from eventstore.serving.server import Handler, ReplyTo, Request, RequestServer
 from eventstore.wire.faults import RemoteError
 from projections.events import jobs as j
 from projections.state import Projector

@@ -18,7 +18,7 @@ from eventstore.errors import EventStoreError, NotLeader
 from eventstore.reactor import Reactor
 from eventstore.record import Stored
 from eventstore.replica import Leadership, Replica
-from eventstore.server import ReplyTo
+from eventstore.serving.server import ReplyTo
 from projections.moments import NoSuchMoment
 from projections.state import Projector, State, digest_of
 from tests.projections.log_on_disk import snapshots, write_log

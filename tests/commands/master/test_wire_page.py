@@ -14,8 +14,8 @@ from commands.master.agents import AgentDesk
 from commands.master.jobs_desk import JobsDesk
 from commands.master.reads_desk import ReadsDesk
 from commands.master.voters_desk import VotersDesk
-from eventstore.log_service import LogService
-from eventstore.server import RequestServer
+from eventstore.serving.log_service import LogService
+from eventstore.serving.server import RequestServer
 from nodeagent import calls
 
 PAGE = Path(__file__).parents[3] / "docs" / "wire-protocol.md"

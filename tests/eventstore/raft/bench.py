@@ -5,8 +5,6 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
-from eventstore.ack_mark import Mark
-from eventstore.appended import Appended, Placed
 from eventstore.clock import HybridClock
 from eventstore.events import STREAM, EpochStarted
 from eventstore.raft.core import Core, Restart
@@ -18,6 +16,8 @@ from eventstore.raft.messages import VERSION, Append, AppendReply, Message, Vote
 from eventstore.raft.state import NOBODY, HardState, Identity, Role, Timing
 from eventstore.record import Batch, Draft, Epoch, Event
 from eventstore.replica import Refused
+from eventstore.storage.ack_mark import Mark
+from eventstore.voter.appended import Appended, Placed
 from tests.eventstore.storage_lab import Happened
 from tests.simulation.scenario import CLUSTER, FIRST, first_entry
 

@@ -1,9 +1,9 @@
 from __future__ import annotations
 
-from eventstore.ack_mark import Mark
 from eventstore.raft.messages import Message, TimeoutNow, Vote, VoteReply
 from eventstore.raft.state import HardState, Identity, Role
 from eventstore.record import Epoch
+from eventstore.storage.ack_mark import Mark
 from tests.eventstore.raft.bench import INCS, START, Bench, following
 
 T2 = Epoch(1, 2)

@@ -1,9 +1,9 @@
 from __future__ import annotations
 
-from eventstore.ack_mark import Mark
 from eventstore.raft.recovery import assess
 from eventstore.raft.state import NOBODY, HardState, Identity
 from eventstore.record import Epoch
+from eventstore.storage.ack_mark import Mark
 from tests.eventstore.raft.bench import INCS, START, Bench, following
 
 T1, T2 = Epoch(1, 1), Epoch(1, 2)

@@ -1,0 +1,1 @@
+"""Records in bulk, for a voter that is new or far behind."""

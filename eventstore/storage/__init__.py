@@ -1,0 +1,1 @@
+"""One voter's files: the log on SQLite, its index, snapshots, and whether they are sound."""

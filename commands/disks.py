@@ -31,7 +31,7 @@ from projections.objects import Disk, Instance
 from projections.plans import Call, Condition, Undo, Wait, names
 
 MIRRORED = frozenset({"drbd"})
-SHARED = frozenset({"sharedfile"})  # one side, which every node of the cluster can use
+SHARED = frozenset({"blockdev", "sharedfile"})  # one side, which every node can use
 # how an activation is taken back: shut down again, or in the role that it had; None: not at all
 WayBack = type[EnsureInactive] | type[EnsureActive] | None
 ACTIVATION_S = 120.0

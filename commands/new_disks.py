@@ -7,6 +7,7 @@ that is free on both.
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -21,14 +22,13 @@ from projections.plans import Reservation
 MAX_DISKS = 16
 DiskWish = dict[str, Value]  # as in the opcode: size, mode, name, vg, metavg, ...
 NOT_YET = {
-    "adopt": "existing volumes are not taken over yet",
     "spindles": "exclusive storage is not there yet",
     "access": "it belongs to disk templates that are not there yet",
     "provider": "it belongs to disk templates that are not there yet",
     "dev_type": "all disks of an instance have the template of the instance",
 }
-KNOWN = frozenset({"size", "mode", "name", "vg", "metavg"})
-TEMPLATES = frozenset({"diskless", "drbd", "file", "plain", "sharedfile"})
+KNOWN = frozenset({"adopt", "size", "mode", "name", "vg", "metavg"})
+TEMPLATES = frozenset({"blockdev", "diskless", "drbd", "file", "plain", "sharedfile"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +40,7 @@ class Wanted:
     name: str = ""
     vg: str = ""
     metavg: str = ""
+    adopt: str = ""  # what is taken over, as it was typed; its size is not known beforehand
 
 
 def template_for(cluster: Cluster, asked: str | None) -> str:
@@ -96,10 +97,18 @@ def _wanted(index: int, wish: DiskWish) -> Wanted:
             raise Refused(
                 WRONG_INPUT, f"disk {index}: unknown setting {key}", hint=", ".join(sorted(KNOWN))
             )
-    if "size" not in wish:
+    adopt = str(wish.get("adopt") or "")
+    if adopt and wish.get("size"):
+        raise Refused(
+            WRONG_INPUT,
+            f"disk {index}: what is taken over has a size already",
+            hint="adopt or size, not both",
+        )
+    if not adopt and "size" not in wish:
         raise Refused(WRONG_INPUT, f"disk {index} has no size", hint="size=10G")
     return Wanted(
-        size_mib=parse.size_mib(wish["size"], f"disk {index}"),
+        size_mib=0 if adopt else parse.size_mib(wish["size"], f"disk {index}"),
+        adopt=adopt,
         mode=parse.choice(str(wish.get("mode") or "rw"), ("ro", "rw"), "access mode"),
         name=str(wish.get("name") or ""),
         vg=str(wish.get("vg") or ""),
@@ -220,6 +229,8 @@ def _lay_out(
     elif template == "plain":
         vg = wish.vg or cluster.settings.vg_name
         sides = (Side(node=nodes[0], volume=f"{vg}/{name}.disk{index}"),)
+    elif template == "blockdev":
+        sides = (Side(node=nodes[0], volume=posixpath.normpath(wish.adopt)),)
     else:
         sides = (Side(node=nodes[0], volume=f"{directory}/{name}.{template}.disk{index}"),)
     return Disk(

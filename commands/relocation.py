@@ -136,7 +136,7 @@ def target(
         raise Refused(
             WRONG_STATE,
             f"{instance.name} cannot leave its node: {instance.template} disks are only there",
-            hint="drbd, sharedfile and diskless instances can",
+            hint="drbd, sharedfile, blockdev and diskless instances can",
         )
     elif named is None:
         chosen = allocation.choose_other(cluster, seen, instance, ignore_policy=op.ignore_ipolicy)

@@ -14,7 +14,13 @@ from projections.cluster import Cluster
 from projections.objects import Disk, Instance, Nic, Params, Side
 
 DRBD_META_MIB = 128
-VOLUME_KINDS = {"plain": "lvm", "drbd": "lvm", "file": "file", "sharedfile": "sharedfile"}
+VOLUME_KINDS = {
+    "plain": "lvm",
+    "drbd": "lvm",
+    "file": "file",
+    "sharedfile": "sharedfile",
+    "blockdev": "blockdev",
+}
 
 
 def volumes(

@@ -20,6 +20,7 @@ from nodeagent.network.master_address import MasterAddress
 from nodeagent.network.taps import Taps
 from nodeagent.os_interface import OsInterface
 from nodeagent.own_address import own_address
+from nodeagent.storage.block_devices import BlockDevices
 from nodeagent.storage.disks import Disks
 from nodeagent.storage.drbd import Drbd
 from nodeagent.storage.files import Files
@@ -38,6 +39,7 @@ def real_drivers(
         Lvm(system, config.volume_group),
         Files(config.file_path, kind="file"),
         Files(config.shared_file_path, kind="sharedfile"),
+        BlockDevices(),
     )
     mirrors = Drbd(
         system,

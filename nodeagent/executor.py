@@ -118,6 +118,12 @@ class Executor:
                 self._disks.ensure_volume(call, scope)
             case calls.RemoveVolume():
                 self._disks.remove_volume(call, scope)
+            case calls.DescribeVolumes():
+                return self._disks.describe_volumes(call)
+            case calls.AdoptVolume():
+                self._disks.adopt_volume(call, scope)
+            case calls.ReleaseVolume():
+                self._disks.release_volume(call, scope)
             case calls.EnsureReplicated():
                 self._disks.ensure_replicated(call, scope)
             case calls.RemoveReplicated():

@@ -18,7 +18,7 @@ from projections.events.configuration import ClusterCreated, GroupAdded, NodeInv
 from projections.objects import ClusterInfo, Group, Node
 
 FIRST_GROUP = "default"
-DISK_TEMPLATES = frozenset({"diskless", "drbd", "file", "plain", "sharedfile"})
+DISK_TEMPLATES = frozenset({"blockdev", "diskless", "drbd", "file", "plain", "sharedfile"})
 
 
 def first_facts(

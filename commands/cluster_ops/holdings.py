@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from commands.adoption import MUST_ADOPT
 from commands.cluster_ops.finding import ERROR, WARNING, Checks, Finding, answered
 from commands.disks import SHARED
 from eventstore.set_sums import bucket_of, differing, sums_of
@@ -102,6 +103,8 @@ def _wanted_names(cluster: Cluster, node: Node) -> set[str]:
 
 def _volumes(cluster: Cluster, node: Node) -> Iterator[tuple[Instance, str]]:
     for instance, _, side in _sides(cluster, node):
+        if instance.template in MUST_ADOPT:
+            continue  # a block device is on no list of what this cluster made
         yield from ((instance, name) for name in (side.volume, side.meta_volume) if name)
 
 

@@ -8,7 +8,8 @@ allocator than the built-in one was asked for:
 
 Then, for a mirror on node3 and node1:
 
-    volume/node3/0/data ...       all volumes, on all nodes, at once
+    volume/node3/0/data ...       all volumes, on all nodes, at once; or adopt/node3/0, if they are
+                                  taken over (commands/adoption.py)
     mirror/node3/0, mirror/node1/0    both sides up; they are new and empty, so they count as equal
     active/node3/0                usable on the primary
     os                            the OS definition's `create` runs on it
@@ -32,21 +33,23 @@ from typing import Annotated, ClassVar
 import msgspec
 from msgspec import Meta
 
-from commands import allocation, allocator_call, bridges, ipolicy, looking, os_definitions, parse
+from commands import (
+    adoption,
+    allocation,
+    allocator_call,
+    bridges,
+    ipolicy,
+    looking,
+    os_definitions,
+    parse,
+)
 from commands.allocation import Choice
 from commands.backend import backend_params
-from commands.disks import (
-    call,
-    create_mirrors,
-    create_volumes,
-    deactivate,
-    lead,
-    wait_synced,
-)
 from commands.errors import ALREADY_EXISTS, WRONG_INPUT, Refused
 from commands.given import Given
 from commands.handler import Done, Handler, Outcomes, PlanOutcome
 from commands.instance_opcode import locks
+from commands.instance_ops.creating import creation
 from commands.looking import acted, look
 from commands.new_disks import (
     DiskWish,
@@ -64,25 +67,20 @@ from commands.opcode import Opcode
 from commands.placement import request
 from commands.placement.from_cluster import figures, new_instance
 from commands.placement.model import Instance as Wish
-from commands.runs import not_started, resource_of, start
-from commands.specs import instance_spec
+from commands.runs import not_started
 from commands.tags import checked_tags
 from commands.unsupported import refuse_unsupported
 from nodeagent.calls import (
-    EnsureInactive,
-    InstallOs,
     NodeStatus,
+    VolumeFound,
 )
 from projections import params
 from projections.cluster import Cluster
 from projections.errors import NoSuchObject
-from projections.events.configuration import InstanceCreated, InstanceRemoved
 from projections.events.jobs import Lock
 from projections.objects import ADMIN_DOWN, ADMIN_UP, Instance, Node, Params, Value
-from projections.plans import Plan, Record, Reservations, Step, fact, names
+from projections.plans import Plan, Reservations
 
-INSTALL_S = 6 * 3600.0
-SYNC_S = 300.0  # new sides have nothing to copy; what lasts longer is a broken connection
 NEEDS_PORT = frozenset({"kvm", "xen-hvm"})  # their consoles listen on one
 NOT_YET = {
     "name_check": "names are not resolved",
@@ -127,7 +125,8 @@ class InstanceCreate(Opcode, frozen=True, kw_only=True):
         str | None, Meta(description="How its disks are stored", extra={"names": "disk-template"})
     ] = None
     disks: Annotated[
-        tuple[DiskWish, ...], Meta(description="Per disk: size (MiB), mode, name, vg, metavg")
+        tuple[DiskWish, ...],
+        Meta(description="Per disk: size (MiB) or adopt; mode, name, vg, metavg"),
     ] = ()
     nics: Annotated[
         tuple[NicWish, ...], Meta(description="Per interface: mac, ip, mode, link, vlan, name")
@@ -186,6 +185,7 @@ class Order:
     name: str
     template: str
     disks: tuple[Wanted, ...]
+    sources: tuple[str, ...]  # of disks that are taken over
     directory: str
     hypervisor: str
     beparams: Params
@@ -195,9 +195,10 @@ class Order:
 
 
 def lock(op: InstanceCreate, cluster: Cluster) -> tuple[Lock, ...]:
-    """The name, alone; every node that may be taken, shared."""
+    """The name and devices that are taken over, alone; every node that may be taken, shared."""
     nodes = (f"node/{node.uuid}" for node in _possible(op, cluster))
-    return locks(exclusive=(f"name/{op.instance_name.strip().lower()}",), shared=nodes)
+    name = f"name/{op.instance_name.strip().lower()}"
+    return locks(exclusive=(name, *adoption.lock_names(op.disks)), shared=nodes)
 
 
 def looks_at(op: InstanceCreate, cluster: Cluster) -> Iterable[str]:
@@ -211,8 +212,11 @@ def decide(op: InstanceCreate, cluster: Cluster, given: Given, so_far: Outcomes)
     """Look where nothing was seen yet; then choose the nodes and create; then say how it went."""
     if outcomes := acted(so_far):
         return _told(op, cluster, outcomes[-1])
-    order = _checked(op, cluster)
+    there = adoption.found(so_far)
+    order = _checked(op, cluster, there)
     seen = looking.seen(given, so_far)
+    if order.sources and there is None:
+        return adoption.ask(cluster, _holder(op, cluster), order.sources, order.template)
     if not so_far:
         unseen = [node for node in _possible(op, cluster) if node.uuid not in seen]
         if unseen:
@@ -241,10 +245,17 @@ def decide(op: InstanceCreate, cluster: Cluster, given: Given, so_far: Outcomes)
     instance = _instance(op, cluster, given, order, nodes, numbers)
     bridges.require(cluster, seen, cluster.nodes[nodes[0]], instance.nics)
     return Plan(
-        steps=_steps(op, cluster, instance),
+        steps=creation(
+            cluster,
+            instance,
+            order.sources,
+            install=not op.no_install,
+            start=starts(op),
+            wait_for_sync=op.wait_for_sync,
+        ),
         reserves=Reservations(
             nodes=reservations(
-                instance.disks,
+                () if order.sources else instance.disks,
                 nodes=nodes,
                 primary=instance.primary,
                 memory_mib=order.wish.memory if starts(op) else 0,
@@ -264,7 +275,10 @@ def decide(op: InstanceCreate, cluster: Cluster, given: Given, so_far: Outcomes)
 # --- what is asked for ------------------------------------------------------------------------
 
 
-def _checked(op: InstanceCreate, cluster: Cluster) -> Order:
+def _checked(
+    op: InstanceCreate, cluster: Cluster, there: Mapping[str, VolumeFound] | None = None
+) -> Order:
+    """Return the order. `there`: what was found of the disks that are taken over."""
     refuse_unsupported(op, NOT_YET)
     if op.mode != "create":
         raise Refused(WRONG_INPUT, f"mode {op.mode} is not supported yet", hint="mode create")
@@ -281,6 +295,9 @@ def _checked(op: InstanceCreate, cluster: Cluster) -> Order:
         )
     template = template_for(cluster, op.disk_template)
     disks = wanted_disks(op.disks, template)
+    sources = adoption.sources(cluster, disks, template)
+    if there is not None:
+        disks = adoption.measured(disks, sources, there)
     hypervisor = op.hypervisor or cluster.settings.enabled_hypervisors[0]
     parse.choice(hypervisor, cluster.settings.enabled_hypervisors, "enabled hypervisor")
     beparams = backend_params(cluster, {}, op.beparams)
@@ -292,6 +309,7 @@ def _checked(op: InstanceCreate, cluster: Cluster) -> Order:
         name=name,
         template=template,
         disks=disks,
+        sources=sources,
         directory=file_directory(cluster, template, op.file_storage_dir),
         hypervisor=hypervisor,
         beparams=beparams,
@@ -323,11 +341,25 @@ def _possible(op: InstanceCreate, cluster: Cluster) -> tuple[Node, ...]:
     return allocation.candidates(cluster, group)
 
 
+def _holder(op: InstanceCreate, cluster: Cluster) -> Node:
+    """Return the node whose volumes are taken over."""
+    primary = op.pnode_uuid or op.pnode
+    if primary is None:
+        raise Refused(
+            WRONG_INPUT,
+            "disks are to be taken over, and no node was named",
+            hint="-n NODE: where the volumes are",
+        )
+    return require_for_instances(cluster.node(primary))
+
+
 def choose_nodes(
     op: InstanceCreate, cluster: Cluster, seen: Mapping[str, NodeStatus]
 ) -> tuple[Choice, Wish]:
     """Return the nodes that the engine would choose, and what was asked of it. Raises Refused."""
     order = _checked(op, cluster)
+    if order.sources:
+        _holder(op, cluster)
     return _chosen(op, cluster, seen, order), order.wish
 
 
@@ -439,7 +471,7 @@ def _require(
             node,
             template=order.template,
             memory_mib=order.wish.memory if start and node is nodes[0] else 0,
-            disk_mib=order.wish.disk,
+            disk_mib=0 if order.sources else order.wish.disk,
         )
 
 
@@ -507,53 +539,6 @@ def _instance(
         network_port=numbers.take_port() if order.hypervisor in NEEDS_PORT else None,
         tags=order.tags,
     )
-
-
-def _steps(op: InstanceCreate, cluster: Cluster, instance: Instance) -> tuple[Step, ...]:
-    every = range(len(instance.disks))
-    volumes = create_volumes(cluster, instance, every, instance.nodes)
-    mirrors = create_mirrors(cluster, instance, every, names(volumes))
-    active = lead(
-        cluster, instance, instance.primary, names((*volumes, *mirrors)), undo=EnsureInactive
-    )
-    steps: list[Step] = [*volumes, *mirrors, *active]
-    spec = instance_spec(cluster, instance, instance.primary)
-    if not op.no_install and instance.disks:
-        steps.append(
-            call(
-                "os",
-                instance.primary,
-                InstallOs(instance=spec),
-                resource=resource_of(instance),
-                after=names(active),
-                timeout_s=INSTALL_S,
-            )
-        )
-    if not starts(op):
-        steps += deactivate(cluster, instance, names(steps[-1:]))
-    created = Record(
-        id="created",
-        facts=(fact(f"instance/{instance.uuid}", InstanceCreated(instance=instance)),),
-        after=names(steps),
-        undo=(
-            fact(
-                f"instance/{instance.uuid}",
-                InstanceRemoved(instance=instance.uuid, name=instance.name),
-            ),
-        ),
-    )
-    steps.append(created)
-    if not starts(op):
-        return tuple(steps)
-    waits = wait_synced(cluster, instance, ("created",), indices=every if mirrors else ())
-    if op.wait_for_sync:
-        steps += (msgspec.structs.replace(wait, timeout_s=SYNC_S) for wait in waits)
-    steps.append(
-        start(
-            cluster, instance, ("created", *names(waits if op.wait_for_sync else ())), tolerate=True
-        )
-    )
-    return tuple(steps)
 
 
 def _not_started_because(op: InstanceCreate) -> Iterable[str]:

@@ -18,6 +18,7 @@ import msgspec
 from msgspec import Meta
 
 from commands import allocation, ipolicy, looking
+from commands.adoption import MUST_ADOPT
 from commands.disks import (
     ACTIVATION_S,
     MIRRORED,
@@ -27,7 +28,7 @@ from commands.disks import (
     of_disk,
     wait_synced,
 )
-from commands.errors import WRONG_INPUT, Refused
+from commands.errors import WRONG_INPUT, WRONG_STATE, Refused
 from commands.given import Given
 from commands.handler import Done, Handler, Outcomes
 from commands.instance_opcode import InstanceOpcode, instance_locks, own_nodes, subject
@@ -91,6 +92,12 @@ def _require_policy(
 
 
 def _new_size(op: InstanceGrowDisk, instance: Instance) -> tuple[Disk, int]:
+    if instance.template in MUST_ADOPT:
+        raise Refused(
+            WRONG_STATE,
+            f"disks of {instance.name} are block devices, which are never grown here",
+            hint="grow the device itself, while the instance is down",
+        )
     if op.disk >= len(instance.disks):
         raise Refused(
             WRONG_INPUT,

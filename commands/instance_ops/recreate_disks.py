@@ -24,6 +24,7 @@ import msgspec
 from msgspec import Meta
 
 from commands import allocation, allocator_call, looking
+from commands.adoption import MUST_ADOPT
 from commands.allocation import Choice
 from commands.capacity import disk_need_mib
 from commands.disks import (
@@ -147,6 +148,12 @@ def _indices(op: InstanceRecreateDisks, instance: Instance) -> tuple[int, ...]:
         )
     if not instance.disks:
         raise Refused(WRONG_STATE, f"{instance.name} has no disks", hint="nothing is to be done")
+    if instance.template in MUST_ADOPT:
+        raise Refused(
+            WRONG_STATE,
+            f"disks of {instance.name} are block devices, which are never made",
+            hint="connect them again",
+        )
     for each in op.disks:
         if isinstance(each, tuple) and each[1]:
             raise Refused(WRONG_INPUT, "a disk is made anew as it was", hint="give its index alone")

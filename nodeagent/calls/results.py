@@ -118,6 +118,21 @@ class OwnedVolume(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     owner: str = ""
 
 
+class VolumeFound(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A volume that may be taken over. `in_use`: by what; empty if by nothing."""
+
+    name: str
+    size_mib: int
+    owner: str = ""
+    in_use: str = ""
+
+
+class VolumesFound(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The answer to `DescribeVolumes`."""
+
+    volumes: tuple[VolumeFound, ...] = ()
+
+
 class OsStatus(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """An OS definition found on the node; `problem` is empty where it is valid."""
 

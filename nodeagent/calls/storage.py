@@ -27,6 +27,38 @@ class RemoveVolume(Call, frozen=True, kw_only=True):
     owner: str
 
 
+class DescribeVolumes(Call, frozen=True, kw_only=True):
+    """Nothing changes. Returns `VolumesFound`: of these names, those that are there."""
+
+    NAME: ClassVar[str] = "describe-volumes"
+
+    kind: str
+    names: tuple[str, ...]
+
+
+class AdoptVolume(Call, frozen=True, kw_only=True):
+    """What was `source`, and nobody's of this cluster, is now `volume` and belongs to `owner`.
+
+    Its data stay. Refused (wrong_state) if it is in use, somebody's, or smaller than `volume`.
+    """
+
+    NAME: ClassVar[str] = "adopt-volume"
+
+    source: str
+    volume: VolumeSpec
+    owner: str
+
+
+class ReleaseVolume(Call, frozen=True, kw_only=True):
+    """`owner` does not have the volume: it has its name from before, `source`, and its data."""
+
+    NAME: ClassVar[str] = "release-volume"
+
+    source: str
+    volume: VolumeSpec
+    owner: str
+
+
 class EnsureReplicated(Call, frozen=True, kw_only=True):
     """The disk's mirror is up on this node, attached to its volumes and connected to its peer.
 

@@ -42,7 +42,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     do: Literal[
         "break-disk", "repair-disk", "fail", "fail-after", "hang", "slow", "die", "end-guest",
-        "stubborn-guest", "clear", "state",
+        "stubborn-guest", "plant-volume", "clear", "state",
     ]  # fmt: skip
     disk: str = ""
     call: str = "*"
@@ -50,6 +50,9 @@ class Order(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     seconds: float = 0.0
     point: str = ""
     instance: str = ""
+    volume: str = ""
+    size_mib: int = 0
+    in_use: str = ""
     how: Literal["crashed", "user-down"] = "crashed"
 
 
@@ -145,6 +148,8 @@ def carry_out(machine: SimulatedMachine, order: Order) -> tuple[str, ...]:
             machine.hypervisor.end_guest(order.instance, order.how)
         case "stubborn-guest":
             machine.hypervisor.set_stubborn(order.instance)
+        case "plant-volume":
+            machine.plant(order.volume, size_mib=order.size_mib, in_use=order.in_use)
         case "clear":
             faults.clear()
         case "state":

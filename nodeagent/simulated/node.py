@@ -12,6 +12,7 @@ from nodeagent.simulated.hypervisor import SimulatedHypervisor
 from nodeagent.simulated.lab import Lab, SimulatedNode
 from nodeagent.simulated.mirror import SimulatedMirrors
 from nodeagent.simulated.network import SimulatedNetwork
+from nodeagent.simulated.strays import SimulatedBlockDevices, SimulatedGroup
 from nodeagent.simulated.volumes import SimulatedVolumes
 from nodeagent.storage.disks import Disks
 
@@ -21,9 +22,10 @@ class SimulatedMachine:
     """The simulated parts of one node."""
 
     lab: Lab
-    volumes: SimulatedVolumes
+    volumes: SimulatedGroup
     files: SimulatedVolumes
     shared: SimulatedVolumes
+    devices: SimulatedBlockDevices
     mirrors: SimulatedMirrors
     hypervisor: SimulatedHypervisor
     network: SimulatedNetwork
@@ -40,6 +42,11 @@ class SimulatedMachine:
         pools = (self.volumes, self.files)
         return tuple(name for pool in pools for name in pool.break_disk(disk, broken=broken))
 
+    def plant(self, name: str, *, size_mib: int, in_use: str) -> None:
+        """A person has made a logical volume, or connected a block device (`/dev/disk/...`)."""
+        pool = self.devices if name.startswith("/") else self.volumes
+        pool.plant(name, size_mib=size_mib, in_use=in_use)
+
 
 def simulated_machine(
     lab: Lab, node: str, size: SimulatedNode, os: OsInterface, allocators: Allocators
@@ -49,9 +56,10 @@ def simulated_machine(
     If the lab has cut its power, whatever a node keeps in its memory is gone.
     """
     home = lab.home
-    volumes = SimulatedVolumes(
+    volumes = SimulatedGroup(
         home / "volumes", home / "volumes.json", kinds=("lvm",), total_mib=size.disk_mib
     )
+    devices = SimulatedBlockDevices(home / "devices", home / "devices.json")
     files = SimulatedVolumes(
         home / "files", home / "files.json", kinds=("file",), total_mib=size.file_mib
     )
@@ -67,11 +75,11 @@ def simulated_machine(
     network = SimulatedNetwork(lab, links=size.links)
     faults = Faults(home / "faults.json")
     if lab.power_was_cut:
-        for part in (volumes, files, mirrors, hypervisor, network):
+        for part in (volumes, files, devices, mirrors, hypervisor, network):
             part.lose_power()
         lab.power_restored()
     drivers = Drivers(
-        disks=Disks((volumes, files, shared), mirrors, in_use=hypervisor.uses_disk),
+        disks=Disks((volumes, files, shared, devices), mirrors, in_use=hypervisor.uses_disk),
         hypervisors=(hypervisor,),
         networks=(network,),
         facts=network.facts,
@@ -83,6 +91,6 @@ def simulated_machine(
         allocators=allocators,
     )
     return SimulatedMachine(
-        lab=lab, volumes=volumes, files=files, shared=shared, mirrors=mirrors,
-        hypervisor=hypervisor, network=network, faults=faults, drivers=drivers,
+        lab=lab, volumes=volumes, files=files, shared=shared, devices=devices,
+        mirrors=mirrors, hypervisor=hypervisor, network=network, faults=faults, drivers=drivers,
     )  # fmt: skip

@@ -15,7 +15,7 @@ import msgspec
 from nodeagent.calls import Device, DiskSeen, OwnedVolume, VolumeSpec
 from nodeagent.errors import NoRoom, NoSuchThing, StateMismatch
 from nodeagent.simulated.state_file import Counted, StateFile
-from nodeagent.storage.contract import Space, VolumeCapabilities
+from nodeagent.storage.contract import Adopting, Space, VolumeCapabilities
 from nodeagent.task_scope import TaskScope
 
 _FILE_BYTES = 1 << 20  # of the file that stands for a volume, at most
@@ -30,6 +30,7 @@ class Volume(msgspec.Struct, kw_only=True, omit_defaults=True):
     owner: str
     active: bool = False
     broken: bool = False
+    in_use: str = ""  # by what, where that is not a guest
 
 
 class VolumeState(Counted, kw_only=True):
@@ -54,6 +55,11 @@ class SimulatedVolumes:
         if shared:
             self.capabilities = VolumeCapabilities(shared=True)
         directory.mkdir(parents=True, exist_ok=True)
+
+    @property
+    def adopting(self) -> Adopting | None:
+        """See VolumeDriver."""
+        return None
 
     def needs(self) -> tuple[str, ...]:
         """Nothing is missing: it is simulated."""

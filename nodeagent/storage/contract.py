@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from typing import NamedTuple, Protocol
 
-from nodeagent.calls import Device, DiskSeen, DiskSpec, OwnedVolume, VolumeSpec
+from nodeagent.calls import Device, DiskSeen, DiskSpec, OwnedVolume, VolumeFound, VolumeSpec
 from nodeagent.task_scope import TaskScope
 
 
@@ -28,10 +28,8 @@ class VolumeCapabilities(NamedTuple):
     """What a volume driver can do beyond what all of them can."""
 
     grows: bool = True
-    snapshots: bool = False
     stripes: bool = False
     shared: bool = False  # the same volumes are seen on every node (sharedfile, RBD)
-    adopts: bool = False  # takes over what a person made (blockdev, an existing LV)
     user_space: bool = False  # may have a URI and no path (RBD, Gluster)
 
 
@@ -40,6 +38,23 @@ class Space(NamedTuple):
 
     total_mib: int
     free_mib: int
+
+
+class Adopting(Protocol):
+    """The part of a volume driver that takes over what a person made."""
+
+    def found(self, name: str) -> VolumeFound | None:
+        """What there is of this name now, whoever owns it; None if there is nothing."""
+
+    def adopt(self, source: str, volume: VolumeSpec, *, owner: str, scope: TaskScope) -> None:
+        """What was `source` is now `volume` and belongs to `owner`; its data stay.
+
+        Raises NoSuchThing, StateMismatch if it is somebody's, too small, or in use.
+        """
+
+    def release(self, volume: VolumeSpec, source: str, *, owner: str, scope: TaskScope) -> None:
+        """`owner` does not have it: it is nobody's, and named as before. Nothing happens to one
+        that was not taken over. Raises StateMismatch while it is in use."""
 
 
 class VolumeDriver(Protocol):
@@ -52,6 +67,10 @@ class VolumeDriver(Protocol):
     @property
     def capabilities(self) -> VolumeCapabilities:
         """What it can do."""
+
+    @property
+    def adopting(self) -> Adopting | None:
+        """Takes over what a person made; None where that cannot be."""
 
     def needs(self) -> tuple[str, ...]:
         """What is missing for it to work, one sentence each: what, and what to install or load."""

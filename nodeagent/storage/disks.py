@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterable
 from typing import TypeVar
 
 from nodeagent.calls import (
+    AdoptVolume,
+    DescribeVolumes,
     Device,
     DiskSeen,
     DiskSpec,
@@ -17,12 +19,14 @@ from nodeagent.calls import (
     EnsureReplicated,
     EnsureVolume,
     OwnedVolume,
+    ReleaseVolume,
     RemoveReplicated,
     RemoveVolume,
+    VolumesFound,
     VolumeSpec,
 )
 from nodeagent.errors import BadCall, Missing, StateMismatch
-from nodeagent.storage.contract import MirrorDriver, Space, VolumeDriver
+from nodeagent.storage.contract import Adopting, MirrorDriver, Space, VolumeDriver
 from nodeagent.task_scope import TaskScope
 
 T = TypeVar("T")
@@ -65,6 +69,24 @@ class Disks:
         if device is not None and self._is_used(call.owner, device):
             raise StateMismatch(f"volume {call.volume.name} is in use here", hint="stop its user")
         driver.remove(call.volume, owner=call.owner, scope=scope)
+
+    def describe_volumes(self, call: DescribeVolumes) -> VolumesFound:
+        """See DescribeVolumes."""
+        adopting = self._adopting(call.kind)
+        found = (adopting.found(name) for name in call.names)
+        return VolumesFound(volumes=tuple(each for each in found if each is not None))
+
+    def adopt_volume(self, call: AdoptVolume, scope: TaskScope) -> None:
+        """See AdoptVolume."""
+        adopting = self._adopting(call.volume.kind)
+        adopting.adopt(call.source, call.volume, owner=call.owner, scope=scope)
+
+    def release_volume(self, call: ReleaseVolume, scope: TaskScope) -> None:
+        """See ReleaseVolume."""
+        adopting = self._adopting(call.volume.kind)
+        if self._in_use(call.owner):
+            raise StateMismatch(f"volume {call.volume.name} is in use here", hint="stop its user")
+        adopting.release(call.volume, call.source, owner=call.owner, scope=scope)
 
     def ensure_replicated(self, call: EnsureReplicated, scope: TaskScope) -> None:
         """See EnsureReplicated."""
@@ -141,13 +163,23 @@ class Disks:
         return driver.space() if driver is not None else Space(0, 0)
 
     def _driver(self, volume: VolumeSpec) -> VolumeDriver:
-        driver = self._of_kind.get(volume.kind)
+        return self._serving(volume.kind)
+
+    def _serving(self, kind: str) -> VolumeDriver:
+        driver = self._of_kind.get(kind)
         if driver is None:
             known = ", ".join(sorted(self._of_kind))
-            raise BadCall(
-                f"no driver here for volumes of kind {volume.kind!r}", hint=f"known: {known}"
-            )
+            raise BadCall(f"no driver here for volumes of kind {kind!r}", hint=f"known: {known}")
         return driver
+
+    def _adopting(self, kind: str) -> Adopting:
+        adopting = self._serving(kind).adopting
+        if adopting is None:
+            raise BadCall(
+                f"volumes of kind {kind} are made, never taken over",
+                hint="logical volumes and block devices can be taken over",
+            )
+        return adopting
 
     def _raise_mirror(self, disk: DiskSpec, *, fresh: bool, source: bool, scope: TaskScope) -> None:
         _expect_mirror(disk)

@@ -36,6 +36,7 @@ class Files:
 
     def __init__(self, directories: Sequence[str], *, kind: str) -> None:
         self.kinds = (kind,)
+        self.adopting = None
         self.capabilities = VolumeCapabilities(shared=kind == "sharedfile")
         self._directories = tuple(Path(directory) for directory in directories)
         self._lock = threading.Lock()  # between looking for room and taking it

@@ -23,7 +23,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from nodeagent.calls import Device, DiskSeen, OwnedVolume, VolumeSpec
+from nodeagent.calls import Device, DiskSeen, OwnedVolume, VolumeFound, VolumeSpec
 from nodeagent.errors import (
     BadCall,
     CommandFailed,
@@ -32,7 +32,7 @@ from nodeagent.errors import (
     NoSuchThing,
     StateMismatch,
 )
-from nodeagent.storage.contract import Space, VolumeCapabilities
+from nodeagent.storage.contract import Adopting, Space, VolumeCapabilities
 from nodeagent.storage.lvm_report import OWNER_TAG, REPORT, LogicalVolume, LvmState, read_report
 from nodeagent.storage.system import System
 from nodeagent.task_scope import TaskScope
@@ -46,7 +46,7 @@ class Lvm:
     """The volume groups of one node; implements `VolumeDriver`. `group`: the main one."""
 
     kinds = ("lvm",)
-    capabilities = VolumeCapabilities(snapshots=True, stripes=True, adopts=True)
+    capabilities = VolumeCapabilities(stripes=True)
 
     def __init__(
         self, system: System, group: str, *, now: Callable[[], float] = time.monotonic
@@ -56,6 +56,11 @@ class Lvm:
         self._state: LvmState | None = None
         self._looked_at = 0.0
         self._looking = False
+
+    @property
+    def adopting(self) -> Adopting:
+        """See VolumeDriver."""
+        return self
 
     def needs(self) -> tuple[str, ...]:
         """See VolumeDriver."""
@@ -96,21 +101,33 @@ class Lvm:
                 raise
         self._forget(volume.name)
 
-    def adopt(self, source: str, volume: VolumeSpec, *, owner: str, scope: TaskScope) -> None:
-        """The volume `source`, which is nobody's, is now `volume` and belongs to `owner`.
+    def found(self, name: str) -> VolumeFound | None:
+        """See Adopting."""
+        _check_name(name)
+        present = self._look().volumes.get(name)
+        if present is None:
+            return None
+        in_use = "it is open" if present.is_open else ""
+        return VolumeFound(name=name, size_mib=present.size_mib, owner=present.owner, in_use=in_use)
 
-        The tag comes before the new name: whoever repeats it after a crash finds one or the other.
-        Raises NoSuchThing, StateMismatch if it is somebody's, too small, or open.
-        """
+    def adopt(self, source: str, volume: VolumeSpec, *, owner: str, scope: TaskScope) -> None:
+        """See Adopting. The tag comes before the new name: whoever repeats it after a crash finds
+        one or the other."""
         for name in (source, volume.name):
             _check_name(name)
+        if _group(source) != _group(volume.name):
+            raise BadCall(f"{source} cannot become {volume.name}", hint="a volume keeps its group")
         state = self._look()
-        present = state.volumes.get(source)
-        if present is None:
-            if volume.name not in state.volumes:
-                raise NoSuchThing(f"there is no volume {source} to be taken over")
+        if volume.name in state.volumes:
             self._expect_owner(volume.name, state.volumes[volume.name], owner)
             return
+        present = state.volumes.get(source)
+        if present is None:
+            raise NoSuchThing(f"there is no volume {source} to be taken over")
+        if present.is_open:
+            raise StateMismatch(
+                f"volume {source} is in use", hint="unmount it, or stop whatever has it open"
+            )
         if present.size_mib < volume.size_mib:
             raise StateMismatch(
                 f"volume {source} has {present.size_mib} MiB, not {volume.size_mib}"
@@ -120,6 +137,22 @@ class Lvm:
             tag = ["lvchange", "--quiet", "--addtag", OWNER_TAG + owner, source]
             self._system.run(tag, scope=scope)
         self._system.run(["lvrename", "--quiet", source, volume.name], scope=scope)
+        self._look()
+
+    def release(self, volume: VolumeSpec, source: str, *, owner: str, scope: TaskScope) -> None:
+        """See Adopting. The name goes first, as it came last."""
+        for name in (source, volume.name):
+            _check_name(name)
+        volumes = self._look().volumes
+        named = volumes.get(volume.name)
+        if named is not None and named.owner == owner:
+            if named.is_open:
+                raise StateMismatch(f"volume {volume.name} is in use", hint="stop its user")
+            self._system.run(["lvrename", "--quiet", volume.name, source], scope=scope)
+        elif source not in volumes or volumes[source].owner != owner:
+            return
+        tag = ["lvchange", "--quiet", "--deltag", OWNER_TAG + owner, source]
+        self._system.run(tag, scope=scope)
         self._look()
 
     def activate(self, volume: VolumeSpec) -> Device:

@@ -22,7 +22,8 @@ REPORT = (
     *("lvm", "fullreport", "--reportformat", "json", "--units", "b", "--nosuffix"),
     *("--configreport", "vg", "-o", "vg_name,vg_size,vg_free,vg_extent_size"),
     *("--configreport", "pv", "-o", "pv_name,pv_size,pv_free,pv_allocatable,pv_missing"),
-    *("--configreport", "lv", "-o", "lv_name,lv_size,lv_tags,lv_health_status,origin"),
+    *("--configreport", "lv", "-o", "lv_name,lv_size,lv_tags"),
+    *("-o", "+lv_health_status,lv_device_open,origin"),
     *("--configreport", "pvseg", "-S", _NONE, "--configreport", "seg", "-S", _NONE),
 )
 
@@ -43,6 +44,8 @@ class LogicalVolume(NamedTuple):
     size_mib: int
     owner: str
     faulty: bool  # a disk under it is missing
+    is_open: bool = False  # by a guest, a mount, a mirror
+    origin: str = ""  # of a snapshot: the volume, without its group
 
 
 class LvmState(NamedTuple):
@@ -72,6 +75,8 @@ class _Lv(msgspec.Struct):
     lv_size: str
     lv_tags: str
     lv_health_status: str
+    lv_device_open: str
+    origin: str
 
 
 class _Section(msgspec.Struct):
@@ -126,4 +131,6 @@ def _volume(lv: _Lv) -> LogicalVolume:
         size_mib=int(lv.lv_size) // _MIB,
         owner=owners[0].removeprefix(OWNER_TAG) if owners else "",
         faulty=lv.lv_health_status == "partial",
+        is_open=lv.lv_device_open == "open",
+        origin=lv.origin,
     )

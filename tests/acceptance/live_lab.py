@@ -33,7 +33,7 @@ from tools.lab.layout import MASTER, LabLayout
 
 CLUSTER = "cluster.example.net"
 PATIENCE_S = 60.0
-DRIVER_FILES = ("volumes.json", "mirror.json", "hypervisor.json", "network.json")
+DRIVER_FILES = ("volumes.json", "devices.json", "mirror.json", "hypervisor.json", "network.json")
 _TIMES = frozenset({"ctime_ms", "mtime_ms"})
 _PLACES = frozenset({"file_id"})  # inode numbers
 _FAULT = "CAIRN_FAULT"

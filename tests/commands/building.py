@@ -21,11 +21,14 @@ from nodeagent.calls import (
     AddressTaken,
     Call,
     ConsoleSeen,
+    DescribeVolumes,
     InstanceSeen,
     NodeCheck,
     NodeStatus,
     OsSeen,
     RunningGuest,
+    VolumeFound,
+    VolumesFound,
     VoterMade,
 )
 from projections import configuration, params
@@ -63,6 +66,7 @@ class Town:
         self.disk_mib: dict[str, int] = defaultdict(lambda: 102400)
         self.os: dict[str, tuple[OsSeen, ...] | None] = {}
         self.bridges: dict[str, tuple[str, ...]] = {}  # of nodes that tell them
+        self.volumes: tuple[VolumeFound, ...] = ()  # that a person made, on every node
         settings = ClusterInfo(
             **{
                 "uuid": UUID.format(0),
@@ -305,6 +309,11 @@ class Town:
             return msgspec.Raw(msgspec.msgpack.encode(ConsoleSeen(kind="msg")))
         if step.call.name == "describe-running":
             return msgspec.Raw(msgspec.msgpack.encode(RunningGuest(description=b"as it is")))
+        if step.call.name == "describe-volumes":
+            asked = unpacked(step)
+            assert isinstance(asked, DescribeVolumes)
+            there = tuple(each for each in self.volumes if each.name in asked.names)
+            return msgspec.Raw(msgspec.msgpack.encode(VolumesFound(volumes=there)))
         if step.call.name != "probe":
             return msgspec.Raw(b"\xc0")
         if step.node not in self.cluster.nodes:

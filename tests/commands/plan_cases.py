@@ -47,6 +47,7 @@ from commands.node_ops import evacuate as node_evacuate
 from commands.node_ops import remove as node_remove
 from commands.node_ops import set_params as node_set_params
 from commands.tag_ops import delete_tags, set_tags
+from nodeagent.calls import VolumeFound
 from projections.events.configuration import MasterAddressWanted
 from projections.objects import ADMIN_DOWN
 from tests.commands.building import KEY, Town
@@ -130,6 +131,14 @@ def witness_town() -> Town:
     return town
 
 
+def stray_town() -> Town:
+    """A person has made two logical volumes, and connected a disk, on each node."""
+    town = Town(enabled_disk_templates=("plain", "blockdev"))
+    names = ("xenvg/theirs", "xenvg/more", "/dev/disk/by-id/wwn-1")
+    town.volumes = tuple(VolumeFound(name=name, size_mib=2048) for name in names)
+    return town
+
+
 @dataclass(frozen=True)
 class Case:
     """An order, and the town it is made in."""
@@ -165,6 +174,21 @@ PLAIN = {
     "add drbd, not started": (create.HANDLER, new(disk_template="drbd", start=False), Town),
     "add file": (create.HANDLER, new(disk_template="file"), Town),
     "add sharedfile": (create.HANDLER, new(disk_template="sharedfile"), Town),
+    "adopt": (
+        create.HANDLER,
+        new(pnode="node1", disks=({"adopt": "theirs"}, {"adopt": "more"})),
+        stray_town,
+    ),
+    "adopt a device": (
+        create.HANDLER,
+        new(
+            pnode="node1",
+            disk_template="blockdev",
+            disks=({"adopt": "/dev/disk/by-id/wwn-1"},),
+            start=False,
+        ),
+        stray_town,
+    ),
     "add diskless": (create.HANDLER, new(disk_template="diskless", disks=()), Town),
     "replace -s": (replace_disks.HANDLER, replace("replace_on_secondary"), mirror_town),
     "replace -p": (replace_disks.HANDLER, replace("replace_on_primary"), mirror_town),

@@ -182,7 +182,7 @@ REFUSALS = [
     ({"disks": ({"size": -1},)}, "-1 is not a size"),
     ({"disks": ({},)}, "has no size"),
     ({"disks": ()}, "needs a disk"),
-    ({"disks": ({"size": 1, "adopt": "lv"},)}, "adopt is not supported yet"),
+    ({"disks": ({"size": 1, "adopt": "lv"},)}, "has a size already"),
     ({"hvparams": {"memory": "1G"}}, "has no parameter memory"),
     ({"hvparams": {"migration_mode": "live"}}, "the same for the whole cluster"),
     ({"beparams": {"minmem": 600, "maxmem": 500}}, "minmem 600 MiB is more than maxmem 500"),

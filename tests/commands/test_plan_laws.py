@@ -22,7 +22,7 @@ from projections.plans import Call, Plan, Record
 from tests.commands.building import Town
 from tests.commands.plan_cases import CASES, Case, mirror_town, new, replace
 
-HARMLESS = {"describe-console", "describe-running", "probe"}  # changes nothing
+HARMLESS = {"describe-console", "describe-running", "describe-volumes", "probe"}  # changes nothing
 # What may stay when an opcode goes back: a volume that is too large; what is on a disk that goes.
 MAY_STAY = {
     ("OP_INSTANCE_GROW_DISK", "ensure-volume"),

@@ -8,7 +8,14 @@ import threading
 import pytest
 
 from nodeagent.calls import DiskSeen, VolumeSpec
-from nodeagent.errors import BadCall, CommandFailed, NodeAgentError, NoRoom, StateMismatch
+from nodeagent.errors import (
+    BadCall,
+    CommandFailed,
+    NodeAgentError,
+    NoRoom,
+    NoSuchThing,
+    StateMismatch,
+)
 from nodeagent.storage.contract import Space
 from nodeagent.storage.lvm import LOOK_AGAIN_S, Lvm
 from nodeagent.storage.lvm_report import read_report
@@ -22,11 +29,17 @@ REPORT = "lvm fullreport"
 MIB = 1 << 20
 
 
-def report(*volumes: tuple[str, int, str], free_mib: int = 4096, health: str = "") -> str:
+def report(
+    *volumes: tuple[str, int, str],
+    free_mib: int = 4096,
+    health: str = "",
+    is_open: bool = False,
+    origin: str = "",
+) -> str:
     """What `lvm fullreport` of 2.03.16 printed of a group of two disks, with these volumes."""
     lvs = [
         {"lv_name": name, "lv_size": str(size * MIB), "lv_tags": tags, "lv_health_status": health,
-         "origin": ""}
+         "lv_device_open": "open" if is_open else "", "origin": origin}
         for name, size, tags in volumes
     ]  # fmt: skip
     pvs = [
@@ -62,7 +75,7 @@ def test_a_report_is_read() -> None:
     """Sizes in MiB, the owner from its tag among others, a disk that is missing, empty disks."""
     text = report(("a", 64, "other,cairn.disk=d1"), ("b", 8, ""), health="partial")
     state = read_report(text)
-    assert state.volumes["xenvg/a"] == (64, "d1", True)
+    assert state.volumes["xenvg/a"][:3] == (64, "d1", True)
     assert state.volumes["xenvg/b"].owner == ""
     assert state.groups["xenvg"].empty == ("/dev/vdb",)
     with pytest.raises(NodeAgentError, match="not understood"):
@@ -168,3 +181,46 @@ def test_what_is_missing_is_named(system: ScriptedSystem) -> None:
     assert "lvm2" in bare.needs()[0]
     assert bare.space() == Space(0, 0)
     assert bare.seen() == ()
+
+
+def test_taking_over_is_a_tag_and_a_name(lvm: Lvm, system: ScriptedSystem) -> None:
+    """In this order, and back in the other; what a crash left between the two is gone on with."""
+    mine = volume("xenvg/d1", 64)
+    system.answers[REPORT] = report(("theirs", 64, ""))
+    lvm.adopt("xenvg/theirs", mine, owner="u1", scope=SCOPE)
+    system.answers[REPORT] = report(("theirs", 64, "cairn.disk=u1"))
+    lvm.adopt("xenvg/theirs", mine, owner="u1", scope=SCOPE)
+    lvm.release(mine, "xenvg/theirs", owner="u1", scope=SCOPE)
+    system.answers[REPORT] = report(("d1", 64, "cairn.disk=u1"))
+    lvm.adopt("xenvg/theirs", mine, owner="u1", scope=SCOPE)
+    lvm.release(mine, "xenvg/theirs", owner="u1", scope=SCOPE)
+    changes = [line for line in system.commands if not line.startswith(REPORT)]
+    assert changes == [
+        "lvchange --quiet --addtag cairn.disk=u1 xenvg/theirs",
+        "lvrename --quiet xenvg/theirs xenvg/d1",
+        "lvrename --quiet xenvg/theirs xenvg/d1",
+        "lvchange --quiet --deltag cairn.disk=u1 xenvg/theirs",
+        "lvrename --quiet xenvg/d1 xenvg/theirs",
+        "lvchange --quiet --deltag cairn.disk=u1 xenvg/theirs",
+    ]
+
+
+def test_what_may_not_be_taken_over_is_left_alone(lvm: Lvm, system: ScriptedSystem) -> None:
+    """Open, too small, another's, of another group, or not there: each is refused by its name."""
+    mine = volume("xenvg/d1", 64)
+    for shown, error, words in (
+        (report(("theirs", 64, ""), is_open=True), StateMismatch, "in use"),
+        (report(("theirs", 60, "")), StateMismatch, "60 MiB, not 64"),
+        (report(("theirs", 64, "cairn.disk=u2")), StateMismatch, "belongs to u2"),
+        (report(("d1", 64, "cairn.disk=u2")), StateMismatch, "belongs to u2"),
+        (report(), NoSuchThing, "xenvg/theirs"),
+    ):
+        system.answers[REPORT] = shown
+        with pytest.raises(error, match=words):
+            lvm.adopt("xenvg/theirs", mine, owner="u1", scope=SCOPE)
+    with pytest.raises(BadCall, match="cannot become"):
+        lvm.adopt("other/theirs", mine, owner="u1", scope=SCOPE)
+    system.answers[REPORT] = report(("d1", 64, "cairn.disk=u1"), is_open=True)
+    with pytest.raises(StateMismatch, match="in use"):
+        lvm.release(mine, "xenvg/theirs", owner="u1", scope=SCOPE)
+    assert all(line.startswith(REPORT) for line in system.commands)

@@ -1,0 +1,92 @@
+"""Simulated volumes that a person made, and that can be taken over (edge).
+
+Real ones are what LVM or the kernel finds on the node; here somebody plants them: a test, the lab.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from nodeagent.calls import VolumeFound, VolumeSpec
+from nodeagent.errors import NoSuchThing, StateMismatch
+from nodeagent.simulated.volumes import SimulatedVolumes, Volume
+from nodeagent.storage.contract import Adopting, VolumeCapabilities
+from nodeagent.task_scope import TaskScope
+
+
+class SimulatedGroup(SimulatedVolumes):
+    """A volume group, in which a person may have made volumes of their own."""
+
+    @property
+    def adopting(self) -> Adopting:
+        """See VolumeDriver."""
+        return self
+
+    def plant(self, name: str, *, size_mib: int, in_use: str = "") -> None:
+        """A person has made this volume. `in_use`: by what it is held."""
+        self._make_file(VolumeSpec(name=name, kind=self.kinds[0], size_mib=size_mib))
+        with self._file.change() as state:
+            state.volumes[name] = Volume(
+                kind=self.kinds[0], size_mib=size_mib, owner="", in_use=in_use
+            )
+
+    def found(self, name: str) -> VolumeFound | None:
+        """See Adopting."""
+        present = self._file.read().volumes.get(name)
+        if present is None:
+            return None
+        return VolumeFound(
+            name=name, size_mib=present.size_mib, owner=present.owner, in_use=present.in_use
+        )
+
+    def adopt(self, source: str, volume: VolumeSpec, *, owner: str, scope: TaskScope) -> None:
+        """See Adopting."""
+        with self._file.change() as state:
+            present = state.volumes.get(volume.name)
+            if present is not None and present.owner == owner:
+                return
+            if source != volume.name and present is not None:
+                raise StateMismatch(f"there is a volume {volume.name} already")
+            stray = state.volumes.get(source)
+            if stray is None:
+                raise NoSuchThing(f"there is no volume {source} to be taken over")
+            if stray.owner or stray.in_use:
+                why = stray.in_use or f"it belongs to {stray.owner}"
+                raise StateMismatch(f"volume {source} cannot be taken over: {why}")
+            if stray.size_mib < volume.size_mib:
+                raise StateMismatch(
+                    f"volume {source} has {stray.size_mib} MiB, not {volume.size_mib}"
+                )
+            self._rename(state.volumes, source, volume.name, owner=owner)
+            state.effect("adopt-volume", volume.name)
+
+    def release(self, volume: VolumeSpec, source: str, *, owner: str, scope: TaskScope) -> None:
+        """See Adopting."""
+        with self._file.change() as state:
+            present = state.volumes.get(volume.name)
+            if present is not None and present.owner == owner:
+                self._rename(state.volumes, volume.name, source, owner="")
+                state.effect("release-volume", source)
+
+    def _rename(self, volumes: dict[str, Volume], old: str, new: str, *, owner: str) -> None:
+        volumes[new] = volumes.pop(old)
+        volumes[new].owner = owner
+        volumes[new].active = False
+        self._path(old).rename(self._path(new))
+
+
+class SimulatedBlockDevices(SimulatedGroup):
+    """Devices that were connected to the node; none is made, and none removed."""
+
+    capabilities = VolumeCapabilities(grows=False, shared=True)
+
+    def __init__(self, directory: Path, state: Path) -> None:
+        super().__init__(directory, state, kinds=("blockdev",), total_mib=0)
+
+    def remove(self, volume: VolumeSpec, *, owner: str, scope: TaskScope) -> None:
+        """See VolumeDriver. The device stays with its data, and is nobody's."""
+        with self._file.change() as state:
+            present = state.volumes.get(volume.name)
+            if present is not None and present.owner == owner:
+                present.owner, present.active = "", False
+                state.effect("release-volume", volume.name)

@@ -20,6 +20,7 @@ import msgspec
 
 from eventstore.access.keys import CurveKeys, load_curve_keys, new_curve_keys, save_curve_keys
 from eventstore.clients.link import Voter as VoterAddress
+from eventstore.durable_file import replace, sync_directory
 from nodeagent.calls import Ticket, Voter
 from nodeagent.errors import NodeAgentError
 from nodeagent.hypervisor.kvm.settings import KvmSettings
@@ -134,7 +135,7 @@ class AgentDirectory:
     def drop_identity(self) -> None:
         """Be a member no more."""
         (self.path / IDENTITY).unlink(missing_ok=True)
-        self._sync()
+        sync_directory(self.path)
 
     def name(self) -> str:
         """The node's name, as its cluster or a ticket has it; empty if there is neither."""
@@ -152,7 +153,7 @@ class AgentDirectory:
             os.replace(path, f"{path}.{suffix}")
         else:
             path.unlink(missing_ok=True)
-        self._sync()
+        sync_directory(self.path)
 
     def _read(self, name: str, kind: type[T]) -> T | None:
         try:
@@ -165,17 +166,4 @@ class AgentDirectory:
             raise BadFile(f"{self.path / name}: {wrong}", hint="repair or remove it") from None
 
     def _write(self, name: str, value: msgspec.Struct) -> None:
-        draft = self.path / f"{name}.new"
-        with open(draft, "wb", opener=lambda path, flags: os.open(path, flags, 0o600)) as file:
-            file.write(msgspec.json.format(msgspec.json.encode(value), indent=1))
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(draft, self.path / name)
-        self._sync()
-
-    def _sync(self) -> None:
-        handle = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+        replace(self.path / name, msgspec.json.format(msgspec.json.encode(value), indent=1))

@@ -33,6 +33,7 @@ from eventstore.access.keys import (
     save_curve_keys,
     save_sign_keys,
 )
+from eventstore.durable_file import replace
 from eventstore.errors import EventStoreError
 from eventstore.storage.layout import Layout
 from eventstore.storage.log_file import Meta
@@ -158,9 +159,7 @@ class VoterHost:
             "segments": placed.segments,
             "seeds": tuple(voter for voter in self.voters if voter.name != call.name),
         }
-        draft = path.with_name("master.json.new")
-        draft.write_bytes(msgspec.json.format(msgspec.json.encode(settings), indent=2) + b"\n")
-        draft.replace(path)
+        replace(path, msgspec.json.format(msgspec.json.encode(settings), indent=2) + b"\n")
         return placed
 
     def _start(self, scope: TaskScope) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import msgspec
 
+from eventstore.durable_file import replace
 from nodeagent.calls import Voter
 from shell.failure import Failure, Status
 
@@ -107,8 +108,8 @@ def load() -> Found:
 
 
 def save(found: Found, config: ClientConfig) -> Found:
-    """Write changed settings to the file they came from, whole or not at all."""
-    new = found.path.with_name(f"{found.path.name}.new-{os.getpid()}")  # others may save as well
-    new.write_bytes(msgspec.json.format(msgspec.json.encode(config), indent=2) + b"\n")
-    new.replace(found.path)
+    """Write changed settings to the file they came from, durably, whole or not at all."""
+    text = msgspec.json.format(msgspec.json.encode(config), indent=2) + b"\n"
+    # No secret is in it; and others may save as well, hence a draft of our own.
+    replace(found.path, text, mode=0o666, draft=f"new-{os.getpid()}")
     return Found(found.path, config)

@@ -7,7 +7,6 @@ goes in on standard input, so that it stands in no list of processes.
 
 from __future__ import annotations
 
-import os
 import shlex
 import subprocess
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Protocol
 
 import msgspec
 
+from eventstore.durable_file import replace
 from nodeagent.calls import Ticket
 from shell.config import Ssh
 from shell.failure import Failure, Status
@@ -136,14 +136,9 @@ class Node:
 
 def lay_down(place: Path, ticket: Ticket) -> None:
     """Write the ticket, whole or not at all, readable by its owner alone. Raises Failure."""
-    new = place.with_name(place.name + ".new")
     try:
         place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        new.unlink(missing_ok=True)
-        handle = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        with os.fdopen(handle, "wb") as file:
-            file.write(_text(ticket))
-        new.replace(place)
+        replace(place, _text(ticket))
     except OSError as failed:
         raise Failure(
             f"the ticket cannot be laid down at {place}: {failed.strerror}",

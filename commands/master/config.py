@@ -13,6 +13,7 @@ from pathlib import Path
 import msgspec
 
 from commands.errors import CommandError
+from eventstore.durable_file import replace
 from nodeagent.calls import Voter
 
 FILE = "master.json"
@@ -55,10 +56,13 @@ def load(directory: Path) -> MasterConfig:
 
 
 def save(directory: Path, config: MasterConfig) -> None:
-    """Write the settings; the directory is made, for its owner alone."""
+    """Write the settings durably, whole or not at all; the directory is made, for its owner alone.
+
+    Raises OSError, after which what was there is there.
+    """
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-    path = directory / FILE
-    path.write_bytes(msgspec.json.format(msgspec.json.encode(config), indent=2) + b"\n")
+    text = msgspec.json.format(msgspec.json.encode(config), indent=2) + b"\n"
+    replace(directory / FILE, text)
 
 
 def replication_endpoint(config: MasterConfig) -> str:

@@ -21,6 +21,7 @@ from pathlib import Path
 
 import msgspec
 
+from eventstore.durable_file import sync_directory
 from eventstore.errors import CorruptLog, DiskFull, StorageFailed
 from eventstore.record import Epoch
 
@@ -117,15 +118,6 @@ def read_mark(path: Path) -> Mark | None:
     except FileNotFoundError:
         return None
     return newest[1] if newest else None
-
-
-def sync_directory(directory: Path) -> None:
-    """Make the names in `directory` durable."""
-    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 def _newest(content: bytes) -> tuple[int, Mark] | None:

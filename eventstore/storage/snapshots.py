@@ -13,7 +13,6 @@ one, or the log from its beginning, gives the same state.
 
 from __future__ import annotations
 
-import os
 import zlib
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -23,8 +22,8 @@ from typing import NamedTuple
 import msgspec
 import zstandard
 
+from eventstore.durable_file import replace
 from eventstore.errors import DecodeError
-from eventstore.storage.ack_mark import sync_directory
 from eventstore.storage.thinning import kept
 
 _MAGIC = b"CSNP"
@@ -85,14 +84,7 @@ class SnapshotStore:
         content = _MAGIC + len(packed).to_bytes(4, "big") + packed
         content += zstandard.ZstdCompressor(level=_LEVEL).compress(snapshot.state)
         content += zlib.crc32(content).to_bytes(4, "big")
-        path = self._path(snapshot.seq)
-        unfinished = path.with_suffix(".new")
-        with unfinished.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        unfinished.rename(path)
-        sync_directory(self.directory)
+        replace(self._path(snapshot.seq), content)
         self._thin(snapshot.seq)
 
     def save_soon(self, make: Callable[[], Snapshot]) -> Future[None]:

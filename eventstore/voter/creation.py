@@ -10,12 +10,13 @@ from itertools import count
 from pathlib import Path
 
 from eventstore.clock import HybridClock
+from eventstore.durable_file import sync_directory
 from eventstore.errors import CorruptLog, NotOurLog, TooLarge
 from eventstore.events import STREAM, EpochStarted, LogCreated
 from eventstore.proofs.checkpoint import check_key_name
 from eventstore.record import Batch, Draft, Epoch, Stored, genesis_hash
 from eventstore.replica import Refused
-from eventstore.storage.ack_mark import AckMark, Mark, sync_directory
+from eventstore.storage.ack_mark import AckMark, Mark
 from eventstore.storage.layout import Layout
 from eventstore.storage.log_file import LogFile, Meta, RowValues
 from eventstore.storage.soundness import check_not_gone

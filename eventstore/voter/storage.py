@@ -17,12 +17,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from eventstore.durable_file import sync_directory
 from eventstore.errors import NotOurLog
 from eventstore.raft.entry import Entry, Position, from_records
 from eventstore.raft.recovery import assess
 from eventstore.raft.state import HardState, Identity
 from eventstore.record import Epoch, Stored, genesis_hash
-from eventstore.storage.ack_mark import AckMark, Mark, sync_directory
+from eventstore.storage.ack_mark import AckMark, Mark
 from eventstore.storage.layout import Layout
 from eventstore.storage.log_file import LogFile, Meta
 from eventstore.storage.log_reader import LogReader, decoded

@@ -73,10 +73,14 @@ def test_root_is_not_led_astray_by_a_link(open_directory: Path) -> None:
     secret.chmod(0o600)
     directory = open_directory / "master"
     make_private(directory, USER)
-    (directory / "master.json.new").symlink_to(secret)
     voter = host(directory, OwnProcess(DAEMON, USER), USER)
+    (directory / "master.json").symlink_to(secret)  # which is read, if it is there
     with pytest.raises(NodeAgentError, match="Permission denied"):
         voter.ensure(CALL, TaskScope())
+    (directory / "master.json").unlink()
+    (directory / "master.json.new").symlink_to(secret)  # which is written, and then renamed
+    voter.ensure(CALL, TaskScope())
+    voter.remove("c1")
     assert secret.read_text() == "of root"
 
 

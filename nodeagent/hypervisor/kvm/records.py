@@ -19,6 +19,7 @@ from typing import TypeVar
 
 import msgspec
 
+from eventstore.durable_file import replace
 from nodeagent.calls import Device, InstanceSpec
 from nodeagent.hypervisor.kvm.layout import Layout
 
@@ -119,7 +120,7 @@ class HistoryFile:
 
     def _write(self, history: History) -> None:
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _replace(self._path, history, durable=True)
+        replace(self._path, msgspec.json.encode(history))
         self.now = history
 
 
@@ -131,7 +132,7 @@ def read_record(place: Place) -> GuestRecord | None:
 def write_record(place: Place, record: GuestRecord) -> None:
     """Replace what is known of a guest."""
     place.make()
-    _replace(place.record, record, durable=False)
+    replace(place.record, msgspec.json.encode(record))
 
 
 def _read(path: Path, kind: type[T]) -> T | None:
@@ -142,17 +143,3 @@ def _read(path: Path, kind: type[T]) -> T | None:
     except msgspec.MsgspecError as bad:
         _log.error("%s cannot be read and is left out: %s", path, bad)
         return None
-
-
-def _replace(path: Path, value: msgspec.Struct, *, durable: bool) -> None:
-    draft = path.with_suffix(".new")
-    with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-        file.write(msgspec.json.encode(value))
-        if durable:
-            file.flush()
-            os.fsync(file.fileno())
-    draft.rename(path)
-    if durable:
-        directory = os.open(path.parent, os.O_RDONLY)
-        os.fsync(directory)
-        os.close(directory)

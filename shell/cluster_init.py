@@ -92,7 +92,7 @@ def run(session: Session, words: Words) -> int:
     if master.user:
         log.touch(mode=0o600)
         hand_over(directory, master.user)
-    wait(session, start(master, directory, log), log)
+    wait(session, master, directory, start(master, directory, log), log)
     return Status.SUCCESS
 
 

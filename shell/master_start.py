@@ -4,12 +4,17 @@
 `user` in the settings its files become that user's before it starts. They are handed over from the
 leaves up: until the last step nobody but their maker can reach them, so no link can be put in the
 way of the change.
+
+By then the cluster is made, and no second `init` will be taken. So nothing that goes wrong here may
+pass for a cluster that was not made: the daemon of a busy machine is waited for while it lives, and
+every failure says that the cluster is there, and the line that starts its daemon.
 """
 
 from __future__ import annotations
 
 import os
 import pwd
+import shlex
 import subprocess
 import time
 from pathlib import Path
@@ -17,10 +22,13 @@ from pathlib import Path
 from commands.api import Query, QueryReply
 from eventstore.errors import Unreachable
 from shell.config import Master
-from shell.failure import Failure
+from shell.failure import Failure, Status
 from shell.session import Session
 
-START_S = 30.0  # how long the daemon may take until it answers
+PATIENCE_S = 300.0  # how long a daemon that lives is waited for
+_SAID_AFTER_S = 5.0  # by then whoever waits is told what for
+_ASK_S = 1.0  # for the first answer; more with each try: a slow machine needs longer for one
+_ASK_MOST_S = 10.0
 
 
 def account_of(user: str) -> pwd.struct_passwd:
@@ -73,29 +81,75 @@ def start(master: Master, directory: Path, log: Path) -> subprocess.Popen[bytes]
     except (OSError, subprocess.CalledProcessError) as failed:
         raise Failure(
             f"the master daemon cannot be started: {failed}",
-            hint="the cluster is made; start the daemon by hand, and go on",
+            hint=f"the cluster is made; its daemon: {_by_hand(master, directory)}",
         ) from None
 
 
-def wait(session: Session, daemon: subprocess.Popen[bytes] | None, log: Path) -> None:
-    """Return when the daemon answers. Raises Failure if it ends, or takes too long."""
-    deadline = time.monotonic() + START_S
-    while True:
-        try:
-            session.ask("query", Query(what="cluster", fields=("name",)), QueryReply, timeout_s=1)
-        except Unreachable as silent:
+def wait(
+    session: Session,
+    master: Master,
+    directory: Path,
+    daemon: subprocess.Popen[bytes] | None,
+    log: Path,
+    *,
+    patience_s: float = PATIENCE_S,
+) -> None:
+    """Return when the daemon answers.
+
+    Raises Failure if its process ends, if it is silent for `patience_s`, and on Ctrl-C, which does
+    not end it.
+    """
+    began, told, ask_s = time.monotonic(), False, _ASK_S
+    where = f"journalctl -u {master.unit}" if daemon is None else str(log)
+    try:
+        while not _answers(session, ask_s):
             if daemon is not None and daemon.poll() is not None:
                 raise Failure(
-                    f"the master daemon ended with status {daemon.returncode}: {_last_line(log)}",
-                    hint=f"the cluster is made; see {log}, then start the daemon by hand",
-                ) from None
-            if time.monotonic() >= deadline:
-                where = "journalctl, of its unit" if daemon is None else str(log)
+                    "The cluster is made, but its master daemon ended with status"
+                    f" {daemon.returncode}: {_last_line(log)}",
+                    hint=f"see {where}; then start it: {_by_hand(master, directory)}",
+                )
+            waited_s = time.monotonic() - began
+            if waited_s >= patience_s:
                 raise Failure(
-                    f"the master daemon does not answer: {silent}", hint=f"see {where}"
-                ) from None
-        else:
-            return
+                    f"The cluster is made, but its master daemon ({_name(master, daemon)}) has not"
+                    f" answered for {waited_s:.0f} s; it was left as it is.",
+                    hint=f"see {where}; gnt-cluster info answers once it does",
+                    status=Status.NOT_MASTER,
+                )
+            if not told and waited_s >= _SAID_AFTER_S:
+                session.note(
+                    f"The cluster is made; waiting for its master daemon ({_name(master, daemon)})."
+                )
+                told = True
+            ask_s = min(ask_s * 1.5, _ASK_MOST_S)
+    except KeyboardInterrupt:
+        raise Failure(
+            f"The cluster is made; its master daemon ({_name(master, daemon)}) goes on starting.",
+            hint=f"see {where}; gnt-cluster info answers once it does",
+            status=Status.INTERRUPTED,
+        ) from None
+
+
+def _answers(session: Session, timeout_s: float) -> bool:
+    query = Query(what="cluster", fields=("name",))
+    try:
+        session.ask("query", query, QueryReply, timeout_s=timeout_s)
+    except Unreachable:
+        return False
+    return True
+
+
+def _name(master: Master, daemon: subprocess.Popen[bytes] | None) -> str:
+    return master.unit if daemon is None else f"pid {daemon.pid}"
+
+
+def _by_hand(master: Master, directory: Path) -> str:
+    """Return the line that starts the daemon."""
+    if master.unit:
+        return f"systemctl enable --now {master.unit}"
+    as_user = ("runuser", "-u", master.user, "--") if master.user else ()
+    return shlex.join([*as_user, *master.command, "--dir", str(directory)])
 
 
 def _last_line(log: Path) -> str:

@@ -125,4 +125,5 @@ def test_a_daemon_that_cannot_start(settings: Path) -> None:
     settings.write_bytes(msgspec.json.encode(msgspec.structs.replace(found, master=broken)))
     made = command(settings, "gnt-cluster", "init", "c.example.net")
     assert made.returncode == 1
+    assert "The cluster is made" in made.stderr
     assert "ended with status 3: the port is taken" in made.stderr

@@ -82,6 +82,14 @@ class LockTable(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         """Return the jobs that `request` must wait for, sorted; none: it may be granted now."""
         return tuple(sorted(self.holders_against(request) | self.waiters_before(request)))
 
+    def in_the_way(self, request: Request) -> dict[int, list[str]]:
+        """Return the jobs of `behind`, in their order, and for which of its locks each is there."""
+        found: dict[int, list[str]] = {}
+        for lock in _normal(request.locks):
+            for job in self.behind(Request(request.priority, request.job, (lock,))):
+                found.setdefault(job, []).append(lock.name)
+        return dict(sorted(found.items()))
+
     def is_free(self, request: Request) -> bool:
         """Say whether nothing is in the way of `request`: `behind` is empty, found more quickly."""
         return all(self._is_free(lock, request) for lock in request.locks)

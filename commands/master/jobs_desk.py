@@ -19,10 +19,13 @@ from eventstore.record import Record
 from eventstore.serving.server import LONGEST_WAIT_S, ReplyTo, Request, RequestServer
 from eventstore.wire.faults import RemoteError
 from projections.job_state import ENDED, STEP_DONE, STEP_SENT, Job, OpState
+from projections.query.lock_fields import readable
+from projections.query.table import World
 from projections.state import State
 
 ORDERS = ("operator", "gateway")
 READERS = ("operator", "gateway", "auditor")
+_MOST_NAMED = 5  # jobs, and locks of each, that a waiting person is told
 
 
 class JobsDesk:
@@ -134,17 +137,27 @@ class JobsDesk:
 
     def _waits_for(self, job: Job) -> tuple[str, ...]:
         """Say in words what an open job waits for."""
-        jobs = self._state().jobs
-        request = jobs.locks.waiting.get(job.id)
+        state = self._state()
+        locks, world = state.jobs.locks, World(state.cluster)
+        request = locks.waiting.get(job.id)
         if request is not None:
-            names = ", ".join(lock.name for lock in request.locks)
-            return tuple(f"job {other} for {names}" for other in jobs.locks.behind(request))
+            return _some(
+                f"job {other} ({', '.join(_some(readable(world, name) for name in names))})"
+                for other, names in locks.in_the_way(request).items()
+            )
         at = job.current
         if at is None or at >= len(job.depends):
             return ()
         return tuple(
             f"job {each.job} to end" for each in job.depends[at] if each.job not in job.met
         )
+
+
+def _some(words: Iterable[str]) -> tuple[str, ...]:
+    """Return as many as a person reads, and how many there are beside."""
+    told = tuple(words)
+    more = len(told) - _MOST_NAMED
+    return told if more <= 0 else (*told[:_MOST_NAMED], f"{more} more")
 
 
 def news_of(job: Job, since: int, waits_for: tuple[str, ...]) -> api.JobNews:

@@ -39,6 +39,15 @@ def test_a_waiting_request_holds_back_younger_ones_that_conflict() -> None:
     assert table.behind(Request(0, 3, (B,))) == (), "what does not conflict passes"
 
 
+def test_who_is_in_the_way_of_which_lock() -> None:
+    """Holders and earlier requests, each with the locks that conflict, and no other."""
+    table = ask(ask(LockTable(), 1, SHARED_A), 2, A, B)
+    wanted = Request(0, 3, (B, SHARED_A, Lock("c")))
+    assert table.in_the_way(wanted) == {2: ["a", "b"]}
+    assert table.in_the_way(Request(0, 3, (A, SHARED_A))) == {1: ["a"], 2: ["a"]}
+    assert tuple(table.in_the_way(wanted)) == table.behind(wanted)
+
+
 def test_all_or_none() -> None:
     """Who waits for one lock holds none of the others."""
     table = ask(ask(LockTable(), 1, A), 2, A, B)

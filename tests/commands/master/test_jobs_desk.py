@@ -18,9 +18,13 @@ from eventstore.replica import Leadership
 from eventstore.serving.server import Handler, ReplyTo, Request, RequestServer
 from eventstore.wire.faults import RemoteError
 from projections.events import jobs as j
+from projections.events.jobs import Lock
+from projections.locks import LockTable
+from projections.locks import Request as Request_
 from projections.state import Projector
 from tests.projections.stories import Story
 
+replace = msgspec.structs.replace
 LEADS = Leadership((1, 1), "node1", here=True, ready=True)
 
 
@@ -84,6 +88,19 @@ class Desk:
         self.projector.apply(added)
         self.desk.on_committed([stored.record for stored in added])
 
+    def grant(self, job: int, *locks: Lock) -> None:
+        """Let another job hold these."""
+        self._set(self.projector.state.jobs.locks.grant(job, locks))
+
+    def want(self, *locks: Lock) -> None:
+        """Let the job wait for these."""
+        self._set(self.projector.state.jobs.locks.wait(Request_(0, self.job, locks)))
+
+    def _set(self, locks: LockTable) -> None:
+        state = self.projector.state
+        jobs = replace(state.jobs, locks=locks)
+        self.projector.state = replace(state, jobs=jobs)
+
     @property
     def at_rest(self) -> bool:
         """Whether it remembers nobody and no timer is left to fire."""
@@ -113,6 +130,21 @@ def test_without_news_it_is_answered_when_the_time_is_over(desk: Desk) -> None:
     callback()
     assert [news.status for news in reply.news] == ["queued"]
     assert not other.news
+
+
+def test_who_waits_for_locks_is_told_whose_and_which_by_their_names(desk: Desk) -> None:
+    """A lock that stands in nobody's way is not named, nor more than a person reads."""
+    node = desk.story.nodes[0]
+    for job, lock in ((7, Lock(f"node/{node}")), (8, Lock("name/b")), (9, Lock("name/c"))):
+        desk.grant(job, lock)
+    desk.want(Lock("name/a"), Lock(f"node/{node}"), Lock("name/b"))
+    (news,) = desk.wait(timeout_s=0).news
+    assert news.waits_for == ("job 7 (node/node1.example.net)", "job 8 (name/b)")
+    many = [Lock(f"name/{number}") for number in range(8)]
+    desk.grant(10, *many)
+    desk.want(*many)
+    (news,) = desk.wait(timeout_s=0).news
+    assert news.waits_for == ("job 10 (name/0, name/1, name/2, name/3, name/4, 3 more)",)
 
 
 def test_who_has_gone_is_forgotten(desk: Desk) -> None:

@@ -16,10 +16,12 @@ import msgspec
 from commands.engine import endings, submission
 from commands.engine.context import Context
 from commands.engine.deciding import Decided, Succeeded, decide, problem_of
+from commands.engine.late_waits import late
 from commands.engine.reach import GONE, LOST, PROMISED, reach
 from commands.engine.scratch import Scratch
 from commands.engine.timers import ANSWER_S, LOST_S, Key, pause_s
 from commands.errors import ENVIRONMENT_ERROR, INTERNAL_ERROR, Refused
+from projections.cluster import Cluster
 from projections.conditions import holds
 from projections.errors import CorruptHistory
 from projections.events import jobs as ev
@@ -69,7 +71,7 @@ def advance(walk: Walk) -> bool:
     if walk.job.cancel and not op.final:
         turn_back(walk, Problem(code=CANCELED, message="the job was canceled"))
         return False
-    problem = failure(op)
+    problem = failure(op, walk.scratch.cluster)
     if problem is not None:
         if not op.final:
             turn_back(walk, problem)
@@ -92,12 +94,12 @@ def advance(walk: Walk) -> bool:
     return False
 
 
-def failure(op: OpState) -> Problem | None:
+def failure(op: OpState, cluster: Cluster) -> Problem | None:
     """Return why the opcode cannot go on, None if it can."""
     for plan in op.plans[-1:]:
-        for at, state in enumerate(plan.steps):
+        for at, (step, state) in enumerate(zip(plan.plan.steps, plan.steps, strict=True)):
             if state.state == STEP_FAILED and not plan.satisfied(at):
-                return state.problem
+                return late(step, cluster) if isinstance(step, Wait) else state.problem
     return None
 
 

@@ -48,6 +48,11 @@ def test_a_wait_for_a_condition(world: World) -> None:
     world.pass_time(11.0)
     world.settle()
     assert world.job(other).status == "error"
+    problem = world.job(other).ops[0].problem
+    assert problem is not None
+    assert (problem.code, problem.step) == ("timeout", "w")
+    assert problem.message == "node1 was not heard within 10 s"
+    assert problem.hint
     world.fact(f"node/{ONE}", facts.NodeReturned(node=ONE))
     world.settle()
     assert world.job(job).status == "success"

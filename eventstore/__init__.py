@@ -12,4 +12,5 @@ wire/                  frames, messages, sockets
 serving/               requests and publications, on a voter
 clients/               requests and subscriptions, from elsewhere
 reactor.py             the loop of a daemon
+durable_file.py        small files, replaced whole
 """

@@ -27,7 +27,7 @@ from commands.placement.metrics import group_scope
 from commands.placement.model import NO_NODE, Instance, Mirror
 from commands.placement.options import Options
 from commands.placement.state import Placement
-from tools.htools import iallocator, listing, report
+from tools.htools import iallocator, listing, records, report
 from tools.htools.choices import Choices
 from tools.htools.errors import DataError, HtoolsError
 from tools.htools.figures import fixed
@@ -72,7 +72,11 @@ def main(choices: Choices) -> int:
     loaded = _loaded(request, choices)
     placement = loaded.placement
     if choices.verbose > 1:
-        print(f"Received request: {request.question}", file=sys.stderr)
+        question = records.question_text(request.question, request.cluster)
+        print(f"Received request: {question}", file=sys.stderr)
+    if choices.verbose > 2:
+        data = records.cluster_record(loaded.cluster)
+        print(f"Received cluster data: {data}", file=sys.stderr)
     nodes = all_nodes(placement)
     listing.show_nodes(loaded, placement, nodes, choices.show_nodes, "Initial cluster")
     report.save_cluster(loaded, choices, "pre-ialloc", "before iallocator run", placement)

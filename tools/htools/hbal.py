@@ -17,7 +17,7 @@ from commands.placement.model import NO_NODE
 from commands.placement.schedule import schedule
 from commands.placement.search import GREEDY_SIZE, Search
 from commands.placement.state import Placement
-from tools.htools import listing, plots, report
+from tools.htools import listing, plots, records, report
 from tools.htools.choices import Choices
 from tools.htools.errors import HtoolsError
 from tools.htools.figures import fixed, general
@@ -58,7 +58,7 @@ def main(choices: Choices) -> int:
     placement, verbose = loaded.placement, choices.verbose
     if verbose > 1:
         print(f"Loaded cluster tags: {','.join(loaded.cluster.tags)}")
-        print(f"Loaded cluster ipolicy: {listing.policy_text(loaded.cluster.policy)}")
+        print(f"Loaded cluster ipolicy: {records.policy_text(loaded.cluster.policy)}")
     if not placement.instances:
         print("Cluster is empty, exiting.")
         return 0

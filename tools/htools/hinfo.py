@@ -9,7 +9,7 @@ import numpy as np
 from commands.placement import metrics
 from commands.placement.allocate import all_nodes
 from commands.placement.metrics import bad_items, group_scope
-from tools.htools import listing, report
+from tools.htools import listing, records, report
 from tools.htools.choices import Choices
 from tools.htools.figures import fixed
 from tools.htools.hbal import split_instances
@@ -26,7 +26,7 @@ def main(choices: Choices) -> int:
     placement, verbose = loaded.placement, choices.verbose
     print(f"Loaded cluster tags: {','.join(loaded.cluster.tags)}")
     if verbose > 2:
-        print(f"Loaded cluster ipolicy: {listing.policy_text(loaded.cluster.policy)}")
+        print(f"Loaded cluster ipolicy: {records.policy_text(loaded.cluster.policy)}")
     _introduce(loaded, verbose)
     _show_groups(loaded, verbose)
     nodes = all_nodes(placement)

@@ -34,7 +34,8 @@ class _NoNumber(ValueError):
 
 
 def decode(text: str | bytes, what: str) -> object:
-    """Parse JSON. Raises DataError with the line and column of the fault."""
+    """Parse an object or array of JSON. Raises DataError with the line and column of the fault."""
+    _top_level(text, what)
     try:
         found: object = msgspec.json.decode(text)
         return found
@@ -61,6 +62,17 @@ def decode(text: str | bytes, what: str) -> object:
         ) from problem
     except RecursionError as problem:
         raise DataError(f"{what}: Malformed JSON: nested too deeply") from problem
+
+
+def _top_level(text: str | bytes, what: str) -> None:
+    """Refuse, in the original's words, what is neither an object nor an array."""
+    begun = text.lstrip()
+    if begun[:1] in ("{", "[", b"{", b"["):
+        return
+    where = f" {position(text, len(text) - len(begun))}" if begun else ""
+    raise DataError(
+        f"{what}: Invalid JSON: a JSON text a serialized object or array at the top level.{where}"
+    )
 
 
 def _real(token: str) -> float:

@@ -8,7 +8,7 @@ from typing import Final
 
 from commands.placement import metrics
 from commands.placement.frame import Ints
-from commands.placement.model import NO_NODE, Policy
+from commands.placement.model import NO_NODE
 from commands.placement.state import Placement
 from tools.htools.figures import fixed, shown
 from tools.htools.load import Loaded
@@ -182,42 +182,3 @@ def statistics_table(prefix: str, placement: Placement, scope: Ints) -> str:
         for metric, value in zip(metrics.METRICS, found, strict=False)
     ]
     return table(prefix, ["Field", "Value", "Weight"], rows, [False, True, True])
-
-
-_TEMPLATE_SHOW: Final = {
-    "diskless": "DTDiskless",
-    "file": "DTFile",
-    "sharedfile": "DTSharedFile",
-    "plain": "DTPlain",
-    "blockdev": "DTBlock",
-    "drbd": "DTDrbd8",
-    "rbd": "DTRbd",
-    "ext": "DTExt",
-    "gluster": "DTGluster",
-}
-
-
-def policy_text(policy: Policy) -> str:
-    """A policy as `-v` shows it."""
-
-    def spec(which: object) -> str:
-        values = zip(
-            ("MemorySize", "CpuCount", "DiskSize", "DiskCount", "NicCount", "SpindleUse"),
-            (getattr(which, name) for name in which.__struct_fields__),  # type: ignore[attr-defined]  # a Spec
-            strict=True,
-        )
-        inner = ", ".join(f"iSpec{name} = {value}" for name, value in values)
-        return f"ISpec {{{inner}}}"
-
-    pairs = ",".join(
-        f"MinMaxISpecs {{minMaxISpecsMinSpec = {spec(pair.low)},"
-        f" minMaxISpecsMaxSpec = {spec(pair.high)}}}"
-        for pair in policy.bounds
-    )
-    templates = ",".join(_TEMPLATE_SHOW[template] for template in policy.templates)
-    return (
-        f"IPolicy {{iPolicyMinMaxISpecs = [{pairs}], iPolicyStdSpec = {spec(policy.standard)},"
-        f" iPolicyDiskTemplates = [{templates}],"
-        f" iPolicyVcpuRatio = {shown(policy.vcpu_ratio)},"
-        f" iPolicySpindleRatio = {shown(policy.spindle_ratio)}}}"
-    )

@@ -137,10 +137,10 @@ def _path(attribute: str) -> Apply:
     return apply
 
 
-def _one_of(attribute: str, values: Sequence[str], what: str) -> Apply:
+def _one_of(attribute: str, values: Sequence[str], problem: str) -> Apply:
     def apply(choices: Choices, value: str | None) -> None:
         if value not in values:
-            raise BadValue(f"Invalid {what} '{value}'")
+            raise BadValue(problem.format(value))
         setattr(choices, attribute, value)
 
     return apply
@@ -188,7 +188,11 @@ _ALL: Final = {
             "disk-template",
             "TEMPLATE",
             "choices=" + ",".join(TEMPLATES),
-            _one_of("disk_template", tuple(TEMPLATES), "disk template"),
+            _one_of(
+                "disk_template",
+                tuple(TEMPLATES),
+                'Invalid string value for type DiskTemplate: "{}"',
+            ),
         ),
         Option(
             "",
@@ -282,7 +286,7 @@ _ALL: Final = {
             "priority",
             "PRIO",
             "choices=" + ",".join(PRIORITIES),
-            _one_of("priority", PRIORITIES, "priority"),
+            _one_of("priority", PRIORITIES, "Unknown priority '{}'"),
         ),
         Option("", "no-capacity-checks", "", "none", _flag("capacity_checks", False)),
         # Beyond Ganeti's.
@@ -291,7 +295,7 @@ _ALL: Final = {
             "algorithm",
             "NAME",
             "choices=auto,greedy,search",
-            _one_of("algorithm", ("auto", "greedy", "search"), "algorithm"),
+            _one_of("algorithm", ("auto", "greedy", "search"), "Unknown algorithm '{}'"),
         ),
         Option(
             "", "compat", "", "none", lambda choices, _: setattr(choices, "algorithm", "greedy")
@@ -354,6 +358,12 @@ GENERIC: Final = (
     Option("V", "version", "", "none", _flag("force")),
     Option("h", "help", "", "none", _flag("force")),
     Option("", "help-completion", "", "none", _flag("force")),
+)
+
+
+#: Options that Ganeti's programs do not have.
+BEYOND: Final = frozenset(
+    {"algorithm", "compat", "effort", "schedule", "explain", "plot", "advice"}
 )
 
 

@@ -11,15 +11,18 @@ from collections.abc import Sequence
 from typing import Final, NoReturn
 
 from tools.htools.choices import BadValue, Choices
-from tools.htools.option_table import ARGUMENTS, GENERIC, Option, options_of
+from tools.htools.option_table import ARGUMENTS, BEYOND, GENERIC, Option, options_of
 
 #: The release whose command lines and output these programs keep; scripts look for it.
 VERSION: Final = "(ganeti) version v3.1.1"
 
 
-def usage(program: str) -> str:
-    """What `--help` prints."""
-    options = options_of(program)
+def usage(program: str, *, beyond: bool = True) -> str:
+    """What `--help` prints, with or without the options beyond Ganeti's.
+
+    A line that cannot be read is answered without them, byte for byte as Ganeti does.
+    """
+    options = [one for one in options_of(program) if beyond or one.name not in BEYOND]
     shorts = [option.short_form() for option in options]
     longs = [option.long_form() for option in options]
     width, breadth = max(map(len, shorts)), max(map(len, longs))
@@ -56,7 +59,9 @@ def parse(program: str, argv: Sequence[str]) -> Choices:
     parser.run(list(argv))
     if parser.errors:
         problems = "".join(parser.errors)
-        raise Stop(status=2, error=f"Command line error: {problems}\n{usage(program)}")
+        raise Stop(
+            status=2, error=f"Command line error: {problems}\n{usage(program, beyond=False)}"
+        )
     choices = Choices(arguments=parser.arguments)
     asked = {option.name for option, _ in parser.found}
     try:

@@ -2,7 +2,7 @@
 
 Five sections, split by single empty lines: groups, nodes, instances, cluster tags, policies; the
 last may be missing. Columns are split by `|`, lists by `,`; trailing columns have defaults. Errors
-name the line and the column, both from 1.
+name the line and the column, both from 1, or who refers to whom where a name is unknown.
 """
 
 from __future__ import annotations
@@ -100,10 +100,13 @@ class _Row:
         return text
 
     def number_of(self, column: int, numbers: dict[str, int], problem: str) -> int:
-        """The position of something named elsewhere."""
+        """The position of something named elsewhere.
+
+        If there is none the message is the original's alone: it names both ends.
+        """
         text = self.text(column)
         if text not in numbers:
-            raise self.fail(column, problem.format(text))
+            raise DataError(problem.format(text))
         return numbers[text]
 
 
@@ -128,7 +131,9 @@ def parse_cluster(text: str) -> Cluster:
         if row.cells[0] == "":
             policy = found
             continue
-        position = row.number_of(0, names, "Wrong number of elems found with name {}")
+        if row.cells[0] not in names:
+            raise row.fail(0, f"Wrong number of elems found with name {row.cells[0]}")
+        position = names[row.cells[0]]
         groups[position] = msgspec.structs.replace(groups[position], policy=found)
     tags = tuple("|".join(row.cells) for row in sections[3])
     return Cluster(tuple(groups), tuple(nodes), instances, tags, policy)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tools.htools.choices import BadValue, parse_unit
 from tools.htools.figures import fixed, general, plain, quoted, shown
 from tools.htools.names import match_name
-from tools.htools.option_table import PROGRAMS
+from tools.htools.option_table import BEYOND, PROGRAMS
 from tools.htools.options import Stop, parse, usage
 
 
@@ -47,6 +47,7 @@ BAD = [
     (["-l", "many"], 1, "max solution length: cannot parse string 'many'"),
     (["--mond=maybe"], 1, "Invalid choice 'maybe', pass one of 'yes' or 'no'"),
     (["--min-disk", "1e999"], 1, "out of range"),
+    (["--priority=abc"], 1, "Unknown priority 'abc'"),
 ]
 
 
@@ -71,6 +72,18 @@ def test_help_lists_every_option(program: str) -> None:
         assert caught.value.out
     for name in PROGRAMS[program].split():
         assert f"--{name}" in usage(program)
+
+
+@pytest.mark.parametrize("program", sorted(PROGRAMS))
+def test_a_bad_line_is_answered_with_ganetis_options(program: str) -> None:
+    """The usage after an error is the original's; `--help` lists what there is beyond it, too."""
+    with pytest.raises(Stop) as caught:
+        parse(program, ["--nope"])
+    shown = caught.value.error
+    names = PROGRAMS[program].split()
+    assert [name for name in names if f"--{name}" not in shown] == [
+        name for name in names if name in BEYOND
+    ]
 
 
 def test_units() -> None:

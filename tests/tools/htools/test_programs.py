@@ -131,6 +131,48 @@ def test_bad_questions(question: dict[str, object], problem: str) -> None:
         parse_request(json.dumps({**record, "request": question}))
 
 
+def test_a_named_group_is_held_to_survive_the_loss_of_a_node(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An instance that could not be made anew forbids new ones, whatever its number is.
+
+    The original overlooks it if its number is how many instances the named group has.
+    """
+    data, request = tmp_path / "cluster.data", tmp_path / "request.json"
+    node = "{0}|4096|0|4096|1000|1000|4|N|{1}|1"
+    nodes = [node.format(name, uuid) for name, uuid in (("a", "u"), ("b", "u"), ("c", "v"))]
+    instance = "{}|128|10|1|running|Y|{}||{}||1"
+    sections = [
+        ["here|u|preferred||", "there|v|preferred||"],
+        nodes,
+        [instance.format("far", "c", "plain"), instance.format("stuck", "a", "file")],
+        ["tag"],
+        ["|128,1,1,1,1,1|128,1,1,1,1,1;4096,8,900,16,8,12|drbd,plain|4.0|32.0"],
+    ]
+    sections[4] += [f"{group}{sections[4][0]}" for group in ("here", "there")]
+    data.write_text("\n\n".join("\n".join(lines) for lines in sections) + "\n")
+    record = json.loads((CLUSTERS / "hail-change-group.json").read_text())
+    asked = {
+        **next(iter(record["instances"].values())),
+        "type": "allocate",
+        "name": "new",
+        "disk_template": "drbd",
+        "required_nodes": 2,
+        "group_name": "here",
+        "memory": 128,
+        "disk_space_total": 10,
+        "vcpus": 1,
+        "disks": [{"size": 10, "spindles": 1}],
+        "nics": [],
+        "tags": [],
+    }
+    request.write_text(json.dumps({**record, "request": asked}))
+    assert run("hail", ["-t", str(data), str(request)]) == 0
+    assert "FailN1: 2" in capsys.readouterr().out
+    assert run("hail", ["-t", str(data), str(request), "--no-capacity-checks"]) == 0
+    assert '"success":true' in capsys.readouterr().out
+
+
 def test_malformed_json_is_located() -> None:
     """The message says in which line and column JSON went wrong."""
     with pytest.raises(DataError, match=r"\(line 2, column \d+\)"):
@@ -212,9 +254,11 @@ def test_an_address_that_is_none_is_refused(address: str) -> None:
         ('{"1e999": 1, "b": 1e999}', r"1e999 is no number \(line 1, column 19\)"),
         ('{"a": ' + "9" * 5000 + "}", r"9{30}\.\.\. is no number \(line 1, column 7\)"),
         ("[" * 100_000, "nested too deeply"),
+        ("", r"Invalid JSON: a JSON text a serialized object or array at the top level\.$"),
+        ("\n 5", r"serialized object or array at the top level\. \(line 2, column 2\)"),
         (b'{"a":\n"\xe9"}', r"not UTF-8 \(line 2, column 2\)"),
     ],
-    ids=["nan", "infinite", "long", "deep", "bytes"],
+    ids=["nan", "infinite", "long", "deep", "empty", "number", "bytes"],
 )
 def test_json_that_is_no_data_is_located(text: str | bytes, problem: str) -> None:
     """Numbers that are none, depth without end and bytes that are no text are refused."""

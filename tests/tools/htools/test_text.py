@@ -51,8 +51,6 @@ FAULTS = [
     ("n1|4096", "n1|-5", "n1: value '-5' is out of range", 3, 4),
     ("|4096|1000|1000|4|M", "|99999999999999999999|1000|1000|4|M", "out of range", 3, 11),
     ("n2|4096|0|4096|1000|1000|4|N|uuid|1", "n2|4096|0", "Invalid/incomplete node data", 4, 10),
-    ("4|N|uuid", "4|N|other", "Unknown group 'other' for node n2", 4, 30),
-    ("|n1|n2|", "|n1|n3|", "Unknown node 'n3' for instance i1", 6, 26),
     ("|n1|n2|", "|n1|n1|", "Instance i1 has same primary and secondary node - n1", 6, 26),
     ("running", "walking", "Invalid status 'walking' for i1", 6, 13),
     ("|Y|", "|?|", "Invalid auto_balance value '?' for instance i1", 6, 21),
@@ -61,6 +59,13 @@ FAULTS = [
     ("|4.0|", "|four|", "/vcpu_ratio: cannot parse string 'four'", 10, 60),
     (";4096,8,900,16,8,12", "", "Odd number of min/max specs for", 10, 16),
     ("n2|4096", "n1|4096", "Duplicate node name 'n1'", 4, 1),
+    ("\n|128", "\nx|128", "Wrong number of elems found with name x", 10, 1),
+]
+
+STRANGERS = [
+    ("4|N|uuid", "4|N|other", "Unknown group 'other' for node n2"),
+    ("|n1|n2|", "|n3|n2|", "Unknown node 'n3' for instance i1"),
+    ("|n1|n2|", "|n1|n3|", "Unknown node 'n3' for instance i1"),
 ]
 
 
@@ -74,6 +79,14 @@ def test_faults_are_named(old: str, new: str, problem: str, line: int, column: i
     assert str(caught.value).endswith(f"(line {line}, column {column})")
 
 
+@pytest.mark.parametrize(("old", "new", "problem"), STRANGERS)
+def test_unknown_names_are_told_by_both_ends(old: str, new: str, problem: str) -> None:
+    """Who refers to nobody is told in the original's words, to the last byte."""
+    with pytest.raises(DataError) as caught:
+        parse_cluster(GOOD.replace(old, new, 1))
+    assert str(caught.value) == problem
+
+
 @pytest.mark.property
 @given(st.integers(0, len(GOOD)), st.text(max_size=3))
 def test_damaged_text_is_refused_or_read(cut: int, noise: str) -> None:
@@ -84,7 +97,7 @@ def test_damaged_text_is_refused_or_read(cut: int, noise: str) -> None:
             parse_cluster(text)
         except DataError as problem:
             found.append(str(problem))
-        assert all("(line " in problem for problem in found)
+        assert all("(line " in problem or "Unknown " in problem for problem in found)
 
 
 def test_an_unknown_amount_means_offline() -> None:

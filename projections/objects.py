@@ -201,3 +201,4 @@ class ClusterInfo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True,
     mtime_ms: int = 0
     serial: int = 1
     destroyed: bool = False
+    prealloc_wipe_disks: bool = False  # new disks are emptied before anybody gets them

@@ -36,6 +36,7 @@ _LISTS = {
 }
 _PLAIN = {
     "vg_name": "vg_name",
+    "prealloc_wipe_disks": "prealloc_wipe_disks",
     "mac_prefix": "mac_prefix",
     "file_storage_dir": "file_storage_dir",
     "shared_file_storage_dir": "shared_file_storage_dir",

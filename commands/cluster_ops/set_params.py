@@ -47,7 +47,6 @@ NOT_YET = dict.fromkeys(
         "add_uids",
         "remove_uids",
         "maintain_node_health",
-        "prealloc_wipe_disks",
         "drbd_helper",
         "reserved_lvs",
         "hidden_os",
@@ -126,6 +125,9 @@ class ClusterSetParams(Opcode, frozen=True, kw_only=True):
     master_ip: Annotated[str | None, Meta(description="Address by which the master is reached")] = (
         None
     )
+    prealloc_wipe_disks: Annotated[
+        Unsupported, Meta(description="Yes or no: empty new disks before anybody gets them")
+    ] = None  # orders from when it was refused hold whatever was given
     force: bool = False
     hv_state: Unsupported = None
     disk_state: Unsupported = None
@@ -136,7 +138,6 @@ class ClusterSetParams(Opcode, frozen=True, kw_only=True):
     add_uids: Unsupported = None
     remove_uids: Unsupported = None
     maintain_node_health: Unsupported = None
-    prealloc_wipe_disks: Unsupported = None
     drbd_helper: Unsupported = None
     reserved_lvs: Unsupported = None
     hidden_os: Unsupported = None
@@ -220,6 +221,8 @@ def _changed(op: ClusterSetParams, now: ClusterInfo) -> ClusterInfo:
     if op.enabled_disk_templates is not None:
         templates = _some(op.enabled_disk_templates, TEMPLATES, "disk template")
         changes["enabled_disk_templates"] = templates
+    if op.prealloc_wipe_disks is not None:
+        changes["prealloc_wipe_disks"] = _flag(op.prealloc_wipe_disks, "prealloc_wipe_disks")
     if op.mac_prefix is not None:
         changes["mac_prefix"] = _mac_prefix(op.mac_prefix)
     if op.default_iallocator is not None:
@@ -236,6 +239,12 @@ def _changed(op: ClusterSetParams, now: ClusterInfo) -> ClusterInfo:
             changes[field] = _directory(getattr(op, field), field)
     new = msgspec.structs.replace(now, **changes)
     return with_checked_address(with_checked_allocator(new))
+
+
+def _flag(value: object, name: str) -> bool:
+    if not isinstance(value, bool):
+        raise Refused(WRONG_INPUT, f"{name}: {value!r} is neither yes nor no", hint="true, false")
+    return value
 
 
 def with_checked_allocator(info: ClusterInfo) -> ClusterInfo:

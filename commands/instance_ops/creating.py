@@ -9,6 +9,7 @@ from commands.disks import call, create_mirrors, create_volumes, deactivate, lea
 from commands.runs import resource_of
 from commands.runs import start as start_up
 from commands.specs import instance_spec
+from commands.wiping import wipe
 from nodeagent.calls import EnsureInactive, InstallOs
 from projections.cluster import Cluster
 from projections.events.configuration import InstanceCreated, InstanceRemoved
@@ -42,7 +43,10 @@ def creation(
     active = lead(
         cluster, instance, instance.primary, names((*volumes, *mirrors)), undo=EnsureInactive
     )
-    steps: list[Step] = [*volumes, *mirrors, *active]
+    made = () if sources else every
+    wiped = wipe(cluster, instance, made, names(active), wake=False)
+    steps: list[Step] = [*volumes, *mirrors, *active, *wiped]
+    ready = names((*active, *wiped))
     spec = instance_spec(cluster, instance, instance.primary)
     if install and instance.disks and not sources:
         steps.append(
@@ -51,12 +55,12 @@ def creation(
                 instance.primary,
                 InstallOs(instance=spec),
                 resource=resource_of(instance),
-                after=names(active),
+                after=ready,
                 timeout_s=INSTALL_S,
             )
         )
     if not start:
-        steps += deactivate(cluster, instance, names(steps[-1:]))
+        steps += deactivate(cluster, instance, (*ready, *names(steps[-1:])))
     created = Record(
         id="created",
         facts=(fact(f"instance/{instance.uuid}", InstanceCreated(instance=instance)),),

@@ -2,6 +2,7 @@
 
     volume/node3/0, volume/node1/0    the volumes first: a mirror grows only once both have room
     mirror/node1/0, mirror/node3/0    then the mirror, its follower first
+    wipe/node3/0                      (if the cluster wants it) the new part is emptied
     grown                             the disk has the new size
     synced/0                          (wait_for_sync) the new part is copied
 
@@ -35,6 +36,7 @@ from commands.instance_opcode import InstanceOpcode, instance_locks, own_nodes, 
 from commands.looking import acted, look
 from commands.nodes import require_reachable
 from commands.specs import disk_spec, side_on, volumes
+from commands.wiping import wipe
 from nodeagent.calls import EnsureInactive, EnsureReplicated, EnsureVolume
 from projections.cluster import Cluster
 from projections.events.configuration import DiskGrown
@@ -125,13 +127,19 @@ def _steps(
     steps: list[Step] = [*_grow_volumes(cluster, after, op.disk)]
     if instance.template in MIRRORED:
         steps += _grow_mirror(cluster, after, op.disk, names(steps))
+    asleep = not instance.disks_active
+    wiped = wipe(
+        cluster, after, (op.disk,), names(steps),
+        from_mib=instance.disks[op.disk].size_mib, wake=asleep,
+    )  # fmt: skip
+    steps += wiped
     grown = DiskGrown(instance=instance.uuid, disk=op.disk, size_mib=size_mib)
     steps.append(
         Record(id="grown", facts=(fact(f"instance/{instance.uuid}", grown),), after=names(steps))
     )
     if op.wait_for_sync and instance.template in MIRRORED and instance.disks_active:
         steps += wait_synced(cluster, after, ("grown",), indices=(op.disk,))
-    if instance.template in MIRRORED and not instance.disks_active:
+    if asleep and (wiped or instance.template in MIRRORED):
         steps += deactivate(cluster, after, ("grown",), undo=False)
     return tuple(steps)
 

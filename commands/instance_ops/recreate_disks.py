@@ -49,6 +49,7 @@ from commands.nodes import require_for_instances, require_reachable, why_unreach
 from commands.placement import request
 from commands.placement.from_cluster import figures
 from commands.specs import disk_spec
+from commands.wiping import wipe
 from nodeagent.calls import EnsureInactive, NodeStatus, RemoveReplicated
 from projections.cluster import Cluster
 from projections.errors import NoSuchObject
@@ -250,14 +251,17 @@ def _plan(cluster: Cluster, given: Given, instance: Instance, target: Target) ->
     holders = after.nodes if instance.template not in SHARED else after.nodes[:1]
     volumes = create_volumes(cluster, after, target.indices, holders, names(old))
     mirrors = create_mirrors(cluster, after, target.indices, names(volumes))
-    shut = deactivate(cluster, after, names((*volumes, *mirrors)), undo=False) if mirrors else ()
-    replaced = _replaced(instance, after, target, names((*volumes, *mirrors, *shut)))
+    made = (*volumes, *mirrors)
+    made += wipe(cluster, after, target.indices, names(made), wake=True)
+    if len(made) > len(volumes):
+        made += deactivate(cluster, after, names(made), undo=False)
+    replaced = _replaced(instance, after, target, names(made))
     gone = remove_volumes(
         cluster, instance, target.indices, reached, ("replaced",), prefix="old", tolerate=True
     )
     sizes = [instance.disks[index].size_mib for index in target.indices]
     return Plan(
-        steps=(*old, *volumes, *mirrors, *shut, replaced, *gone),
+        steps=(*old, *made, replaced, *gone),
         reserves=Reservations(
             nodes=tuple(
                 Reservation(

@@ -100,6 +100,7 @@ from nodeagent.calls.storage import (
     ReleaseVolume,
     RemoveReplicated,
     RemoveVolume,
+    WipeDisk,
 )
 from nodeagent.calls.tasks import (
     DUTY_REQUESTED,
@@ -191,6 +192,7 @@ __all__ = [
     "VolumesFound",
     "Voter",
     "VoterMade",
+    "WipeDisk",
     "minor_entry",
     "pack_call",
 ]
@@ -203,6 +205,7 @@ CALLS: dict[str, type[Call]] = {
         DescribeVolumes,
         AdoptVolume,
         ReleaseVolume,
+        WipeDisk,
         EnsureReplicated,
         RemoveReplicated,
         EnsureActive,

@@ -59,6 +59,16 @@ class ReleaseVolume(Call, frozen=True, kw_only=True):
     owner: str
 
 
+class WipeDisk(Call, frozen=True, kw_only=True):
+    """The active disk is zero from `from_mib` on. Refused (wrong_state) while a guest uses it,
+    unless a part of it stays. Told with percent and time left."""
+
+    NAME: ClassVar[str] = "wipe-disk"
+
+    disk: DiskSpec
+    from_mib: int = 0
+
+
 class EnsureReplicated(Call, frozen=True, kw_only=True):
     """The disk's mirror is up on this node, attached to its volumes and connected to its peer.
 

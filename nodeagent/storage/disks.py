@@ -24,9 +24,11 @@ from nodeagent.calls import (
     RemoveVolume,
     VolumesFound,
     VolumeSpec,
+    WipeDisk,
 )
 from nodeagent.errors import BadCall, Missing, StateMismatch
 from nodeagent.storage.contract import Adopting, MirrorDriver, Space, VolumeDriver
+from nodeagent.storage.wiping import wipe
 from nodeagent.task_scope import TaskScope
 
 T = TypeVar("T")
@@ -87,6 +89,16 @@ class Disks:
         if self._in_use(call.owner):
             raise StateMismatch(f"volume {call.volume.name} is in use here", hint="stop its user")
         adopting.release(call.volume, call.source, owner=call.owner, scope=scope)
+
+    def wipe(self, call: WipeDisk, scope: TaskScope) -> None:
+        """See WipeDisk."""
+        disk = call.disk
+        if call.from_mib == 0 and self._in_use(disk.uuid):
+            raise StateMismatch(f"disk {disk.uuid} is in use by a guest here", hint="stop it first")
+        device = self.device(disk)
+        if not device.path:
+            raise BadCall(f"disk {disk.uuid} is no device that could be wiped")
+        wipe(device.path, name=f"disk {disk.index}", from_mib=call.from_mib, scope=scope)
 
     def ensure_replicated(self, call: EnsureReplicated, scope: TaskScope) -> None:
         """See EnsureReplicated."""

@@ -67,6 +67,8 @@ def _settings() -> Iterator[FieldDef]:
     yield field("watcher_pause", "WatcherPause", TIMESTAMP, "Until when the watcher rests",
                 lambda _, c: NOT_HERE)  # fmt: skip
     yield value("volume_group_name", "VgName", TEXT, "Volume group of disks", lambda c: c.vg_name)
+    yield value("prealloc_wipe_disks", "PreallocWipeDisks", BOOL, "New disks are emptied first",
+                lambda c: c.prealloc_wipe_disks)  # fmt: skip
     yield value("mac_prefix", "MacPrefix", TEXT, "How drawn MAC addresses begin",
                 lambda c: c.mac_prefix)  # fmt: skip
     yield value("enabled_hypervisors", "Hypervisors", OTHER, "The first is the default",

@@ -32,6 +32,7 @@ GROUP_FIELDS = (
 CLUSTER_FIELDS = (
     "name", "uuid", "ctime", "mtime", "master_node", "tags", "enabled_hypervisors", "hvparams",
     "os_hvp", "osparams", "candidate_pool_size", "mac_prefix", "volume_group_name",
+    "prealloc_wipe_disks",
     "master_ip", "master_netdev", "master_netmask", "master_ip_nodes",
     "enabled_disk_templates", "file_storage_dir", "shared_file_storage_dir", "drbd_port_first",
     "ndparams", "beparams", "nicparams", "diskparams", "ipolicy", "node_cnt", "instance_cnt",
@@ -206,6 +207,7 @@ def cluster(row: Row) -> Tree:
             "master netmask": row["master_netmask"],
             "master ip held by": ", ".join(row["master_ip_nodes"]) or "nobody",
             "lvm volume group": row["volume_group_name"],
+            "wipe new disks": row["prealloc_wipe_disks"],
             "enabled disk templates": ", ".join(row["enabled_disk_templates"]),
             "default instance disk template": (row["enabled_disk_templates"] or [""])[0],
             "file storage path": _or_none(row["file_storage_dir"]),

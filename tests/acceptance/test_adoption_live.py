@@ -1,4 +1,4 @@
-"""Volumes of a person become disks of an instance, on a lab of real processes."""
+"""Disks taken over from a person, and disks wiped before use, on a lab of real processes."""
 
 from __future__ import annotations
 
@@ -75,3 +75,18 @@ def test_a_connected_disk_moves_with_its_instance_and_stays(lab: LiveLab) -> Non
     lab.ok("gnt-cluster verify")
     lab.ok("gnt-instance remove -f san.example.net")
     assert owners(lab, "node1/devices.json") == {device: ""}
+
+
+def test_new_disks_are_wiped_where_the_cluster_wants_it(lab: LiveLab) -> None:
+    """Each new disk is, and what it grows by; afterwards it can be switched off again."""
+    lab.ok("gnt-cluster modify --prealloc-wipe-disks=yes")
+    lab.ok(f"{ADD} -t drbd -n node1:node2 -s 1G wiped.example.net")
+    lab.ok("gnt-instance grow-disk wiped.example.net 0 1G")
+    assert "wipe new disks: True" in lab.ok("gnt-cluster info")
+    wiped = [
+        record for record in lab.records()
+        if record.record.kind == "task.requested" and b"wipe-disk" in bytes(record.record.data)
+    ]  # fmt: skip
+    assert len(wiped) == 2
+    lab.ok("gnt-cluster modify --prealloc-wipe-disks=no")
+    lab.ok("gnt-instance remove -f wiped.example.net")

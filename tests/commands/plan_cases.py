@@ -69,6 +69,13 @@ def mirror_town(**fields: Any) -> Town:
     return town
 
 
+def wiping_town(**fields: Any) -> Town:
+    """web1 on node1, in a cluster that wipes new disks."""
+    town = Town(4, prealloc_wipe_disks=True)
+    town.add_instance(1, nodes=(1,), **fields)
+    return town
+
+
 def down(make: Callable[..., Town]) -> Callable[[], Town]:
     """The same, with web1 down."""
     return lambda: make(admin_state=ADMIN_DOWN, disks_active=False)
@@ -172,6 +179,21 @@ PLAIN = {
     "add drbd": (create.HANDLER, new(disk_template="drbd", pnode="node2", snode="node1"), Town),
     "add drbd, chosen": (create.HANDLER, new(disk_template="drbd"), mirror_town),
     "add drbd, not started": (create.HANDLER, new(disk_template="drbd", start=False), Town),
+    "add drbd, wiped": (
+        create.HANDLER,
+        new(disk_template="drbd", start=False),
+        lambda: Town(4, prealloc_wipe_disks=True),
+    ),
+    "grow, wiped": (
+        grow_disk.HANDLER,
+        grow_disk.InstanceGrowDisk(instance_name=WEB, disk=0, amount=1024),
+        lambda: wiping_town(admin_state=ADMIN_DOWN, disks_active=False),
+    ),
+    "recreate, wiped": (
+        recreate_disks.HANDLER,
+        recreate_disks.InstanceRecreateDisks(instance_name=WEB),
+        lambda: wiping_town(admin_state=ADMIN_DOWN, disks_active=False),
+    ),
     "add file": (create.HANDLER, new(disk_template="file"), Town),
     "add sharedfile": (create.HANDLER, new(disk_template="sharedfile"), Town),
     "adopt": (

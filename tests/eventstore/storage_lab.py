@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
-from eventstore.raft.state import LAN
+from eventstore.raft.state import LAN, DiskState
 from eventstore.reactor import Reactor
 from eventstore.record import Batch, Draft, Event, Stored
 from eventstore.replica import Outcome
@@ -84,11 +84,13 @@ class Lab:
         self.run_until(lambda: len(outcomes) == len(batches))
         return [outcomes[number] for number in range(len(batches))]
 
+    def wait_for_retry(self, replica: QuorumVoter) -> None:
+        """Wait until the voter would try again what found no room before."""
+        self.run_until(lambda: not replica.core.voter.full)
+
     def wait_for_room(self, replica: QuorumVoter) -> None:
-        """Wait until the voter would try again what found no room before, and nothing is on its way
-        to the disk: a checkpoint that it has asked for itself may yet come back without room."""
-        log = replica.core.voter.log
-        self.run_until(lambda: not replica.core.voter.full and log.durable == log.last.seq)
+        """Wait until the voter has written again: what it tried just before may yet come back."""
+        self.run_until(lambda: replica.core.voter.disk is not DiskState.FULL)
 
 
 def open_alone(layout: Layout, *, cluster_id: str | None = None) -> VoterStorage:

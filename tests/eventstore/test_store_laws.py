@@ -67,7 +67,7 @@ class StoreMachine(RuleBasedStateMachine):
             for name in names:
                 versions[name] += 1
         if self.full:  # sooner, the first is refused at once, and what builds on it clashes
-            self.lab.wait_for_room(self.replica)
+            self.lab.wait_for_retry(self.replica)
         for names, outcome in zip(groups, self.lab.ask(self.replica, *asked), strict=True):
             self._judge(names, None, wrong=False, outcome=outcome)
 

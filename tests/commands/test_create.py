@@ -110,6 +110,14 @@ def test_an_instance_that_is_not_to_start_ends_inactive() -> None:
     assert (mail.admin_state, mail.disks_active) == (ADMIN_DOWN, False)
 
 
+def test_an_instance_without_an_installation_is_meant_to_be_down() -> None:
+    """Nothing starts it, so it must not be missed by those who look for what should run."""
+    town = Town()
+    town.carry_out(HANDLER, order(**DRBD, no_install=True))
+    mail = town.cluster.instance("mail.example.net")
+    assert (mail.admin_state, mail.disks_active) == (ADMIN_DOWN, False)
+
+
 def test_a_start_that_fails_keeps_the_instance_and_says_so() -> None:
     """The opcode has a problem, and the instance stays."""
     town = Town()

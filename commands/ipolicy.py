@@ -24,7 +24,6 @@ from projections.objects import Group, Instance, InstancePolicy, Params, Sizes, 
 Changes = Mapping[str, Any]  # Any: as clients write it; every value is checked here
 _KEYS = ("minmax", "std", "disk-templates", "vcpu-ratio", "spindle-ratio")
 _SIZES = ("memory-size", "disk-size")
-_LARGEST = 2**53
 
 
 class Extent(msgspec.Struct, frozen=True, kw_only=True):
@@ -185,10 +184,10 @@ def _sizes(value: Any, what: str) -> Sizes:
 def _size(value: Any, what: str, key: str) -> int:
     if key in _SIZES and isinstance(value, str) and not value.isdecimal():
         return parse.size_mib(value, what)
-    text = str(value).strip()
-    if isinstance(value, bool) or not text.isdecimal() or int(text) > _LARGEST:
+    number = -1 if isinstance(value, bool) else parse.whole(str(value).strip(), what)
+    if number < 0:
         raise _wrong(f"{what}: {value!r} is not a whole number from 0", "memory-size=128")
-    return int(text)
+    return number
 
 
 def _ratio(value: Any, key: str) -> float:
@@ -196,7 +195,7 @@ def _ratio(value: Any, key: str) -> float:
         ratio = float(value)
     except (TypeError, ValueError):
         ratio = 0.0
-    if not 0.0 < ratio < _LARGEST:
+    if not 0.0 < ratio < parse.LARGEST:
         raise _wrong(f"{key}: {value!r} is not a number above 0", "such as 4.0")
     return ratio
 

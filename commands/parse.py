@@ -16,6 +16,9 @@ from commands.errors import WRONG_INPUT, Refused
 from projections.objects import Params, Value
 from projections.params import Parameter, Table
 
+LARGEST = 2**53  # of numbers: whole ones up to it stay exact wherever they go, JSON included
+_DIGITS = 18  # more are too large, and thousands would not even be read
+
 _SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([a-z]*)")
 _UNITS = {
     **dict.fromkeys(("", "m", "mb", "mib"), 1),
@@ -31,17 +34,26 @@ MEMORY = "memory"  # stands for minmem and maxmem
 
 def size_mib(value: Value, what: str) -> int:
     """Return a size in MiB. Raises Refused unless it is a positive number, with or without unit."""
-    if isinstance(value, int) and not isinstance(value, bool) and value > 0:
+    if isinstance(value, int) and not isinstance(value, bool) and 0 < value <= LARGEST:
         return value
     match = _SIZE.fullmatch(str(value).strip().lower())
     factor = _UNITS.get(match[2]) if match else None
-    if match and factor is not None and (found := float(match[1]) * factor) > 0:
+    if match and factor is not None and 0 < (found := float(match[1]) * factor) <= LARGEST:
         return math.ceil(math.ceil(found) / 4) * 4
     raise Refused(
         WRONG_INPUT,
         f"{what}: {value!r} is not a size",
         hint="give a number of MiB above 0, or one with a unit: 512, 512m, 10g, 1.5t",
     )
+
+
+def whole(text: str, what: str) -> int:
+    """Return a whole number. Raises Refused, also for one beyond +-LARGEST."""
+    if not re.fullmatch(r"-?[0-9]+", text):
+        raise Refused(WRONG_INPUT, f"{what}: {text!r} is no whole number", hint="digits only")
+    if len(text) > _DIGITS or abs(int(text)) > LARGEST:
+        raise Refused(WRONG_INPUT, f"{what}: {text} is too large", hint=f"at most {LARGEST}")
+    return int(text)
 
 
 def host_name(text: str, what: str) -> str:
@@ -102,8 +114,10 @@ def _with_memory(changes: Mapping[str, Value], table: Table) -> dict[str, Value]
 
 def _unknown(name: str, table: Table, what: str) -> Refused:
     known = sorted([*table, MEMORY] if "minmem" in table else table)
-    accepted = difflib.get_close_matches(name, known, n=3) or known
-    hint = f"one of {', '.join(accepted)}" if accepted else f"{what} has no parameters"
+    near = difflib.get_close_matches(name, known, n=3)
+    hint = f"one of {', '.join(known)}" if known else f"{what} has no parameters"
+    if near:
+        hint = f"did you mean {' or '.join(near)}? There are {', '.join(known)}"
     if name in (MEMORY, "vcpus", "maxmem", "minmem"):
         hint = f"{name} is a backend parameter: -B {name}=..."
     return Refused(WRONG_INPUT, f"{what} has no parameter {name}", hint=hint)
@@ -162,16 +176,15 @@ def _converted(value: Value, kind: str, what: str) -> Value:
         case "size":
             return size_mib(value, what)
         case "int":
-            if re.fullmatch(r"-?[0-9]+", text):
-                return int(text)
-            raise Refused(WRONG_INPUT, f"{what}: {value!r} is no whole number", hint="digits only")
+            return whole(text, what)
         case "float":
             try:
-                return float(text)
+                found = float(text)
             except ValueError:
-                raise Refused(
-                    WRONG_INPUT, f"{what}: {value!r} is not a number", hint="such as 1.5"
-                ) from None
+                found = math.nan
+            if math.isfinite(found):
+                return found
+            raise Refused(WRONG_INPUT, f"{what}: {value!r} is not a number", hint="such as 1.5")
         case "maybe-string":
             return None if value is None or text == "none" else text
         case "string":

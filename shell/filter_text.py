@@ -14,6 +14,7 @@ import re
 from typing import NamedTuple
 
 from shell.failure import BadUsage
+from shell.values import number
 
 Filter = list[object]
 
@@ -181,7 +182,7 @@ class _Parser:
 
 def _value(token: _Token) -> object:
     if token.kind == "number":
-        return float(token.text) if "." in token.text else int(token.text)
+        return float(token.text) if "." in token.text else number(token.text, "filter")
     return re.sub(r"\\(.)", r"\1", token.text[1:-1])
 
 

@@ -12,7 +12,7 @@ from shell.orders import opcode_of
 from shell.parsing import Words
 from shell.session import Session
 from shell.submission import Wanted, carry_out, carry_out_all
-from shell.values import Ident
+from shell.values import Ident, number
 
 
 def many(session: Session, words: Words) -> int:
@@ -157,6 +157,6 @@ def _agreed(session: Session, words: Words, question: str) -> bool:
 
 
 def _index(text: str, what: str) -> int:
-    if text.isdecimal():
-        return int(text)
+    if text.isascii() and text.isdecimal():
+        return number(text, what)
     raise BadUsage(f"{what}: {text!r} is not the index of a disk", hint="disks count from 0")

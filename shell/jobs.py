@@ -11,7 +11,7 @@ from shell.following import follow
 from shell.parsing import Words
 from shell.session import Session
 from shell.submission import PRIORITIES
-from shell.values import age_s
+from shell.values import age_s, number
 
 
 def watch(session: Session, words: Words) -> int:
@@ -113,9 +113,9 @@ def _send(session: Session, order: JobOrder) -> int:
 
 def _ids(words: Sequence[str]) -> tuple[int, ...]:
     for word in words:
-        if not word.isdecimal():
+        if not (word.isascii() and word.isdecimal()):
             raise BadUsage(f"{word!r} is not the number of a job", hint="gnt-job list shows them")
-    return tuple(map(int, words))
+    return tuple(number(word, "the job") for word in words)
 
 
 def _key() -> str:

@@ -14,6 +14,7 @@ from shell.render.formats import Head, rendered, to_json, to_yaml
 from shell.render.records import COLUMNS, as_fields, as_row, as_tree
 from shell.render.tree import text
 from shell.session import Session
+from shell.values import number
 
 LINES = 20
 _POLL_S = 0.5
@@ -44,8 +45,9 @@ def show(session: Session, words: Words) -> int:
     """Carry out show: one record in full, or a stream."""
     source = log_source.open_source(session, words)
     wanted = words.args[0]
-    if wanted.isdecimal():
-        found = list(source.records(int(wanted), int(wanted)))
+    if _is_seq(wanted):
+        seq = number(wanted, "the record")
+        found = list(source.records(seq, seq))
         if not found:
             raise Failure(
                 f"there is no record {wanted}", hint=f"the log has records 1 to {source.head}"
@@ -61,11 +63,15 @@ def show(session: Session, words: Words) -> int:
         session.out.write(to_json([as_fields(stored) for stored in found]))
     elif form == "yaml":
         session.out.write(to_yaml([as_fields(stored) for stored in found]))
-    elif form == "csv" or not wanted.isdecimal():
+    elif form == "csv" or not _is_seq(wanted):
         _print(session, words, found, headers=True)
     else:
         session.out.write(text(as_tree(found[0])))
     return Status.SUCCESS
+
+
+def _is_seq(wanted: str) -> bool:
+    return wanted.isascii() and wanted.isdecimal()
 
 
 def _last(source: Source, streams: Iterable[str], count: int) -> list[Stored]:

@@ -13,7 +13,7 @@ import re
 
 from commands.api import Moment
 from shell.failure import BadUsage
-from shell.values import age_s
+from shell.values import age_s, number
 
 _CLOCK = re.compile(r"([0-9]{1,2}):([0-9]{2})(?::([0-9]{2}))?")
 
@@ -21,10 +21,13 @@ _CLOCK = re.compile(r"([0-9]{1,2}):([0-9]{2})(?::([0-9]{2}))?")
 def parse_moment(text: str, now: datetime.datetime | None = None) -> Moment:
     """Return the moment. `now` is aware of its zone. Raises BadUsage."""
     now = now if now is not None else datetime.datetime.now().astimezone()
-    if text.isdecimal():
-        return Moment(seq=int(text))
+    if text.isascii() and text.isdecimal():
+        return Moment(seq=number(text, "the record"))
     if text.startswith("-") and len(text) > 1:
-        return _at(now - datetime.timedelta(seconds=age_s(text[1:])))
+        try:
+            return _at(now - datetime.timedelta(seconds=age_s(text[1:])))
+        except OverflowError:
+            raise BadUsage(f"{text!r} is before all history", hint="such as -15m or -2d") from None
     clock = _CLOCK.fullmatch(text)
     try:
         if clock:

@@ -52,6 +52,7 @@ _CONVERT: dict[str, Convert] = {
 
 def parse(tool: Tool, name: str, command: Command, typed: Sequence[str]) -> Words:
     """Return the command that was typed. Raises BadUsage; `--help` raises click's Exit."""
+    _check_text(tool.tool, name, typed)
     options = tool.options_of(command)
     found: dict[str, Any] = {}
     parser = as_click(tool.tool, name, command, options)
@@ -155,6 +156,17 @@ def _as_typed(text: str, _: str) -> object:
     return text
 
 
+def _check_text(tool: str, name: str, typed: Sequence[str]) -> None:
+    """Raise BadUsage for bytes that are no text: Python hands them over as surrogates."""
+    for word in typed:
+        try:
+            word.encode()
+        except UnicodeEncodeError:
+            raise BadUsage(
+                f"{tool} {name}: {word!a} is not UTF-8", hint="names and values are text"
+            ) from None
+
+
 def _check_count(tool: str, name: str, command: Command, args: tuple[str, ...]) -> None:
     least = sum(argument.min for argument in command.args)
     open_ended = any(argument.max is None for argument in command.args)
@@ -165,4 +177,5 @@ def _check_count(tool: str, name: str, command: Command, args: tuple[str, ...]) 
         str(least) if most == least else f"at least {least}" if open_ended else f"{least} to {most}"
     )
     usage = f"{tool} {name} {command.usage}".rstrip()
-    raise BadUsage(f"{tool} {name}: {wanted} arguments wanted, {len(args)} given", hint=usage)
+    noun = "argument" if wanted.endswith("1") else "arguments"
+    raise BadUsage(f"{tool} {name}: {wanted} {noun} wanted, {len(args)} given", hint=usage)

@@ -17,6 +17,10 @@ from shell.failure import BadUsage
 KeyValues = dict[str, str | bool | None]
 Ident = tuple[str, KeyValues | bool | None]
 
+LARGEST = 2**63 - 1  # what a record of the log can hold
+
+_DIGITS = len(str(LARGEST)) + 1  # with a sign; Python itself refuses to read some thousand
+
 _YES, _NO = ("yes", "true", "on", "1"), ("no", "false", "off", "0")
 
 
@@ -95,9 +99,11 @@ def yes_or_no(text: str, option: str) -> bool:
 
 def number(text: str, option: str) -> int:
     """Return a whole number. Raises BadUsage."""
-    if re.fullmatch(r"-?[0-9]+", text):
-        return int(text)
-    raise BadUsage(f"{option}: {text!r} is not a whole number", hint="write digits only")
+    if not re.fullmatch(r"-?[0-9]+", text):
+        raise BadUsage(f"{option}: {text!r} is not a whole number", hint="write digits only")
+    if len(text) > _DIGITS or abs(int(text)) > LARGEST:
+        raise BadUsage(f"{option}: the number is too large", hint=f"at most {LARGEST}")
+    return int(text)
 
 
 def maybe_float(text: str, option: str) -> float | str:
@@ -118,4 +124,4 @@ def age_s(text: str) -> float:
     match = re.fullmatch(r"([0-9]+)([smhdw]?)", text)
     if match is None:
         raise BadUsage(f"{text!r} is not an age", hint="such as 3600, 90m, 12h, 2d, 1w, or all")
-    return int(match[1]) * _AGES[match[2] or "s"]
+    return number(match[1], "the age") * _AGES[match[2] or "s"]

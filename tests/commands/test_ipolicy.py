@@ -93,7 +93,7 @@ def test_a_new_group_may_have_a_policy() -> None:
         ({"minmax": [{"min": {**LOW, "cpus": 1}, "max": HIGH}]}, "no key of sizes 'cpus'"),
         ({"minmax": 4}, "not a list of pairs"),
         ({"std": {"memory-size": "much"}}, "is not a size"),
-        ({"std": {"memory-size": 10**30}}, "not a whole number"),
+        ({"std": {"memory-size": 10**30}}, "is too large"),
         ({"std": {"memory-size": "64G"}}, "standard size of instances lies outside"),
     ],
 )

@@ -27,7 +27,26 @@ def test_a_size_is_mib_unless_it_says_otherwise(text: Value, mib: int) -> None:
     assert parse.size_mib(text, "disk 0") == mib
 
 
-@pytest.mark.parametrize("text", ["", "1x", "-5", 0, -1, "0", "g", "1e3", True, None, 1.5j, "1,5g"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "1x",
+        "-5",
+        0,
+        -1,
+        "0",
+        "g",
+        "1e3",
+        True,
+        None,
+        1.5j,
+        "1,5g",
+        1 << 60,
+        "9" * 400,
+        "9999999999t",
+    ],
+)
 def test_what_is_no_size_is_refused(text: Value) -> None:
     """With what would be one."""
     with pytest.raises(Refused, match="is not a size") as refusal:
@@ -40,6 +59,31 @@ def test_what_is_no_size_is_refused(text: Value) -> None:
 def test_rounding_never_takes_away(mib: int) -> None:
     """At least what was asked for, and less than an extent more."""
     assert 0 <= parse.size_mib(str(mib), "x") - mib < 4
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [("two", "is no whole number"), ("1.5", "is no whole number"), ("9" * 5000, "is too large")],
+)
+def test_what_is_no_whole_number_is_refused(value: str, message: str) -> None:
+    """A number that no record could hold is one of them, however long it is."""
+    with pytest.raises(Refused, match=message) as refusal:
+        parse.modified({}, {"vcpus": value}, BACKEND, "i")
+    assert refusal.value.hint
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf", "much"])
+def test_what_is_no_number_is_refused(value: str) -> None:
+    """Nothing that cannot be compared gets into the configuration."""
+    with pytest.raises(Refused, match="is not a number"):
+        parse.modified({}, {"cpu_speed": value}, tables().ndparams, "node n")
+
+
+def test_a_name_that_is_nearly_right_is_offered() -> None:
+    """And all there are stand beside it."""
+    with pytest.raises(Refused) as refusal:
+        parse.modified({}, {"memry": 1}, BACKEND, "i")
+    assert refusal.value.hint.startswith("did you mean memory? There are always_failover, ")
 
 
 def test_memory_stands_for_both_limits() -> None:

@@ -41,7 +41,21 @@ def test_seqs() -> None:
     assert parse_moment("90432", NOW).seq == 90432
 
 
-@pytest.mark.parametrize("text", ["", "25:00", "yesterday", "-", "-x", "12:61", "2026-13-01"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "25:00",
+        "yesterday",
+        "-",
+        "-x",
+        "12:61",
+        "2026-13-01",
+        "9" * 30,
+        "-" + "9" * 30,
+        "-99999999w",
+    ],
+)
 def test_what_is_no_moment_is_refused(text: str) -> None:
     """Nothing is guessed."""
     with pytest.raises(BadUsage):

@@ -129,3 +129,21 @@ def test_options_without_effect_are_told() -> None:
     assert parse("add", "web1", "--no-name-check").notes == (
         "--no-name-check has no effect: it is so by default",
     )
+
+
+@pytest.mark.parametrize(
+    "typed", [["list", "\udcff"], ["list", "-o", "a\udce9"], ["add-tags", "web1", "\udcff"]]
+)
+def test_bytes_that_are_no_text_are_refused(typed: list[str]) -> None:
+    """Nothing of them reaches the log, where only text may stand."""
+    tool = grammar.load("gnt-instance")
+    with pytest.raises(BadUsage, match="is not UTF-8"):
+        parsing.parse(tool, typed[0], tool.commands[typed[0]], typed[1:])
+
+
+def test_one_argument_is_not_called_arguments() -> None:
+    """The count and the noun agree."""
+    tool = grammar.load("gnt-instance")
+    for name, text in (("add", "1 argument wanted, 0"), ("rename", "2 arguments wanted, 0")):
+        with pytest.raises(BadUsage, match=text):
+            parsing.parse(tool, name, tool.commands[name], [])

@@ -64,6 +64,19 @@ def test_bad_ages() -> None:
             values.age_s(text)
 
 
+@pytest.mark.parametrize("text", ["1.5", "x", "", "9" * 30, "9" * 5000, "-" + "9" * 30])
+def test_bad_numbers(text: str) -> None:
+    """What is no whole number, or more than a record can hold, is refused."""
+    with pytest.raises(BadUsage) as refused:
+        values.number(text, "--timeout")
+    assert refused.value.hint
+
+
+def test_the_largest_number() -> None:
+    """What a record can hold is accepted."""
+    assert values.number(str(values.LARGEST), "-n") == values.LARGEST
+
+
 def test_spec_lists() -> None:
     """Bounds of instances: several, each with minimum and maximum."""
     assert values.spec_lists("min:a=1/max:a=2//min:a=3/max:a=4", "--x") == [

@@ -73,9 +73,10 @@ class History:
         if jobs:
             which, values = NAMED, [msgspec.json.encode(list(jobs)).decode()]
         ops: dict[int, list[dict[str, object]]] = {}
-        for op in index.db.query(list_ops(which), values):
-            ops.setdefault(op["job"], []).append(op)
-        listed = index.db.query(list_jobs(which), values)
+        with index.unchanging():  # a job may end, or be archived, between the two queries
+            for op in index.db.query(list_ops(which), values):
+                ops.setdefault(op["job"], []).append(op)
+            listed = list(index.db.query(list_jobs(which), values))
         return ({**job, "opcodes": ops[job["id"]]} for job in listed if job["status"] is not None)
 
     def archived(self, job: int) -> bool:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,6 +29,18 @@ class IndexReader:
             raise FileNotFoundError(path)
         connection = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, check_same_thread=False)
         self.db = Database(connection)
+
+    @contextmanager
+    def unchanging(self) -> Iterator[None]:
+        """Let every read inside see the same moment of the index, whatever is written meanwhile.
+
+        For what takes two queries to find out: between two of them the index goes on.
+        """
+        self.db.execute("BEGIN")
+        try:
+            yield
+        finally:
+            self.db.execute("ROLLBACK")  # nothing was written
 
     @property
     def seq(self) -> int:

@@ -126,6 +126,21 @@ def test_a_record_as_deep_as_allowed_is_read() -> None:
         decode_record(encode_record(a_record(data=msgspec.Raw(b"\x91" + deep))))
 
 
+@pytest.mark.parametrize("beside", [b"", b"\x80" * 40])
+def test_what_a_later_format_adds_nests_no_deeper_either(beside: bytes) -> None:
+    """The limit holds for the whole array of a record, the fields that are not known here too."""
+    name = msgspec.msgpack.encode((beside.decode("latin-1"),))[1:]  # bytes that look like maps
+    for levels in (MAX_DEPTH - 1, MAX_DEPTH):
+        encoded = encode_record(a_record(data=msgspec.Raw(name)))
+        assert encoded[:3] == b"\xdc\x00\x12", "18 fields"
+        longer = b"\xdc\x00\x13" + encoded[3:] + b"\x91" * levels + b"\xc0"
+        if levels < MAX_DEPTH:
+            assert decode_record(longer).data
+        else:
+            with pytest.raises(DecodeError):
+                decode_record(longer)
+
+
 @pytest.mark.parametrize(
     "change",
     [

@@ -36,6 +36,8 @@ def test_a_message_survives_the_wire(message: Message) -> None:
         ("sender", "x" * 300),
         ("prev_hash", b"short"),
         ("entries", ((),)),
+        ("commit_seq", -1),
+        ("cluster", "x" * 300),
     ],
 )
 def test_a_message_out_of_range_is_refused(field: str, value: object) -> None:
@@ -50,6 +52,17 @@ def test_a_message_that_is_too_large_is_not_looked_at() -> None:
     """Size comes before everything else."""
     with pytest.raises(DecodeError, match="limit"):
         decode(bytes(MAX_MESSAGE_BYTES + 1))
+
+
+def test_nothing_is_kept_of_what_a_later_version_adds_however_deep_it_nests() -> None:
+    """Fields that follow the known ones are skipped; a nesting bomb among them is refused."""
+    message = MESSAGES[1]
+    array, rest = encode(message)[:3], encode(message)[3:]
+    assert array[0] == 0xDC, "an array with a length of two bytes"
+    longer = array[:2] + bytes([array[2] + 1]) + rest
+    assert decode(longer + b"\x91\x91\xc0") == message
+    with pytest.raises(DecodeError):
+        decode(longer + b"\x91" * 500_000 + b"\xc0")
 
 
 @pytest.mark.property

@@ -124,6 +124,8 @@ class Executor:
                 self._disks.adopt_volume(call, scope)
             case calls.ReleaseVolume():
                 self._disks.release_volume(call, scope)
+            case calls.EnsureSnapshot():
+                self._disks.ensure_snapshot(call, scope)
             case calls.WipeDisk():
                 self._disks.wipe(call, scope)
             case calls.EnsureReplicated():

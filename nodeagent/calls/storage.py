@@ -59,6 +59,21 @@ class ReleaseVolume(Call, frozen=True, kw_only=True):
     owner: str
 
 
+class EnsureSnapshot(Call, frozen=True, kw_only=True):
+    """There is a volume `snapshot`, `owner`'s, with what was on the disk at one moment, and it can
+    be read. Made twice it is still that of the first time. It is removed by `RemoveVolume`.
+
+    Refused (wrong_input) where disks of this template have no snapshots, and (wrong_state) where
+    there is none of a disk that a guest uses.
+    """
+
+    NAME: ClassVar[str] = "ensure-snapshot"
+
+    disk: DiskSpec
+    snapshot: VolumeSpec
+    owner: str  # uuid of its own: a snapshot is no part of the disk
+
+
 class WipeDisk(Call, frozen=True, kw_only=True):
     """The active disk is zero from `from_mib` on. Refused (wrong_state) while a guest uses it,
     unless a part of it stays. Told with percent and time left."""

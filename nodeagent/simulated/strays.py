@@ -80,6 +80,11 @@ class SimulatedBlockDevices(SimulatedGroup):
 
     capabilities = VolumeCapabilities(grows=False, shared=True)
 
+    @property
+    def snapshots(self) -> None:
+        """See VolumeDriver."""
+        return None
+
     def __init__(self, directory: Path, state: Path) -> None:
         super().__init__(directory, state, kinds=("blockdev",), total_mib=0)
 

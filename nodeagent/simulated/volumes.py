@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 from pathlib import Path
 
 import msgspec
@@ -15,7 +16,7 @@ import msgspec
 from nodeagent.calls import Device, DiskSeen, OwnedVolume, VolumeSpec
 from nodeagent.errors import NoRoom, NoSuchThing, StateMismatch
 from nodeagent.simulated.state_file import Counted, StateFile
-from nodeagent.storage.contract import Adopting, Space, VolumeCapabilities
+from nodeagent.storage.contract import Adopting, Snapshotting, Space, VolumeCapabilities
 from nodeagent.task_scope import TaskScope
 
 _FILE_BYTES = 1 << 20  # of the file that stands for a volume, at most
@@ -61,6 +62,11 @@ class SimulatedVolumes:
         """See VolumeDriver."""
         return None
 
+    @property
+    def snapshots(self) -> Snapshotting | None:
+        """See VolumeDriver."""
+        return self
+
     def needs(self) -> tuple[str, ...]:
         """Nothing is missing: it is simulated."""
         return ()
@@ -103,6 +109,25 @@ class SimulatedVolumes:
             del state.volumes[volume.name]
             state.effect("remove-volume", volume.name)
             self._path(volume.name).unlink(missing_ok=True)
+
+    def snapshot(
+        self,
+        source: VolumeSpec,
+        snapshot: VolumeSpec,
+        *,
+        owner: str,
+        in_use: bool,
+        scope: TaskScope,
+    ) -> None:
+        """See Snapshotting. A simulated guest writes nothing, so a copy is as good."""
+        origin = self._file.read().volumes.get(source.name)
+        if origin is None:
+            raise NoSuchThing(f"there is no volume {source.name}")
+        made = snapshot.name not in self._file.read().volumes
+        wanted = msgspec.structs.replace(snapshot, size_mib=origin.size_mib)
+        self.ensure(wanted, owner=owner, scope=scope)
+        if made:
+            shutil.copyfile(self._path(source.name), self._path(snapshot.name))
 
     def activate(self, volume: VolumeSpec) -> Device:
         """See VolumeDriver."""

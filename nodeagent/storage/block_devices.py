@@ -39,6 +39,7 @@ class BlockDevices:
 
     kinds = ("blockdev",)
     capabilities = VolumeCapabilities(grows=False, shared=True)
+    snapshots = None
 
     def __init__(self, root: str = "/dev/disk") -> None:
         self._root = Path(root)

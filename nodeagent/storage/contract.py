@@ -57,6 +57,26 @@ class Adopting(Protocol):
         that was not taken over. Raises StateMismatch while it is in use."""
 
 
+class Snapshotting(Protocol):
+    """The part of a volume driver that keeps a moment of a volume."""
+
+    def snapshot(
+        self,
+        source: VolumeSpec,
+        snapshot: VolumeSpec,
+        *,
+        owner: str,
+        in_use: bool,
+        scope: TaskScope,
+    ) -> None:
+        """There is `snapshot`, `owner`'s: a volume with what was on `source` at one moment.
+
+        `in_use`: a guest may write to the source meanwhile. Raises NoSuchThing, NoRoom,
+        StateMismatch if a volume of that name is another's, or for a source in use where a moment
+        of that cannot be kept.
+        """
+
+
 class VolumeDriver(Protocol):
     """Pieces of storage, each with an owner (the uuid of a disk) kept beside it."""
 
@@ -71,6 +91,10 @@ class VolumeDriver(Protocol):
     @property
     def adopting(self) -> Adopting | None:
         """Takes over what a person made; None where that cannot be."""
+
+    @property
+    def snapshots(self) -> Snapshotting | None:
+        """Keeps a moment of a volume; None where that cannot be."""
 
     def needs(self) -> tuple[str, ...]:
         """What is missing for it to work, one sentence each: what, and what to install or load."""

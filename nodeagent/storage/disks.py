@@ -17,6 +17,7 @@ from nodeagent.calls import (
     EnsureActive,
     EnsureInactive,
     EnsureReplicated,
+    EnsureSnapshot,
     EnsureVolume,
     OwnedVolume,
     ReleaseVolume,
@@ -89,6 +90,25 @@ class Disks:
         if self._in_use(call.owner):
             raise StateMismatch(f"volume {call.volume.name} is in use here", hint="stop its user")
         adopting.release(call.volume, call.source, owner=call.owner, scope=scope)
+
+    def ensure_snapshot(self, call: EnsureSnapshot, scope: TaskScope) -> None:
+        """See EnsureSnapshot. Of a mirror it is one of this side's volume."""
+        disk = call.disk
+        able = None if disk.template in NOTHING else self._driver(disk.volume).snapshots
+        if able is None:
+            raise BadCall(
+                f"a disk of template {disk.template} has no snapshots",
+                hint="plain, drbd, file and sharedfile disks have",
+            )
+        if call.snapshot.kind != disk.volume.kind:
+            raise BadCall(f"a snapshot of {disk.volume.kind} cannot be {call.snapshot.kind}")
+        able.snapshot(
+            disk.volume,
+            call.snapshot,
+            owner=call.owner,
+            in_use=self._in_use(disk.uuid),
+            scope=scope,
+        )
 
     def wipe(self, call: WipeDisk, scope: TaskScope) -> None:
         """See WipeDisk."""

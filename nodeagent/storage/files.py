@@ -7,6 +7,7 @@ own that is made first and removed last, so that a file without one was made by 
     <path>            sparse, as large as the disk
     <path>.owner      the uuid of the disk, one line
     <path>.off        a file that was shut down: renamed, so that it cannot be opened by its name
+    <path>.part       a snapshot that is being copied
 
 Sizes count as promised, not as used: a file that could not grow to its size would break its guest.
 So room is what the file system has free, less what the files here have not taken yet.
@@ -24,11 +25,12 @@ from pathlib import Path
 
 from nodeagent.calls import Device, DiskSeen, OwnedVolume, VolumeSpec
 from nodeagent.errors import BadCall, Missing, NoRoom, NoSuchThing, StateMismatch
-from nodeagent.storage.contract import Space, VolumeCapabilities
+from nodeagent.storage.contract import Snapshotting, Space, VolumeCapabilities
+from nodeagent.storage.file_copy import clone, copy
 from nodeagent.task_scope import TaskScope
 
 _MIB = 1 << 20
-_OWNER, _OFF = ".owner", ".off"
+_OWNER, _OFF, _PART = ".owner", ".off", ".part"
 
 
 class Files:
@@ -37,6 +39,7 @@ class Files:
     def __init__(self, directories: Sequence[str], *, kind: str) -> None:
         self.kinds = (kind,)
         self.adopting = None
+        self.snapshots: Snapshotting = self
         self.capabilities = VolumeCapabilities(shared=kind == "sharedfile")
         self._directories = tuple(Path(directory) for directory in directories)
         self._lock = threading.Lock()  # between looking for room and taking it
@@ -54,21 +57,12 @@ class Files:
         path = self._path(volume)
         with self._lock:
             present = _present(path)
-            if present is not None and _owner(path) != owner:
-                raise StateMismatch(
-                    f"file {path} belongs to {_owner(path) or 'nobody of this cluster'}",
-                    hint="choose another name; a file is never taken over",
-                )
+            if present is not None:
+                self._expect_owner(path, owner)
             had_mib = _size_mib(present) if present is not None else 0
             if present is not None and had_mib >= volume.size_mib:
                 return
-            space = self._space(path.parent)
-            if volume.size_mib - had_mib > space.free_mib:
-                raise NoRoom(
-                    f"file {path} needs {volume.size_mib - had_mib} MiB, "
-                    f"{space.free_mib} MiB of {space.total_mib} MiB are free",
-                    hint="choose a node with more room, or a smaller disk",
-                )
+            self._expect_room(path, volume.size_mib - had_mib)
             try:
                 _make(present or path, path, owner, volume.size_mib)
             except OSError as failed:
@@ -80,10 +74,45 @@ class Files:
         with self._lock:
             if _owner(path) != owner:
                 return
-            for name in (path, _with(path, _OFF), _with(path, _OWNER)):
+            for name in (path, *(_with(path, suffix) for suffix in (_OFF, _PART, _OWNER))):
                 name.unlink(missing_ok=True)
             if path.parent not in self._directories and not any(path.parent.iterdir()):
                 path.parent.rmdir()  # of the instance whose last disk this was
+
+    def snapshot(
+        self,
+        source: VolumeSpec,
+        snapshot: VolumeSpec,
+        *,
+        owner: str,
+        in_use: bool,
+        scope: TaskScope,
+    ) -> None:
+        """See Snapshotting. A clone where the file system can do that, else a copy, which takes
+        time: it is no moment of a file that is written to meanwhile."""
+        path, origin = self._path(snapshot), _present(self._path(source))
+        if origin is None:
+            raise NoSuchThing(f"there is no file {source.name}")
+        part = _with(path, _PART)
+        try:
+            with self._lock:
+                if _present(path) is not None:
+                    self._expect_owner(path, owner)
+                    return
+                self._expect_room(path, _size_mib(origin))
+                _make(part, path, owner, _size_mib(origin))  # its room is taken from here on
+            if not clone(origin, part):
+                if in_use:
+                    self.remove(snapshot, owner=owner, scope=scope)
+                    raise StateMismatch(
+                        f"file {origin} is in use, and its file system cannot clone files: a "
+                        "copy would hold parts of different moments",
+                        hint="stop the instance first; or keep the disks on XFS or Btrfs",
+                    )
+                copy(origin, part, scope)
+            part.rename(path)
+        except OSError as failed:
+            raise Missing(f"{path}: {failed.strerror}", hint="repair the file system") from None
 
     def activate(self, volume: VolumeSpec) -> Device:
         """See VolumeDriver."""
@@ -110,7 +139,8 @@ class Files:
     def owner(self, volume: VolumeSpec) -> str | None:
         """See VolumeDriver."""
         path = self._path(volume)
-        return _owner(path) if _present(path) is not None else None
+        there = _present(path) is not None or _with(path, _PART).exists()
+        return _owner(path) if there else None
 
     def volumes(self) -> tuple[OwnedVolume, ...]:
         """See VolumeDriver."""
@@ -135,9 +165,25 @@ class Files:
             return Space(0, 0)
         return self._space(self._directories[0])
 
+    def _expect_owner(self, path: Path, owner: str) -> None:
+        if _owner(path) != owner:
+            raise StateMismatch(
+                f"file {path} belongs to {_owner(path) or 'nobody of this cluster'}",
+                hint="choose another name; a file is never taken over",
+            )
+
+    def _expect_room(self, path: Path, more_mib: int) -> None:
+        space = self._space(path.parent)
+        if more_mib > space.free_mib:
+            raise NoRoom(
+                f"file {path} needs {more_mib} MiB, "
+                f"{space.free_mib} MiB of {space.total_mib} MiB are free",
+                hint="choose a node with more room, or a smaller disk",
+            )
+
     def _path(self, volume: VolumeSpec) -> Path:
         path = Path(volume.name)
-        if path.suffix in (_OWNER, _OFF) or ".." in path.parts or not path.is_absolute():
+        if path.suffix in (_OWNER, _OFF, _PART) or ".." in path.parts or not path.is_absolute():
             raise BadCall(f"{volume.name!r} does not name a file", hint="an absolute path")
         real = path.parent.resolve()
         for directory in self._directories:
@@ -155,6 +201,8 @@ class Files:
                     path = Path(folder, name)
                     if path.suffix == _OFF:
                         found[path.with_name(name.removesuffix(_OFF))] = path
+                    elif path.suffix == _PART:
+                        found.setdefault(path.with_name(name.removesuffix(_PART)), path)
                     elif path.suffix != _OWNER:
                         found[path] = path
         return sorted(found.items())

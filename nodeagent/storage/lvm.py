@@ -8,7 +8,8 @@ changes. It is never trusted to do harm or to refuse: making a volume that is th
 in LVM itself, and before anything is refused the driver looks again. What people change by hand is
 seen within a minute; `volumes()`, on which verification rests, always looks.
 
-Commands: make 1, grow 1, remove 1, take over 2, activate or deactivate 1, nothing to do 0.
+Commands: make 1, grow 1, remove 1, take over 2, snapshot 1, activate or deactivate 1, nothing to
+do 0; taking over, giving back and a snapshot look besides.
 
 What can go wrong: the group is full (NoRoom with what is free); the volume is another's or in use
 (StateMismatch); a disk under it is missing (its state is faulty).
@@ -32,12 +33,13 @@ from nodeagent.errors import (
     NoSuchThing,
     StateMismatch,
 )
-from nodeagent.storage.contract import Adopting, Space, VolumeCapabilities
+from nodeagent.storage.contract import Adopting, Snapshotting, Space, VolumeCapabilities
 from nodeagent.storage.lvm_report import OWNER_TAG, REPORT, LogicalVolume, LvmState, read_report
 from nodeagent.storage.system import System
 from nodeagent.task_scope import TaskScope
 
 LOOK_AGAIN_S = 60.0
+_SNAPSHOT_EXTRA = 64  # one part in so many of a snapshot's room says which blocks are in it
 _log = logging.getLogger(__name__)
 _NAME = re.compile(r"[A-Za-z0-9+_.][A-Za-z0-9+_.-]*/[A-Za-z0-9+_.][A-Za-z0-9+_.-]*")
 
@@ -59,6 +61,11 @@ class Lvm:
 
     @property
     def adopting(self) -> Adopting:
+        """See VolumeDriver."""
+        return self
+
+    @property
+    def snapshots(self) -> Snapshotting:
         """See VolumeDriver."""
         return self
 
@@ -89,7 +96,9 @@ class Lvm:
         """See VolumeDriver."""
         _check_name(volume.name)
         group, name = volume.name.split("/")
-        chosen = f'lv_name="{name}" && lv_tags={{{OWNER_TAG}{owner}}}'
+        self._expect_no_snapshots(volume.name)
+        # An origin takes its snapshots with it, whoever owns them: it is not chosen either.
+        chosen = f'lv_name="{name}" && lv_tags={{{OWNER_TAG}{owner}}} && lv_attr=~"^[^oO]"'
         try:
             self._system.run(["lvremove", "--quiet", "--force", "-S", chosen, group], scope=scope)
         except CommandFailed as failed:
@@ -154,6 +163,40 @@ class Lvm:
         tag = ["lvchange", "--quiet", "--deltag", OWNER_TAG + owner, source]
         self._system.run(tag, scope=scope)
         self._look()
+
+    def snapshot(
+        self,
+        source: VolumeSpec,
+        snapshot: VolumeSpec,
+        *,
+        owner: str,
+        in_use: bool,
+        scope: TaskScope,
+    ) -> None:
+        """See Snapshotting. It has room for every block of its origin to change, so it never
+        becomes invalid; LVM takes less where that is enough."""
+        for volume in (source, snapshot):
+            _check_name(volume.name)
+        group, name = snapshot.name.split("/")
+        if group != _group(source.name):
+            raise BadCall(f"{snapshot.name} cannot be a snapshot of {source.name}: another group")
+        size_mib = snapshot.size_mib + max(snapshot.size_mib // _SNAPSHOT_EXTRA, 4)
+        argv = ["lvcreate", "--quiet", "--yes", "--snapshot", "--size", f"{size_mib}m"]
+        argv += ["--name", name, "--addtag", OWNER_TAG + owner, source.name]
+        try:
+            self._system.run(argv, scope=scope)
+        except CommandFailed as failed:
+            state = self._look()
+            if source.name not in state.volumes:
+                raise NoSuchThing(f"there is no volume {source.name}") from None
+            present = state.volumes.get(snapshot.name)
+            if present is None:
+                raise self._refused(snapshot, size_mib, failed) from None
+            self._expect_owner(snapshot.name, present, owner)
+            if present.origin != _short(source.name):
+                raise StateMismatch(f"{snapshot.name} is no snapshot of {source.name}") from None
+        else:
+            self._look()
 
     def activate(self, volume: VolumeSpec) -> Device:
         """See VolumeDriver."""
@@ -355,6 +398,20 @@ class Lvm:
         size_mib = -(-volume.size_mib // unit_mib) * unit_mib
         return LogicalVolume(size_mib, owner, faulty=False)
 
+    def _expect_no_snapshots(self, name: str) -> None:
+        def there(state: LvmState) -> list[str]:
+            return [
+                other
+                for other, volume in state.volumes.items()
+                if volume.origin == _short(name) and _group(other) == _group(name)
+            ]
+
+        if there(self._recent()) and (snapshots := there(self._look())):
+            raise StateMismatch(
+                f"volume {name} has snapshots: {', '.join(sorted(snapshots))}",
+                hint="remove them first",
+            )
+
     def _expect_owner(self, name: str, present: LogicalVolume, owner: str) -> None:
         if present.owner == owner:
             return
@@ -372,6 +429,10 @@ def _path(name: str) -> str:
 
 def _group(name: str) -> str:
     return name.partition("/")[0]
+
+
+def _short(name: str) -> str:
+    return name.partition("/")[2]
 
 
 def _check_name(name: str) -> None:

@@ -39,7 +39,7 @@ def report(
     """What `lvm fullreport` of 2.03.16 printed of a group of two disks, with these volumes."""
     lvs = [
         {"lv_name": name, "lv_size": str(size * MIB), "lv_tags": tags, "lv_health_status": health,
-         "lv_device_open": "open" if is_open else "", "origin": origin}
+         "lv_device_open": "open" if is_open else "", "origin": origin if name != origin else ""}
         for name, size, tags in volumes
     ]  # fmt: skip
     pvs = [

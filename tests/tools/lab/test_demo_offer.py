@@ -8,17 +8,12 @@ from pathlib import Path
 import pytest
 
 from tools.lab import demo
-from tools.lab.layout import LabLayout
+from tools.lab.stage import Stage
 
 
-class Played:
-    """A demo that has nothing to play."""
-
-    def __init__(self, layout: LabLayout) -> None:
-        (layout.directory / "played").touch()
-
-    def play(self) -> None:
-        """Do what it should."""
+def played(stage: Stage) -> None:
+    """Play nothing, as it should."""
+    (stage.layout.directory / "played").touch()
 
 
 @pytest.mark.parametrize(
@@ -43,7 +38,7 @@ def test_a_person_may_keep_the_lab(
         return typed
 
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    monkeypatch.setattr(demo, "Demo", Played)
+    monkeypatch.setattr(demo, "play", played)
     monkeypatch.setattr("builtins.input", answer)
     for stream in (demo.sys.stdin, demo.sys.stdout):
         monkeypatch.setattr(stream, "isatty", lambda: terminal)

@@ -170,7 +170,9 @@ def _tool_usage(tool: Tool) -> str:
 
 
 def _cairn_usage() -> str:
-    plugins = "".join(f"  {name}\n" for name in plugin_names())
+    plugins = "".join(
+        f"  {name:<11} cairn {name} --help tells what it does\n" for name in plugin_names()
+    )
     return (
         "Usage: cairn COMMAND [arguments]\n\nCommands:\n"
         + "".join(f"  {kind:<11} the same as gnt-{kind}\n" for kind in KINDS)

@@ -102,7 +102,7 @@ class StepRecorded(Event, frozen=True, kw_only=True):
 
 
 class WaitStarted(Event, frozen=True, kw_only=True):
-    """A wait step began. Time within a reign is CLOCK_BOOTTIME's; see DESIGN section 6."""
+    """A wait step began. Time within a reign is CLOCK_BOOTTIME's; see architecture.md, 6."""
 
     KIND: ClassVar[str] = "wait.started"
     op: int

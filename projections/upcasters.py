@@ -6,6 +6,9 @@ into that of n + 1; a chain of them leads from any old record to the present typ
 never edited once records were written under it: a mistake is mended by the next one. The recorded
 bytes of each schema lie in `tests/data/golden-events/`.
 
+None has been needed yet. tests/projections/test_upcasting.py goes the way of the first change: it
+takes types of today for second schemas, and folds the recorded histories as a first one held them.
+
 An upcaster sees plain maps, lists and scalars, never today's classes, because those move on.
 """
 

@@ -5,152 +5,195 @@ One story, told once, because a node VM is slow: each test is a chapter, and the
 
 from __future__ import annotations
 
-import hashlib
-import time
-from collections.abc import Callable
+from collections import Counter
+from pathlib import Path
 
 import pytest
 
+from tests.real.story import DATA, SIMPLE, Story
 from tools.testbed.bed import Bed
-from tools.testbed.cluster import AGENTS, RealCluster
+from tools.testbed.cluster import RealCluster
 
-MAIL = "mail.example.net"
-DATA = b"precious" * 512  # 4 KiB
-_WITHIN_S = 300.0
-_OFFSET = 1000  # blocks of 4 KiB from the start of the disk
-
-pytestmark = pytest.mark.timeout(1200)
+WEB, MAIL, OLD = "web1.example.net", "mail.example.net", "old.example.net"
+# The shortest sequences by hand; `drbdsetup` with its order.
+_SIDE = (
+    *("lvcreate", "lvcreate", "drbdmeta"),
+    *("drbdsetup new-resource", "drbdsetup new-minor", "drbdsetup attach", "drbdsetup connect"),
+)
+BY_HAND = {
+    "plain": ("lvcreate", "/usr/bin/kvm"),
+    "drbd, primary": (*_SIDE, "drbdsetup primary", "/usr/bin/kvm"),
+    "drbd, secondary": _SIDE,
+}
+_LOOKS = "lvm"  # the report of all volumes, once a minute, whatever is done
 
 
 @pytest.fixture(scope="module")
-def cluster(bed: Bed) -> RealCluster:
-    """Three nodes in a cluster, without instances."""
-    cluster = RealCluster(bed)
-    cluster.found()
-    return cluster
+def story(bed: Bed, cluster: RealCluster) -> Story:
+    return Story(bed, cluster)
 
 
-def write(bed: Bed, node: str, data: bytes) -> None:
-    """Write to the instance's disk on its primary node."""
-    where = ["of=/dev/drbd0", "bs=4096", f"seek={_OFFSET}", "conv=notrunc,fsync", "status=none"]
-    bed.nodes[node].check("dd", *where, stdin=data)
+def check_few(story: Story, before: dict[str, int], kinds: dict[str, str]) -> None:
+    """Each node has run at most 1.5 times as many commands since as its part takes by hand."""
+    for node, kind in kinds.items():
+        ran = [line for line in story.commands(node)[before[node] :] if line != _LOOKS]
+        print(f"{kind} on {node}: {len(ran)} commands, {len(BY_HAND[kind])} by hand: {ran}")
+        assert not Counter(BY_HAND[kind]) - Counter(ran), "the figure counts something else"
+        assert len(ran) <= 1.5 * len(BY_HAND[kind]), f"{kind} on {node}: {ran}"
 
 
-def read(bed: Bed, node: str, device: str = "/dev/drbd0") -> bytes:
-    """Read from the disk, beneath every cache."""
-    where = [f"if={device}", "bs=4096", f"skip={_OFFSET}", "count=1", "iflag=direct"]
-    return bed.nodes[node].run(["dd", *where, "status=none"]).stdout
+def test_instances_are_made_and_started_by_few_commands(story: Story) -> None:
+    """A plain and a mirrored instance of 1 GiB, with the OS that does nothing: on each node at most
+    1.5 times as many commands as by hand."""
+    nodes = ("node1", "node2", "node3")
+    before = {node: len(story.commands(node)) for node in nodes}
+    story.run(f"gnt-instance add -n node2 -t plain -s 1G {SIMPLE} {WEB}")
+    check_few(story, before, {"node2": "plain"})
+    before = {node: len(story.commands(node)) for node in nodes}
+    story.run(f"gnt-instance add -n node3:node1 -t drbd -s 1G {SIMPLE},serial_console=true {MAIL}")
+    check_few(story, before, {"node3": "drbd, primary", "node1": "drbd, secondary"})
+    assert story.run("gnt-instance list --no-headers -o status").split() == ["running"] * 2
+    assert story.findings() == []
+    story.run(f"gnt-instance shutdown --timeout=0 {WEB}")
 
 
-def until(condition: Callable[[], bool], what: str) -> None:
-    """Wait for something that happens in the nodes by itself."""
-    deadline = time.monotonic() + _WITHIN_S
-    while not condition():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.5)
+def test_it_runs_on_its_mirror(story: Story, tmp_path: Path) -> None:
+    """A real QEMU has the mirror open, and both sides are in order without a sync."""
+    assert "UpToDate/UpToDate" in story.mirrors("node3")
+    story.install_guest("node3", "/dev/drbd0", tmp_path / "guest")
+    story.write("node3", DATA)
 
 
-def field(cluster: RealCluster, name: str) -> str:
-    """One field of the instance."""
-    return cluster.run(f"gnt-instance list --no-headers -o {name} {MAIL}").strip()
+def test_data_are_there_after_a_failover(story: Story) -> None:
+    """What was written before it is read after it, on the other node, where the guest runs from
+    it."""
+    story.run(f"gnt-instance failover -f --shutdown-timeout=0 {MAIL}")
+    assert story.place(MAIL) == ("node1", "node3", "running")
+    assert story.tick("node1", MAIL) > 0
+    assert story.read("node1") == DATA
+    assert story.boots("node1") == 1
 
 
-def commands_of(bed: Bed, node: str) -> list[str]:
-    """The tools that a node's agent has run so far, and with drbdsetup the order."""
-    script = f"sed -n 's/.*nodeagent.runner: //p' {AGENTS}/{node}/agent.log"
-    lines = [line.split() for line in bed.nodes[node].check("sh", "-c", script).splitlines()]
-    return [" ".join(line[:2]) if line[0] == "drbdsetup" else line[0] for line in lines]
+def test_a_guest_moves_while_it_runs(story: Story) -> None:
+    """Live, over its mirror, which has two primaries only for that time: it counts on without a
+    boot, and what it wrote is there."""
+    before = story.tick("node1", MAIL)
+    ran = {node: len(story.commands(node)) for node in ("node1", "node3")}
+    story.run(f"gnt-instance migrate -f {MAIL}")
+    assert story.place(MAIL) == ("node3", "node1", "running")
+    assert story.tick("node3", MAIL) > before
+    assert story.boots("node3") == 1
+    assert story.read("node3") == DATA
+    assert "ro:Primary/Secondary" in story.mirrors("node3")
+    for node, count in ran.items():
+        allowed = story.commands(node)[count:].count("drbdsetup net-options")
+        assert allowed == 2, f"{node}: two primaries were allowed and forbidden {allowed} times"
+        assert "allow-two-primaries" not in story.node(node).check("drbdsetup", "show")
+    assert story.node("node1").run(["pgrep", "qemu-system"]).status == 1
+    assert story.findings() == []
 
 
-def test_disks_are_made_by_few_commands(bed: Bed, cluster: RealCluster) -> None:
-    """Two plain instances and a mirrored one of 1 GiB: each node runs one command for each
-    effect, within 1.5 times of the shortest sequence by hand."""
-    cluster.run("gnt-instance add --no-start -n node1 -t plain -s 1G -o noop web1.example.net")
-    cluster.run("gnt-instance add --no-start -n node2 -t plain -s 1G -o noop web2.example.net")
-    before = {node: len(commands_of(bed, node)) for node in ("node3", "node1")}
-    cluster.run(
-        "gnt-instance add --no-start -n node3:node1 -t drbd -s 1G -o noop "
-        f"-B maxmem=128,minmem=128 -H vhost_net=false {MAIL}"
-    )
-    making = {
-        node: [line for line in commands_of(bed, node)[count:] if line != "lvm"]
-        for node, count in before.items()
-    }
-    up_to_role = making["node3"].index("drbdsetup primary") + 1
-    # By hand: lvcreate twice, create-md, new-resource, new-minor, attach, connect, primary --force
-    assert up_to_role <= 8 * 1.5, making
-    assert making["node1"].count("lvcreate") == 2
-    assert cluster.run("gnt-cluster verify").count("ERROR") == 0
-
-
-def test_it_runs_on_its_mirror(bed: Bed, cluster: RealCluster) -> None:
-    """Started, a real QEMU has the mirror open, and both sides are in order without a sync."""
-    cluster.run(f"gnt-instance startup {MAIL}")
-    assert field(cluster, "status") == "running"
-    assert "UpToDate/UpToDate" in bed.nodes["node3"].check("cat", "/proc/drbd")
-    write(bed, "node3", DATA)
-
-
-def test_data_are_there_after_a_failover(bed: Bed, cluster: RealCluster) -> None:
-    """What was written before it is read after it, on the other node, where the instance runs."""
-    cluster.run(f"gnt-instance failover -f --shutdown-timeout=5 {MAIL}")
-    assert (field(cluster, "pnode"), field(cluster, "snodes")) == ("node1", "node3")
-    assert field(cluster, "status") == "running"
-    assert hashlib.sha256(read(bed, "node1")).digest() == hashlib.sha256(DATA).digest()
-
-
-def test_a_secondary_is_replaced_and_resynced(bed: Bed, cluster: RealCluster) -> None:
+def test_a_secondary_is_replaced_and_resynced(story: Story) -> None:
     """On another node, while the instance runs; the new side has the data, the old one is gone."""
-    cluster.run(f"gnt-instance replace-disks -n node2 {MAIL}")
-    assert field(cluster, "snodes") == "node2"
-    until(
-        lambda: "UpToDate/UpToDate" in bed.nodes["node1"].check("cat", "/proc/drbd"),
-        "the new side is not in sync",
-    )
-    (data,) = bed.nodes["node2"].check("sh", "-c", "ls /dev/xenvg/*disk0_data").split()
-    assert read(bed, "node2", data) == DATA
-    assert "disk0_data" not in bed.nodes["node3"].check("lvs")
-    assert cluster.run("gnt-cluster verify").count("ERROR") == 0
+    story.run(f"gnt-instance replace-disks -n node2 {MAIL}")
+    assert story.place(MAIL) == ("node3", "node2", "running")
+    story.until_mirrored("node3")
+    (data,) = story.node("node2").check("sh", "-c", "ls /dev/xenvg/*disk0_data").split()
+    assert story.read("node2", data) == DATA
+    assert story.volumes("node1") == []
+    assert story.findings() == []
 
 
-def test_a_disk_that_breaks_under_its_mirror_is_repaired(bed: Bed, cluster: RealCluster) -> None:
+def test_a_disk_that_breaks_under_its_mirror_is_repaired(story: Story) -> None:
     """The instance goes on; the break becomes known; `--auto` replaces what is broken."""
     broken = "ls /dev/xenvg/*disk0_data | xargs -n 1 dmsetup wipe_table --force"
-    bed.nodes["node2"].check("sh", "-c", broken)
+    story.node("node2").check("sh", "-c", broken)
     newer = DATA[::-1]
-    write(bed, "node1", newer)
-    until(
-        lambda: "UpToDate/Diskless" in bed.nodes["node1"].check("cat", "/proc/drbd"),
+    story.write("node3", newer)
+    story.until(
+        lambda: "UpToDate/Diskless" in story.mirrors("node3"),
         "the mirror does not leave its broken disk",
     )
-    until(lambda: "instance.disk-" in cluster.run("gnt-log tail -n 20"), "nobody says so")
-    cluster.run(f"gnt-instance replace-disks --auto {MAIL}")
-    assert "UpToDate/UpToDate" in bed.nodes["node1"].check("cat", "/proc/drbd")
-    cluster.run(f"gnt-instance failover -f --shutdown-timeout=5 {MAIL}")
-    assert read(bed, "node2") == newer
+    story.until(
+        lambda: "EINSTANCEFAULTYDISK" in [finding.code for finding in story.errors()],
+        "nobody says that the disk is broken",
+    )
+    story.run(f"gnt-instance replace-disks --auto {MAIL}")
+    assert "UpToDate/UpToDate" in story.mirrors("node3")
+    story.run(f"gnt-instance failover -f --shutdown-timeout=0 {MAIL}")
+    assert story.read("node2") == newer
+    assert story.tick("node2", MAIL) > 0
 
 
-def test_a_primary_that_loses_its_power(bed: Bed, cluster: RealCluster) -> None:
+def test_a_node_that_is_rebooted(story: Story) -> None:
+    """Its agent is back by itself, and what does not run is told; the instance starts again where
+    it was, with all that was written."""
+    story.write("node2", DATA)
+    boots = story.boots("node2")
+    story.node("node2").kill()
+    story.switch_on("node2")
+    story.until(
+        lambda: "EINSTANCEDOWN" in [finding.code for finding in story.errors()],
+        "nobody says that the instance is down",
+    )
+    assert story.volumes("node2")
+    story.run(f"gnt-instance startup {MAIL}")
+    assert story.place(MAIL) == ("node2", "node3", "running")
+    assert story.read("node2") == DATA
+    story.until_mirrored("node2")
+    assert story.tick("node2", MAIL) > 0
+    assert story.boots("node2") == boots + 1
+    story.until(lambda: story.findings() == [], "something is left of the boot")
+
+
+def test_a_primary_that_loses_its_power(story: Story) -> None:
     """Given up for good, its instance goes on elsewhere with all that was written; back again, it
     catches up as the secondary."""
-    write(bed, "node2", DATA)
-    bed.nodes["node2"].kill()
-    cluster.run("gnt-node modify --offline=yes node2")
-    cluster.run(f"gnt-instance failover -f --shutdown-timeout=5 {MAIL}")
-    assert (field(cluster, "pnode"), field(cluster, "status")) == ("node1", "running")
-    assert read(bed, "node1") == DATA
-    bed.boot("node2")
-    cluster.start_agent("node2")
-    cluster.run("gnt-node modify --offline=no node2")
-    cluster.run(f"gnt-instance activate-disks {MAIL}")
-    until(
-        lambda: "UpToDate/UpToDate" in bed.nodes["node1"].check("cat", "/proc/drbd"),
-        "the old primary does not catch up",
-    )
+    story.write("node2", DATA[::-1])
+    story.node("node2").kill()
+    story.run("gnt-node modify --offline=yes node2")
+    story.run(f"gnt-instance failover -f --shutdown-timeout=0 {MAIL}")
+    assert story.place(MAIL) == ("node3", "node2", "running")
+    assert story.read("node3") == DATA[::-1]
+    story.switch_on("node2")
+    story.run("gnt-node modify --offline=no node2")
+    story.run(f"gnt-instance activate-disks {MAIL}")
+    story.until_mirrored("node3")
 
 
-def test_the_log_tells_it_all(cluster: RealCluster) -> None:
-    """It verifies, and nothing is left that nobody owns."""
-    cluster.run("gnt-log verify")
-    cluster.run(f"gnt-instance remove -f --shutdown-timeout=5 {MAIL}")
-    assert cluster.run("gnt-cluster verify").count("ERROR") == 0
+def test_a_volume_that_was_there_is_taken_over(story: Story, tmp_path: Path) -> None:
+    """What somebody made and filled by hand becomes the disk of an instance, which runs from it;
+    the volume of another instance does not."""
+    by_hand = ("lvcreate", "--quiet", "--yes", "--size", "1g", "--name", "theirs", "xenvg")
+    story.node("node1").check(*by_hand)
+    story.install_guest("node1", "/dev/xenvg/theirs", tmp_path / "guest")
+    (another,) = {name for name in story.volumes("node2") if name.endswith("disk0")}
+    for node, volume, status in (("node2", another, 1), ("node1", "theirs", 0)):
+        added = story.cluster.attempt(
+            f"gnt-instance add -n {node} -t plain --disk 0:adopt={volume} "
+            f"{SIMPLE},serial_console=true {OLD}"
+        )
+        assert added.status == status, added
+    assert story.tick("node1", OLD) > 0
+    (disk,) = (name for name in story.volumes("node1") if name.endswith("disk0"))
+    assert story.boots("node1", f"/dev/xenvg/{disk}") == 1
+    assert story.findings() == []
+
+
+def test_an_address_of_the_master_is_on_its_interface(story: Story) -> None:
+    """The node of the master holds it, and no other one."""
+    for node in ("node1", "node2", "node3"):
+        held = "10.77.1.100/" in story.node(node).check("ip", "-4", "address", "show", "eth1")
+        assert held == (node == "node1"), node
+
+
+def test_the_log_tells_it_all(story: Story) -> None:
+    """It verifies; with the instances all that was theirs is gone, and nothing is left that nobody
+    owns."""
+    story.run("gnt-log verify")
+    for instance in (MAIL, WEB, OLD):
+        story.run(f"gnt-instance remove -f --shutdown-timeout=0 {instance}")
+    assert story.findings() == []
+    for node in ("node1", "node2", "node3"):
+        assert story.volumes(node) == []
+        assert " cs:" not in story.mirrors(node)

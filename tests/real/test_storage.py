@@ -32,8 +32,6 @@ SIZE_MIB = 128  # of a mirrored disk: a full sync takes some seconds
 META_MIB = 4
 _WITHIN_S = 90.0
 
-pytestmark = pytest.mark.timeout(1200)  # the first one may have to make the image
-
 
 class RealNode:
     """The storage of one node VM."""

@@ -13,6 +13,7 @@ from __future__ import annotations
 import importlib.metadata
 import io
 import os
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -68,9 +69,7 @@ class Bed:
         names = tuple(names)
         image.build(self.layout, self._say)
         network.make(self.layout)
-        memory = self.layout.template / "memory"
-        if not memory.exists():
-            self._make_template(memory)
+        self._ensure_template()
         self._say(f"starting {', '.join(names)} from the template")
         self._each(names, self._restore)
         self.bring_tree(names)
@@ -79,6 +78,8 @@ class Bed:
         """No node runs, and nothing of them is left but the image and the template."""
         for machine in (*self.nodes.values(), Machine(self.layout, TEMPLATE)):
             machine.kill()
+        for machine in self.nodes.values():
+            shutil.rmtree(machine.home, ignore_errors=True)  # GiBs, once mirrors were copied
         network.remove(self.layout)
 
     def boot(self, name: str) -> None:
@@ -95,9 +96,16 @@ class Bed:
         script = f"rm -rf {TREE} && mkdir -p {TREE} && tar -xz -C {TREE}"
         self.nodes[name].check("sh", "-c", script, stdin=packed)
 
-    def _make_template(self, memory: Path) -> None:
-        self._say("booting the template (half a minute)")
+    def _ensure_template(self) -> None:
         machine = Machine(self.layout, TEMPLATE)
+        key, made_of = self.layout.template / "key", machine.made_of
+        if not key.exists() or key.read_text() != made_of:
+            key.unlink(missing_ok=True)
+            self._make_template(machine, self.layout.template / "memory")
+            key.write_text(made_of)
+
+    def _make_template(self, machine: Machine, memory: Path) -> None:
+        self._say("booting the template (half a minute)")
         machine.kill()
         machine.home.mkdir(parents=True, exist_ok=True)
         _overlay(machine.home / "vda.qcow2", self.layout.image / "root.img", "raw")
@@ -108,9 +116,7 @@ class Bed:
         devices = [f"/dev/{disk}" for disk in DISKS]
         machine.check("vgcreate", "--quiet", VOLUME_GROUP, *devices)
         machine.check("sync")
-        draft = memory.with_suffix(".new")
-        machine.put_aside(draft)
-        draft.rename(memory)
+        machine.put_aside(memory)
 
     def _restore(self, name: str) -> None:
         machine = self.nodes[name]

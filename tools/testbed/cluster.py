@@ -10,14 +10,16 @@ from __future__ import annotations
 import json
 import shlex
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 from tools.testbed.bed import Bed
 from tools.testbed.layout import NODES, SUBNET, VOLUME_GROUP, BedError, address_of
+from tools.testbed.machine import Ended
 
 NAME, MASTER_ADDRESS = "cluster.example.net", f"{SUBNET}.100"
 AGENTS = "/var/lib/cairn/agents"  # where each node's agent has its directory, by the node's name
+MASTER = "/var/lib/cairn/master"  # of the master daemon, on the first node
 _FIRST = NODES[0]
 _BRIDGE = "xen-br0"  # of guests, by Ganeti's default
 _POOLS = "/srv/ganeti/file-storage /srv/ganeti/shared-file-storage"
@@ -30,10 +32,10 @@ _HYPERVISOR = "kvm:kernel_path=,kvm_flag=disabled,vnc_bind_address=,serial_conso
 
 
 class RealCluster:
-    """The cluster on `bed`, whose nodes are up."""
+    """The cluster on `bed`, whose nodes are up. `say` gets each command with what it printed."""
 
-    def __init__(self, bed: Bed) -> None:
-        self._bed = bed
+    def __init__(self, bed: Bed, say: Callable[[str], None] = lambda _: None) -> None:
+        self._bed, self._say = bed, say
 
     def found(self) -> None:
         """Start the agents, make the cluster, and take all nodes in. Raises BedError."""
@@ -43,19 +45,16 @@ class RealCluster:
             "key_file": "/var/lib/cairn/operator.key",
             "ticket_dir": AGENTS,
             "master": {
-                "directory": "/var/lib/cairn/master",
+                "directory": MASTER,
                 "node": _FIRST,
                 "address": address_of(_FIRST),
                 "settings": {"ballast_mib": 0, "max_voters": 1, "lost_after_s": 30.0},
             },
         }
         self._put(_FIRST, "/etc/cairn/client.json", client)
-        made = self._bed.nodes[_FIRST].run(
-            shlex.split(
-                f"gnt-cluster init --master-netdev eth1 --master-ip {MASTER_ADDRESS} "
-                f"--enabled-hypervisors kvm -H {_HYPERVISOR} --vg-name {VOLUME_GROUP} {NAME}"
-            ),
-            timeout_s=_LINE_S,
+        made = self.attempt(
+            f"gnt-cluster init --master-netdev eth1 --master-ip {MASTER_ADDRESS} "
+            f"--enabled-hypervisors kvm -H {_HYPERVISOR} --vg-name {VOLUME_GROUP} {NAME}"
         )
         if made.status and b"does not answer" not in made.stderr:
             raise BedError(f"gnt-cluster init: {made.stderr.decode(errors='replace')}")
@@ -91,7 +90,20 @@ class RealCluster:
 
         Raises BedError with its words if it fails.
         """
-        return self._bed.nodes[_FIRST].check(*shlex.split(line), timeout_s=_LINE_S)
+        ended = self.attempt(line)
+        if ended.status:
+            said = (ended.stderr or ended.stdout).decode(errors="replace").strip()
+            raise BedError(f"{line}: status {ended.status}: {said}")
+        return ended.text
+
+    def attempt(self, line: str) -> Ended:
+        """Run a command as `run` does, whatever comes of it."""
+        began = time.monotonic()
+        ended = self._bed.nodes[_FIRST].run(shlex.split(line), timeout_s=_LINE_S)
+        words = (ended.stdout + ended.stderr).decode(errors="replace").rstrip()
+        took_s = time.monotonic() - began
+        self._say(f"$ {line}    [status {ended.status} after {took_s:.1f} s]\n{words}")
+        return ended
 
     def _put(self, node: str, path: str, settings: Mapping[str, object]) -> None:
         script = f'mkdir -p "$(dirname {path})" && cat >{path}'

@@ -122,6 +122,7 @@ def _mmdebstrap(root: Path) -> list[str]:
     exclude = ["/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*", "/usr/share/info/*"]
     exclude += [f"/lib/modules/*/kernel/{part}/*" for part in USELESS]
     argv = ["mmdebstrap", "--mode=root", "--variant=minbase", f"--include={','.join(packages)}"]
+    argv += ['--aptopt=Acquire::Retries "5"']
     argv += [f"--dpkgopt=path-exclude={pattern}" for pattern in exclude]
     argv += ["bookworm", str(root)]
     mirrors = Path("/etc/apt/sources.list.d/debian.sources")

@@ -161,8 +161,20 @@ def check(plan: Plan) -> None:
 
 
 def task_id(
-    cluster_id: str, job: int, op: int, plan: int, step: str, *, undo: bool, attempt: int
+    cluster_id: str,
+    job: int,
+    op: int,
+    plan: int,
+    step: str,
+    *,
+    received_ms: int,
+    undo: bool,
+    attempt: int,
 ) -> str:
-    """Return the id of a task (32 hex digits): the same for the same place, whoever leads."""
-    place = f"{cluster_id}\0{job}\0{op}\0{plan}\0{step}\0{int(undo)}\0{attempt}"
+    """Return the id of a task (32 hex digits): the same for the same place, whoever leads.
+
+    `received_ms` is when the job was submitted: after a loss of records its number is given anew,
+    and an agent that still has a result of the lost job must not answer with it.
+    """
+    place = f"{cluster_id}\0{job}\0{received_ms}\0{op}\0{plan}\0{step}\0{int(undo)}\0{attempt}"
     return hashlib.sha256(place.encode()).hexdigest()[:32]

@@ -274,7 +274,7 @@ def request_task(
         node = step.undo.node or node
     place = (walk.context.cluster_id, walk.job.id, walk.at, number, step.id)
     event = ev.TaskRequested(
-        task=task_id(*place, undo=undo, attempt=attempt),
+        task=task_id(*place, received_ms=walk.job.received_ms, undo=undo, attempt=attempt),
         op=walk.at,
         plan=number,
         step=step.id,

@@ -191,8 +191,8 @@ def _job_that_fails(story: Story) -> None:
     acts = Call(id="act", node=node, call=call, after=("calm",), undo=Undo(call=call))
     plan = Plan(steps=(Wait(id="calm"), acts))
     locks = (j.Lock(f"instance/{uid('x')}"), j.Lock(f"node/{node}", shared=True))
-    task = task_id(CLUSTER_ID, job, 0, 0, "act", undo=False, attempt=1)
-    undo = task_id(CLUSTER_ID, job, 0, 0, "act", undo=True, attempt=1)
+    task = task_id(CLUSTER_ID, job, 0, 0, "act", received_ms=0, undo=False, attempt=1)
+    undo = task_id(CLUSTER_ID, job, 0, 0, "act", received_ms=0, undo=True, attempt=1)
     for happened in (
         (stream, j.OpBlocked(op=0, locks=locks, behind=(1,))),
         (stream, j.JobPrioritySet(priority=-10)),
@@ -221,8 +221,8 @@ def _job_that_parks(story: Story) -> None:
     stream = f"job/{job}"
     call = packed("start-instance", instance=uid("x"))
     acts = Call(id="act", node=node, call=call, undo=Undo(call=call))
-    task = task_id(CLUSTER_ID, job, 0, 0, "act", undo=False, attempt=1)
-    undo = task_id(CLUSTER_ID, job, 0, 0, "act", undo=True, attempt=1)
+    task = task_id(CLUSTER_ID, job, 0, 0, "act", received_ms=0, undo=False, attempt=1)
+    undo = task_id(CLUSTER_ID, job, 0, 0, "act", received_ms=0, undo=True, attempt=1)
     owed = c.DutyRecorded(
         node=node, duty=undo, job=job, what="stop x", call=call, resource=stream, timeout_s=300.0
     )
@@ -310,7 +310,7 @@ def _job_with_every_field(story: Story) -> None:
     )
 
     def task(attempt: int, *, undo: bool = False) -> str:
-        return task_id(CLUSTER_ID, job, 0, 0, "act", undo=undo, attempt=attempt)
+        return task_id(CLUSTER_ID, job, 0, 0, "act", received_ms=0, undo=undo, attempt=attempt)
 
     place = {"op": 0, "plan": 0}
     for happened in (

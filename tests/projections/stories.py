@@ -119,7 +119,7 @@ class Story:
         ]
         done: list[Fact] = begin
         for call in calls:
-            task = task_id(CLUSTER_ID, number, 0, 0, call.id, undo=False, attempt=1)
+            task = task_id(CLUSTER_ID, number, 0, 0, call.id, received_ms=0, undo=False, attempt=1)
             self.log.add(*done, requested(call, task), job=number)
             ended = j.TaskDone(task=task, result=RESULT, duration_ms=12)
             done = [(f"node/{call.node}", ended)]

@@ -25,6 +25,10 @@
  *     R2  a lower epoch is refused        TAKE                NO_R2
  *         a higher generation contradicts
  *         what is committed: superseded   TAKE                NO_R2_GEN
+ *         it is entered by who agrees with
+ *         it up to what is committed here TAKE                NO_R2_FITS
+ *         its takeover is shown beside
+ *         the records of each append      OFFER               NO_R2_SHOWN
  *     R3  one vote a term                 GRANT               NO_R3_FREE
  *         for a log that is level         GRANT               NO_R3_LEVEL
  *     R4  count own records only          COMMIT              NO_R4
@@ -41,16 +45,22 @@
  *     3.6 an agent refuses lower epochs   TASK                NO_FENCE
  *         no task before the promise      TASK                NO_PROMISE
  *         the promise is durable          AGENT_CRASH         NO_PROMISE_DURABLE
+ *         what was accepted is adrift in
+ *         a new generation                PROMISE             NO_ADRIFT
  *
  * Asserted after each step: one leader per epoch; log matching; a leader holds what was committed
  * in a lower epoch of its generation; what is committed, or was answered "ok", never changes in a
  * generation; nothing at or below the own commit is cut off; no task of a reign runs after a later
- * reign was told what runs.
+ * reign was told what runs; a task that an agent has accepted is begun again only if its request
+ * stands in the log of the generation it promised; a voter of an older generation that hears of a
+ * takeover goes over or is superseded, with the first append that begins where it has committed.
  *
  * Not here: pre-vote and check-quorum (they serve progress, not safety), transfer (an election like
  * any other), reads (R11), segments (R13), full disks (R14). Two operators who take over on two
  * survivors at once make two histories of one generation: nothing in the protocol can prevent it,
- * which is why the command asks for proof that the others are off. Here there is one takeover.
+ * which is why the command asks for proof that the others are off. Here there is one takeover. The
+ * loss that an operator accepts on a voter which lacks what it had said (`gnt-log accept-loss`) is
+ * taken together with the takeover that follows it.
  */
 
 #ifndef N
@@ -82,6 +92,9 @@
 #endif
 #ifndef AGENT
 #define AGENT 0     /* 1: there is an agent, which leaders give tasks */
+#endif
+#ifndef JOURNAL
+#define JOURNAL 0   /* 1: the agent has a journal of what it accepted */
 #endif
 #ifndef DATA
 #define DATA 1      /* 0: no records but the no-ops and the changes */
@@ -123,8 +136,10 @@ byte sent_size[EPOCHS], sent[EPOCHS * ENTRIES], sent_conf[EPOCHS * ENTRIES];
 byte sent_commit[EPOCHS];
 byte held[EPOCHS * N];                    /* acknowledged to its leader */
 
-/* The agent: what it promised, and the reigns that have asked it and given it tasks */
+/* The agent: what it promised, and the reigns that have asked it and given it tasks; in its journal
+ * a task that is accepted: the place of its request in the log, 0 while adrift, and the request */
 byte promised, asked, tasked;
+byte accepted_at, accepted;
 
 /* What only the checker sees */
 byte led[EPOCHS];                         /* who led, + 1 */
@@ -346,30 +361,33 @@ inline SYNC(i) {                          /* the leader's own disk counts when i
 #define AGREES(e, j, p) (p == 0 || REC(j, p) == SENT(e, p))
 #endif
 
-/* Voter j gets what the leader of epoch e once sent: records p + 1 .. n. */
+#ifdef NO_R2_FITS
+#define FITS(n, j) 1
+#else
+#define FITS(n, j) ((n) >= commit[j])
+#endif
+
+/* Voter j gets what the leader of epoch e once sent: records p + 1 .. n. If that is of a newer
+ * generation, the takeover is shown with it. */
 inline TAKE(e, j, p, n) {
     d_step {
         if
         :: led[e] && led[e] != j + 1 && p <= n && n <= sent_size[e] && !out[j] &&
             GEN(e) >= GEN(epoch[j]) && p <= size[j] && CURRENT(e, j) && AGREES(e, j, p) ->
-            at = 0; many = (GEN(e) == GEN(epoch[j]));
+            at = 0;
             for (k : p + 1 .. n) {
                 if
                 :: at == 0 && (k > size[j] || REC(j, k) != SENT(e, k)) -> at = k
-                :: else
-                fi;
-                if
-                :: GEN(SENT(e, k)) == GEN(e) -> many = 1 /* the takeover's record is among them */
                 :: else
                 fi
             }
             if
 #ifndef NO_R2_GEN
-            :: GEN(e) > GEN(epoch[j]) && many && at <= commit[j] ->
+            :: GEN(e) > GEN(epoch[j]) && at && at <= commit[j] ->
                 step_down(j); out[j] = 1              /* superseded */
-            :: many && (GEN(e) == GEN(epoch[j]) || at > commit[j]) ->
+            :: GEN(e) == GEN(epoch[j]) || at > commit[j] || (at == 0 && FITS(n, j)) ->
 #else
-            :: many ->
+            :: GEN(e) == GEN(epoch[j]) || at || FITS(n, j) ->
 #endif
                 if
                 :: e > epoch[j] -> enter(j, e)
@@ -393,6 +411,29 @@ inline TAKE(e, j, p, n) {
                 matches(j);
                 learn_commit(e, j, n)
             :: else
+            fi
+        :: else
+        fi
+    }
+}
+
+#ifdef NO_R2_SHOWN
+#define PROVEN(e, n) (GEN(SENT(e, n)) == GEN(e))   /* the takeover's record is among the records */
+#else
+#define PROVEN(e, n) 1
+#endif
+
+/* A voter of an older generation has refused, and said where it has committed: the leader sends what
+ * follows there, no more than one record. That decides it, or nothing ever will. */
+inline OFFER(e, j) {
+    d_step {
+        if
+        :: led[e] && GEN(e) > GEN(epoch[j]) && !out[j] && size[j] ->
+            at = (commit[j] < sent_size[e] -> commit[j] : sent_size[e]);
+            k = (at < sent_size[e] -> at + 1 : at);
+            if
+            :: AGREES(e, j, at) -> assert(PROVEN(e, k) && k >= commit[j])
+            :: else -> assert(PROVEN(e, k) && at <= commit[j])        /* superseded */
             fi
         :: else
         fi
@@ -549,9 +590,10 @@ inline STEP_DOWN(i) {                     /* R8 */
 inline TAKE_OVER(i) {                     /* an operator makes i the only voter */
     d_step {
         if
-        :: takeovers < TAKEOVERS && !out[i] && mark[i] == 0 && epoch[i] &&
+        :: takeovers < TAKEOVERS && !out[i] && epoch[i] &&
             TERM(epoch[i]) < TERMS && size[i] < ENTRIES ->
             takeovers++;
+            mark[i] = 0; mark_epoch[i] = 0;           /* what is lost, is accepted as lost */
             enter(i, epoch[i] + TERMS + 2);           /* generation and term both rise */
             vote[i] = i + 1;
             lead(i);
@@ -575,6 +617,9 @@ inline PROMISE(i) {                       /* its no-op is committed; the agent t
         :: role[i] == LEADER && !HAS(asked, epoch[i]) && commit[i] &&
             REC(i, commit[i]) == epoch[i] && NOT_STALE(epoch[i]) ->
             asked = asked | BIT(epoch[i]);
+#ifndef NO_ADRIFT
+            accepted_at = (GEN(epoch[i]) > GEN(promised) -> 0 : accepted_at);
+#endif
             promised = (epoch[i] > promised -> epoch[i] : promised);
             relied = (epoch[i] > relied -> epoch[i] : relied)
         :: else
@@ -618,6 +663,30 @@ inline AGENT_CRASH() {
 #else
         skip
 #endif
+    }
+}
+
+/* The agent's journal. Records are requests of tasks, and its stream of them is the log. */
+
+inline ACCEPT(n) {                        /* delivered by the leader that it promised */
+    d_step {
+        if
+        :: HAS(asked, promised) && n <= sent_commit[promised] &&
+            (accepted == 0 || (accepted == SENT(promised, n) && accepted_at == 0)) ->
+            accepted_at = n;
+            accepted = SENT(promised, n)
+        :: else
+        fi
+    }
+}
+
+inline BEGIN_AGAIN() {                    /* after a crash: its place is vouched for */
+    d_step {
+        if
+        :: accepted_at && HAS(asked, promised) && accepted_at <= sent_commit[promised] ->
+            assert(SENT(promised, accepted_at) == accepted)
+        :: else
+        fi
     }
 }
 
@@ -668,12 +737,21 @@ end:
 #endif
 #if TAKEOVERS
     :: atomic { select(i : 0 .. N - 1); TAKE_OVER(i); i = 0 }
+    :: atomic {
+        select(e : TERMS + 1 .. EPOCHS - 1); select(j : 0 .. N - 1);
+        OFFER(e, j);
+        e = 0; j = 0
+       }
 #endif
 #if AGENT
     :: atomic { select(i : 0 .. N - 1); PROMISE(i); i = 0 }
     :: atomic { select(i : 0 .. N - 1); TASK(i); i = 0 }
     :: atomic { select(e : 1 .. EPOCHS - 1); RUN(e); e = 0 }
     :: AGENT_CRASH()
+#if JOURNAL
+    :: atomic { select(n : 1 .. ENTRIES); ACCEPT(n); n = 0 }
+    :: BEGIN_AGAIN()
+#endif
 #endif
     od
 }

@@ -249,7 +249,8 @@ class VoterStatus(Message, frozen=True):
     """How one voter is. `peers` only from the leader."""
 
     name: str
-    role: str  # leader, follower, witness (follows), candidate, learner, joining, recovering
+    # leader, follower, witness (follows), candidate, learner, joining, recovering, superseded
+    role: str
     gen: int
     term: int
     leader: str

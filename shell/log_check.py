@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from commands.api import Digest as DigestRequest
-from commands.api import DigestReply
+from commands.api import DigestReply, VoterStatus
 from eventstore.errors import DecodeError, EventStoreError, Unreachable
 from eventstore.record import chain_hash, genesis_hash
 from shell import log_source, reading
@@ -178,12 +178,7 @@ def accept_loss(session: Session, words: Words) -> int:
         f"Acknowledged up to record {loss.acknowledged}, sound up to {loss.kept}: {loss.why}"
     )
     voter = _voter(directory)
-    if answering := _others(session, voter):
-        raise Failure(
-            f"{', '.join(answering)} may hold what is lost here; nothing was done.",
-            hint="start the master daemon here: it gets back what it lost from them",
-            status=Status.CONFIRMATION,
-        )
+    _check_others(session, voter, loss.kept)
     if not words.flag("yes_do_it"):
         raise Failure(
             f"Records {loss.kept + 1} to {loss.acknowledged} would be given up; nothing was done.",
@@ -211,9 +206,36 @@ def accept_loss(session: Session, words: Words) -> int:
     return Status.SUCCESS
 
 
-def _others(session: Session, voter: str) -> list[str]:
-    """Return the other voters that answer, if this machine knows of any."""
-    found: list[str] = []
+def _check_others(session: Session, voter: str, kept: int) -> None:
+    """Raise Failure if another voter answers that may hold more than `kept` records.
+
+    One that is RECOVERING, too, cannot give back what it holds: it is no reason to wait if that is
+    no more than what is left here, and the better place for accepting the loss if it is more.
+    """
+    whole: list[str] = []
+    for other in _others(session, voter):
+        if other.role != "recovering":
+            whole.append(other.name)
+            continue
+        session.note(f"{other.name} lost records as well: its log ends at {other.last_seq}")
+        if other.last_seq > kept:
+            raise Failure(
+                f"{other.name} holds more records; nothing was done.",
+                hint=f"accept the loss there, or stop {other.name} to do it here all the same",
+                status=Status.CONFIRMATION,
+            )
+    if whole:
+        raise Failure(
+            f"{', '.join(whole)} may hold what is lost here; nothing was done.",
+            hint="start the master daemon here: it gets back what it lost from them; if no voter"
+            f" leads then: gnt-cluster master-failover --no-voting on {whole[0]}",
+            status=Status.CONFIRMATION,
+        )
+
+
+def _others(session: Session, voter: str) -> list[VoterStatus]:
+    """Return how the other voters are that answer, if this machine knows of any."""
+    found: list[VoterStatus] = []
     try:
         known = session.config.config.voters
     except Failure:
@@ -221,8 +243,8 @@ def _others(session: Session, voter: str) -> list[str]:
     for other in known:
         with suppress(EventStoreError):
             if other.name != voter:
-                session.client.call("voter-status", timeout_s=_EACH_S, voter=other.name)
-                found.append(other.name)
+                told = session.client.call("voter-status", timeout_s=_EACH_S, voter=other.name)
+                found.append(told.decode(VoterStatus))
     return found
 
 

@@ -2,7 +2,7 @@
 
 Every voter is asked for itself, side by side as far as one that hangs allows; what the leader knows
 of one that does not answer stands in for it. Below the table stand the alarms of each, since its
-daemon was started.
+daemon was started, and what to do if too few can vote for one of them to lead.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from shell.session import Session
 Found = Mapping[str, VoterStatus | None]  # by voter; None: it does not answer
 
 _EACH_S = 2.0
+_VOTE = ("follower", "candidate", "witness")  # roles that can, besides the leader's
 _HEADS = (
     Head("voter", "Voter", "text"),
     Head("role", "Role", "text"),
@@ -68,7 +69,31 @@ def run(session: Session, words: Words) -> int:
         for name, status in found.items():
             for alarm in status.alarms if status else ():
                 session.say(f"{name}: {alarm}")
+        if told := stuck(found):
+            session.note(told)
     return Status.SUCCESS
+
+
+def stuck(found: Found) -> str:
+    """Say why no voter leads and what to do about it, "" if one leads or soon will."""
+    known = {name: status for name, status in found.items() if status is not None}
+    voters = {name for status in known.values() for name in status.voters}
+    if not voters or any(status.role == "leader" for status in known.values()):
+        return ""
+    whole = {name for name, status in known.items() if status.role in _VOTE} & voters
+    if 2 * len(whole) > len(voters):
+        return ""
+    silent, short = sorted(voters - known.keys()), sorted(voters & known.keys() - whole)
+    told = f"No voter leads: {len(voters) // 2 + 1} of {len(voters)} must be able to vote."
+    if silent:
+        told += f"\nhint: start the master daemon on {', '.join(silent)}; they do not answer"
+    fullest = max(whole or short, key=lambda name: (known[name].last_seq, name))
+    takeover = f"gnt-cluster master-failover --no-voting on {fullest}"
+    if not whole:
+        takeover = f"stop its daemon there, gnt-log accept-loss, then {takeover}"
+    if short:
+        told += f"\nhint: {', '.join(short)} lost what they had acknowledged"
+    return f"{told}\nhint: the last resort, which may lose records: {takeover}, which holds most"
 
 
 def _rows(found: Found, head: int) -> list[list[tuple[int, object]]]:

@@ -16,7 +16,9 @@ from commands.api import Family, Sample, VoterStatus
 from eventstore.storage.metrics import FSYNC_BOUNDS_MS, StorageMetrics
 from projections.state import State
 
-ROLES = ("leader", "follower", "witness", "learner", "candidate", "recovering", "joining")
+ROLES = (
+    "leader", "follower", "witness", "learner", "candidate", "joining", "recovering", "superseded",
+)  # fmt: skip
 
 
 def families(

@@ -87,6 +87,8 @@ def status_of(replica: QuorumVoter, name: str) -> api.VoterStatus:
 def _role(replica: QuorumVoter, name: str) -> str:
     if replica.core.voter.recovery:
         return "recovering"
+    if replica.core.voter.superseded:
+        return "superseded"
     config = replica.config
     if replica.core.role is Role.FOLLOWER and name not in config.voters:
         return "learner" if name in config.learners else "joining"

@@ -41,6 +41,12 @@ class Recovery:
         """Say whether a log that is durable and committed up to `held` holds all that was said."""
         return held.seq >= self.mark.seq or held.epoch > self.mark.epoch
 
+    def told(self, last: Position) -> str:
+        """Say what is lost of a log that ends at `last`."""
+        gen, term = self.mark.epoch
+        what = f"records up to {self.mark.seq} of epoch {gen}.{term} were acknowledged"
+        return f"{what}, and this log ends at {last.seq} of {last.epoch.gen}.{last.epoch.term}"
+
 
 def assess(
     mark: Mark, found: HardState, held: Position | None, last: Position

@@ -74,6 +74,8 @@ class Voter:
         self._hard_ticket = 0
         self._durable_hard = hard
         self._set(hard)
+        if recovery is not None:
+            self.alarm("recovering", f"{recovery.told(log.last)}, so it neither votes nor leads")
 
     # -- who, and what it may do
 

@@ -2,7 +2,9 @@
 
 The index is a cache that may lag: what it does not hold yet is read from the log itself. On a lone
 voter nobody else can hold anything else, so all of the log is committed; among others only what the
-index holds is, since it holds nothing that was not.
+index holds is, since it holds nothing that was not, and the first batch, with which the cluster
+began. That one admits the founder's key: even voters that have all lost what they had said, index
+and all, can be asked how they are.
 """
 
 from __future__ import annotations
@@ -62,7 +64,8 @@ def look_through(storage: VoterStorage, indexer: Indexer, voter: str, places: Pl
     if storage.head and configs[-1].alone(voter):
         storage.check_alone()
         indexer.catch_up(storage.head)  # nobody else can hold anything else
-    committed = _whole(entries, index.seq)
+    first = entries.entry_at(1)
+    committed = max(_whole(entries, index.seq), first.last if first else 0)
     return Found(storage, entries, indexer, index, configs, places, committed)
 
 

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-import apsw
 import pytest
 
 from eventstore.storage.log_view import LogView
 from tests.acceptance.live_lab import CLUSTER, LiveLab
-from tests.acceptance.voters import Voters, until
+from tests.acceptance.voters import Voters, shorten, until
 from tools.lab.founding import found_cluster
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(600)]
@@ -150,7 +148,8 @@ def test_what_others_hold_is_not_given_up(lab: LiveLab, voters: Voters) -> None:
     node = voters.followers()[0]
     log = voters.log(node)
     lab.kill(voters.daemon(node))
-    cut(log, 5)
+    with LogView(log) as view:
+        shorten(log, view.head - 5)
     ran = lab.run(f"gnt-log accept-loss --dir {log} --reason x --yes-do-it")
     assert ran.status == 13
     assert "may hold what is lost here" in ran.err
@@ -158,15 +157,3 @@ def test_what_others_hold_is_not_given_up(lab: LiveLab, voters: Voters) -> None:
     lab.start(voters.daemon(node))
     voters.level()
     until(lambda: f"{node}: recovered" in lab.ok("gnt-log status"))
-
-
-def cut(log: Path, least: int) -> None:
-    """Take the last batches away, as a disk that lied about a sync does."""
-    with LogView(log) as view:
-        records = [stored.record for stored in view.records(view.head - 50, view.head - least)]
-    end = max(record.seq for record in records if record.index + 1 == record.count)
-    db = apsw.Connection(str(log / "log.sqlite"))
-    db.execute("DELETE FROM log WHERE seq > ?", (end,))
-    db.close()
-    shutil.rmtree(log / "snapshots", ignore_errors=True)
-    (log / "index.sqlite").unlink(missing_ok=True)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
 
+import apsw
 import msgspec
 
 from commands.api import VotersReply, VoterStatus
@@ -92,6 +94,22 @@ class Voters:
         shared = min(map(len, chains))
         assert len({tuple(chain[:shared]) for chain in chains}) == 1, "histories differ"
         return shared
+
+
+def shorten(log: Path, last: int) -> int:
+    """Take away what stands behind record `last`, as a disk that lied about its syncs does.
+
+    Only whole batches go or stay, and so what is derived from the log. Returns where it ends now.
+    """
+    with LogView(log) as view:
+        records = [stored.record for stored in view.records(max(1, last - 50), last)]
+    end = max(record.seq for record in records if record.index + 1 == record.count)
+    db = apsw.Connection(str(log / "log.sqlite"))
+    db.execute("DELETE FROM log WHERE seq > ?", (end,))
+    db.close()
+    shutil.rmtree(log / "snapshots", ignore_errors=True)
+    (log / "index.sqlite").unlink(missing_ok=True)
+    return end
 
 
 def until(holds: Callable[[], bool], *, within_s: float = WITHIN_S) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from commands.api import VoterStatus
 from commands.master import bootstrap
 from commands.master.config import MasterConfig
 from eventstore.clients.client import Client
@@ -20,6 +21,7 @@ from eventstore.wire.zap import ZapHandler
 from projections.objects import ClusterInfo, InstancePolicy
 from projections.past import replay
 from shell import config, log_source, main
+from shell.log_status import stuck
 from shell.session import Session
 from tests.eventstore.storage_lab import Lab, fill
 from tests.eventstore.wire_voter import WireVoter, close_reactor, new_reactor
@@ -267,3 +269,49 @@ def test_a_voter_that_lies_is_found(voter: WireVoter) -> None:
     assert "record 41: its hash" in ran.out
     voter.replica.log[40] = msgspec.structs.replace(stored, encoded=b"\xc1")
     assert "record 41: not a record" in remote("gnt-log verify", voter).out
+
+
+def voter_status(name: str, role: str, last: int) -> VoterStatus:
+    """Return how one of three voters is."""
+    return VoterStatus(
+        name=name,
+        role=role,
+        gen=1,
+        term=2,
+        leader="",
+        last_seq=last,
+        durable=last,
+        committed=8,
+        disk="ok",
+        last_fsync_ms=1.0,
+        worst_fsync_ms=1.0,
+        voters=("v1", "v2", "v3"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("roles", "says"),
+    [
+        (("leader", "recovering", ""), ()),
+        (("follower", "candidate", ""), ()),
+        (("follower", "", ""), ("daemon on v2, v3;", "--no-voting on v1,")),
+        (
+            ("recovering", "follower", "recovering"),
+            ("v1, v3 lost what they had acknowledged", "records: gnt-cluster", "on v2,"),
+        ),
+        (("recovering",) * 3, ("v1, v2, v3 lost", "gnt-log accept-loss", "on v3,")),
+    ],
+)
+def test_status_says_what_to_do_when_nobody_can_lead(
+    roles: tuple[str, ...], says: tuple[str, ...]
+) -> None:
+    """What to start, and where most is held; nothing while a voter leads or may be elected."""
+    names = ("v1", "v2", "v3")
+    found = {
+        name: voter_status(name, role, 100 + number) if role else None
+        for number, (name, role) in enumerate(zip(names, roles, strict=True))
+    }
+    told = stuck(found)
+    assert bool(told) == bool(says)
+    for words in says:
+        assert words in told

@@ -46,6 +46,15 @@ def test_the_mark_goes_on_naming_what_is_lost() -> None:
     assert (bench.persists[-1].mark.seq, bench.persists[-1].mark.term) == (9, 2)
 
 
+def test_the_operator_is_told_what_is_lost() -> None:
+    """An alarm says from the start how far this voter had acknowledged, and what it still holds."""
+    bench = Bench(mark=mark(9, last_hash=bytes(32)))
+    (alarm,) = bench.core.ready().alarms
+    assert alarm.code == "recovering"
+    assert "records up to 9 of epoch 1.1 were acknowledged" in alarm.message
+    assert f"this log ends at {END.seq} of 1.1" in alarm.message
+
+
 def test_a_voter_is_whole_again_when_it_holds_what_it_had_said() -> None:
     """R9 (a): durable and committed up to the mark's seq."""
     first, second = following(START, T1), following(following(START, T1), T1)

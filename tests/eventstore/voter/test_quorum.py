@@ -143,6 +143,16 @@ def test_all_voters_may_end_and_come_back(lab: QuorumLab) -> None:
         assert hashes(member)[: len(before)] == before
 
 
+def test_voters_without_an_index_still_know_what_the_cluster_began_with(lab: QuorumLab) -> None:
+    """Nobody leads, so nothing more is known as committed: the first batch is, with its keys."""
+    for member in lab.running():
+        member.stop()
+        Layout(member.directory).index.unlink()
+    replica = lab.members["v2"].start()
+    (first,) = replica.read(1, 1)
+    assert replica.committed == first.record.count
+
+
 def test_a_leader_that_hears_only_one_way_is_replaced(lab: QuorumLab) -> None:
     """Cut off from answers, a leader resigns; its unacknowledged tail is cut off later."""
     old = lab.leader()

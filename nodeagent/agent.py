@@ -34,6 +34,7 @@ from nodeagent.calls import (
     LeaveCluster,
     NodeStatus,
     PromiseReply,
+    StatusReply,
     TaskOrder,
     TaskResult,
     Voter,
@@ -69,10 +70,10 @@ _log = logging.getLogger(__name__)
 class Agent:
     """One node's membership, from `start` to `close`.
 
-    `on_voters` hears when the list of voters changes, `on_left` when the node has left the cluster,
-    `on_refused` when no voter admits its key any more. A node that has agreed to leave is refused
-    because it has left: the record that makes it a stranger is often committed before it hears
-    that its yes was heard.
+    `on_identity` hears what the leader has said that is to be remembered: where the voters are, the
+    cluster's volume group; `on_left` when the node has left the cluster, `on_refused` when no voter
+    admits its key any more. A node that has agreed to leave is refused because it has left: the
+    record that makes it a stranger is often committed before it hears that its yes was heard.
     """
 
     def __init__(
@@ -85,14 +86,14 @@ class Agent:
         config: AgentConfig,
         voter: VoterHost,
         *,
-        on_voters: Callable[[Identity], None],
+        on_identity: Callable[[Identity], None],
         on_left: Callable[[], None],
         on_refused: Callable[[EventStoreError], None],
     ) -> None:
         remembered = journal.read()
         self._reactor, self._identity, self._keys = reactor, identity, keys
         self._journal, self._drivers, self._config = journal, drivers, config
-        self._on_voters, self._on_left, self._on_refused = on_voters, on_left, on_refused
+        self._on_identity, self._on_left, self._on_refused = on_identity, on_left, on_refused
         self.core = Core(identity.node, remembered, limit=config.workers)
         self.observer = Observer(remembered.known, remembered.serial, settle_s=config.settle_s)
         self._unheard = remembered.observed
@@ -101,13 +102,14 @@ class Agent:
         voters = addresses(identity.voters)
         self._outbox = Outbox(
             reactor, identity.node, voters, keys,
-            on_word=self._on_word, on_unwanted=self._on_unwanted, on_voters=self._take_voters,
+            on_word=self._on_word, on_unwanted=self._on_unwanted, on_told=self._on_told,
         )  # fmt: skip
         self._status = StatusReader(identity.node, drivers)
         self._executor = Executor(drivers, self._status.read, voter)
         self._workers = Workers(config.workers)
         self._voter = voter
         voter.voters = identity.voters
+        drivers.use_volume_group(identity.volume_group)
         self._gate = FeedbackGate()
         self._scopes: dict[str, TaskScope] = {}
         self._timers: dict[str, Timer] = {}  # of the tasks that run
@@ -190,13 +192,23 @@ class Agent:
         if self.core.seen < reply.version and self._subscription is not None:
             self._subscription.check()
 
+    def _on_told(self, reply: StatusReply) -> None:
+        self._take_voters(reply.voters)
+        group = reply.volume_group
+        if group is not None and group != self._identity.volume_group:
+            _log.info("the volume group: %s", group or "none")
+            self._identity = msgspec.structs.replace(self._identity, volume_group=group)
+            self._on_identity(self._identity)
+            self._drivers.use_volume_group(group)
+            self._tell_status()  # the room there, which is not to be waited for
+
     def _take_voters(self, voters: tuple[Voter, ...]) -> None:
         """The leader says where the voters are: remembered, and spoken to from now on."""
         if voters and voters != self._identity.voters:
             _log.info("the voters: %s", ", ".join(voter.name for voter in voters))
             self._identity = msgspec.structs.replace(self._identity, voters=voters)
             self._voter.voters = voters
-            self._on_voters(self._identity)
+            self._on_identity(self._identity)
             self._outbox.set_voters(addresses(voters))
 
     def _on_promise_lost(self, epoch: Epoch) -> None:

@@ -35,8 +35,9 @@ def real_drivers(
     """Return what acts on this machine as node `node` (uuid), whose agent has these keys."""
     system = LocalSystem()
     hypervisor = Kvm(node, config.kvm)
+    lvm = Lvm(system)
     volumes = (
-        Lvm(system, config.volume_group),
+        lvm,
         Files(config.file_path, kind="file"),
         Files(config.shared_file_path, kind="sharedfile"),
         BlockDevices(),
@@ -53,6 +54,7 @@ def real_drivers(
         addresses=MasterAddress(),
         facts=look_around,
         versions=HostVersions(system),
+        use_volume_group=lvm.use_group,
         os=os,
         boot_id=host.boot_id(),
         simulated=False,

@@ -57,6 +57,9 @@ class Drivers:
     addresses: AddressDriver | None = None  # None: this node can hold no address of the master
     facts: Callable[[calls.Probe], HostFacts] | None = None
     versions: Callable[[], Mapping[str, str]] = dict  # of what is under the drivers
+    use_volume_group: Callable[[str], None] = lambda _: (
+        None
+    )  # whose room counts; empty: none is known yet
 
     def lacks(self) -> dict[str, tuple[str, ...]]:
         """What the drivers lack on this node, by what needs it (`NodeCheck.lacks`)."""

@@ -57,9 +57,8 @@ class AgentConfig(msgspec.Struct, frozen=True, kw_only=True):
     look_s: float = 1.0  # between two looks at disks and guests
     settle_s: float = 2.0  # a disk must be degraded for so long before it is reported
     workers: int = 8  # calls that may run side by side
-    # Real drivers: the volume group for disks; directories that disks may be files in, on this
-    # node and shared by all; how guests run; a directory that a restart of the machine empties
-    volume_group: str = "xenvg"
+    # Real drivers: directories that disks may be files in, on this node and shared by all; how
+    # guests run; a directory that a restart of the machine empties
     file_path: tuple[str, ...] = ("/srv/ganeti/file-storage",)
     shared_file_path: tuple[str, ...] = ("/srv/ganeti/shared-file-storage",)
     kvm: KvmSettings = KvmSettings()
@@ -86,6 +85,7 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     cluster_id: str
     voters: tuple[Voter, ...]
+    volume_group: str = ""  # of the cluster's disks, as the leader said last
 
 
 def addresses(voters: tuple[Voter, ...]) -> tuple[VoterAddress, ...]:

@@ -100,7 +100,7 @@ class Daemon:
             self._drivers(identity.node),
             self._config,
             self._voter,
-            on_voters=self._directory.save_identity,
+            on_identity=self._directory.save_identity,
             on_left=self._left,
             on_refused=self._refused,
         )

@@ -28,7 +28,6 @@ from nodeagent.calls import (
     StatusReply,
     TaskResult,
 )
-from nodeagent.calls import Voter as PlacedVoter
 
 _TIMEOUT_S = 15.0
 _AGAIN_S = 1.0  # after a failure
@@ -42,8 +41,8 @@ _log = logging.getLogger(__name__)
 class Outbox:
     """Messages of one member to its leader, and its status to every voter.
 
-    `on_word` hears each answer (it bears the leader's epoch), `on_voters` where the leader says the
-    voters are.
+    `on_word` hears each answer (it bears the leader's epoch), `on_told` what the leader says of the
+    cluster in its answer to a status.
     """
 
     def __init__(
@@ -55,11 +54,11 @@ class Outbox:
         *,
         on_word: Callable[[Answer], None],
         on_unwanted: Callable[[str], None],
-        on_voters: Callable[[tuple[PlacedVoter, ...]], None],
+        on_told: Callable[[StatusReply], None],
     ) -> None:
         self._reactor, self._node, self._keys = reactor, node, keys
         self._on_word, self._on_unwanted = on_word, on_unwanted
-        self._on_voters = on_voters
+        self._on_told = on_told
         self._answers: dict[str, int] = {}  # how often the leader took an unsettled result
         self.client = AsyncClient(reactor, voters, keys)
         self._each = self._one_each(voters)
@@ -257,5 +256,5 @@ class Outbox:
     def _on_status_heard(self, answer: Answer) -> None:
         self._on_word(answer)
         heard = answer.decode(StatusReply | None)  # type: ignore[arg-type]  # msgspec takes unions
-        if heard is not None and heard.voters and answer.leads and not self._closed:
-            self._on_voters(heard.voters)
+        if heard is not None and answer.leads and not self._closed:
+            self._on_told(heard)

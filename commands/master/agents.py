@@ -183,7 +183,11 @@ class AgentDesk:
         status = request.decode(calls.NodeStatus)
         node = self._node_of(request)
         self._telemetry.heard(msgspec.structs.replace(status, node=node))
-        reply.done(calls.StatusReply(voters=self._voters() if self._reign.leads else ()))
+        told = calls.StatusReply()
+        if self._reign.leads:
+            group = self._cluster.settings.vg_name
+            told = calls.StatusReply(voters=self._voters(), volume_group=group)
+        reply.done(told)
         known = self._cluster.nodes.get(node)
         if known is not None and known.lost and self._reign.leads:
             returned = NodeReturned(node=node, boot_id=status.boot_id)

@@ -67,9 +67,11 @@ class PromiseReply(Message, frozen=True):
 
 
 class StatusReply(Message, frozen=True):
-    """The status was heard. `voters`: where they are now; only the leader says so."""
+    """The status was heard. Only the leader says the rest: where the voters are now, and which
+    volume group the cluster keeps its disks in (empty: none; None: not said)."""
 
     voters: tuple[Voter, ...] = ()
+    volume_group: str | None = None
 
 
 class TaskResult(Message, frozen=True):

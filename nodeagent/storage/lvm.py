@@ -45,19 +45,24 @@ _NAME = re.compile(r"[A-Za-z0-9+_.][A-Za-z0-9+_.-]*/[A-Za-z0-9+_.][A-Za-z0-9+_.-
 
 
 class Lvm:
-    """The volume groups of one node; implements `VolumeDriver`. `group`: the main one."""
+    """The volume groups of one node; implements `VolumeDriver`. `group`: the main one, "" while
+    none is known."""
 
     kinds = ("lvm",)
     capabilities = VolumeCapabilities(stripes=True)
 
     def __init__(
-        self, system: System, group: str, *, now: Callable[[], float] = time.monotonic
+        self, system: System, group: str = "", *, now: Callable[[], float] = time.monotonic
     ) -> None:
         self._system, self._group, self._now = system, group, now
         self._lock = threading.Lock()
         self._state: LvmState | None = None
         self._looked_at = 0.0
         self._looking = False
+
+    def use_group(self, group: str) -> None:
+        """Another group is the main one from now on."""
+        self._group = group
 
     @property
     def adopting(self) -> Adopting:
@@ -73,8 +78,9 @@ class Lvm:
         """See VolumeDriver."""
         if not self._system.has_tool("lvm"):
             return ("lvm is missing: install the package lvm2",)
-        if self._group not in self._recent().groups and self._group not in self._look().groups:
-            return (f"volume group {self._group} is missing: vgcreate {self._group} DISK...",)
+        group = self._group
+        if group and group not in self._recent().groups and group not in self._look().groups:
+            return (f"volume group {group} is missing: vgcreate {group} DISK...",)
         return ()
 
     def ensure(self, volume: VolumeSpec, *, owner: str, scope: TaskScope) -> None:

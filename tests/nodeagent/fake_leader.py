@@ -50,6 +50,7 @@ class FakeLeader:
         self.feedback: list[calls.Feedback] = []
         self.observed: dict[tuple[str, int], calls.Observation] = {}
         self.statuses: dict[str, calls.NodeStatus] = {}
+        self.told: calls.StatusReply | None = None  # what it answers to them
         self.deaf = False  # results are not taken
         self.agents: dict[str, AgentProcess] = {}
         self._numbers = itertools.count(1)
@@ -219,7 +220,7 @@ class FakeLeader:
     def _status(self, request: Request, reply: ReplyTo) -> None:
         status = request.decode(calls.NodeStatus)
         self.statuses[status.node] = status
-        reply.done()
+        reply.done(self.told)
 
 
 class AgentProcess:

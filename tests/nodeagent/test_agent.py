@@ -206,6 +206,30 @@ def test_a_node_tells_which_os_definitions_it_has(leader: FakeLeader) -> None:
     assert not found["debian"].problem
 
 
+def test_a_node_learns_the_volume_group_and_remembers_it(leader: FakeLeader) -> None:
+    """What the leader says of it last holds, also after a restart; saying nothing changes it
+    not."""
+    agent = leader.add_agent("node1", status_s=3600.0)
+    leader.until(lambda: agent.uuid in leader.statuses)
+    identity = agent.directory / "identity.json"
+
+    def group() -> str:
+        return str(msgspec.json.decode(identity.read_bytes()).get("volume_group", ""))
+
+    assert group() == ""
+    for told in ("ssd", ""):
+        leader.told = calls.StatusReply(volume_group=told)
+        agent.kill()
+        agent.start()
+        leader.until(lambda told=told: group() == told)  # type: ignore[misc]  # mypy: its default
+    leader.told = calls.StatusReply()
+    agent.kill()
+    agent.start()
+    leader.statuses.clear()
+    leader.until(lambda: agent.uuid in leader.statuses)
+    assert group() == ""
+
+
 def test_a_node_leaves_and_can_be_invited_again(leader: FakeLeader) -> None:
     """After `leave-cluster` the agent forgets the cluster, keeps its key and takes a new ticket."""
     agent = leader.add_agent("node1")

@@ -19,12 +19,13 @@ def test_every_kind_is_served_and_what_is_missing_is_named(tmp_path: Path) -> No
     files = tmp_path / "files"
     files.mkdir()
     config = AgentConfig(
-        volume_group="nosuch", file_path=(str(files),), shared_file_path=(str(tmp_path / "none"),),
+        file_path=(str(files),), shared_file_path=(str(tmp_path / "none"),),
         kvm=KvmSettings(run_directory=str(tmp_path / "run"), state_directory=str(tmp_path / "kvm")),
         run_directory=str(tmp_path / "run"),
     )  # fmt: skip
     os = OsInterface([], log_directory=tmp_path / "logs", lock_directory=tmp_path / "locks")
     drivers = real_drivers("n1", new_curve_keys(), config, os, Allocators((), run_command))
+    drivers.use_volume_group("nosuch")
     lacks = drivers.lacks()
     assert any("nosuch" in need or "lvm2" in need for need in lacks["lvm"])
     assert "none is missing" in lacks["sharedfile"][0]

@@ -224,3 +224,13 @@ def test_what_may_not_be_taken_over_is_left_alone(lvm: Lvm, system: ScriptedSyst
     with pytest.raises(StateMismatch, match="in use"):
         lvm.release(mine, "xenvg/theirs", owner="u1", scope=SCOPE)
     assert all(line.startswith(REPORT) for line in system.commands)
+
+
+def test_the_main_group_is_the_one_it_was_told(system: ScriptedSystem) -> None:
+    """None at first, which lacks nothing and has no room; then that one, at once."""
+    lvm = Lvm(system)
+    assert (lvm.needs(), lvm.space()) == ((), Space(0, 0))
+    lvm.use_group("xenvg")
+    assert (lvm.needs(), lvm.space()) == ((), Space(16376, 4096))
+    lvm.use_group("ssd")
+    assert lvm.needs() == ("volume group ssd is missing: vgcreate ssd DISK...",)

@@ -19,7 +19,7 @@ from eventstore.record import Batch, Draft
 from eventstore.replica import Committed, Outcome, Replica
 from eventstore.serving.server import Handler, ReplyTo, Request, RequestServer
 from eventstore.wire.faults import RemoteError
-from nodeagent.calls import Join
+from nodeagent.calls import Join, StatusReply
 from projections.events import configuration as facts
 from projections.objects import Node
 from tests.commands.building import KEY, Town, node_uuid
@@ -36,6 +36,7 @@ class Desk:
     cluster_id: str = "cluster"
     backlog: bool = False
     admitted: dict[str, Identity] = field(default_factory=dict)
+    replies: list[object] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.telemetry = Telemetry(lost_after_s=5.0, now_s=Reactor.now())
@@ -80,7 +81,7 @@ class Desk:
     def ask(self, kind: str, body: object, actor: str) -> None:
         raw = msgspec.Raw(msgspec.msgpack.encode(body))
         request = Request(kind, actor, "node", KEY, None, 9e9, raw)
-        reply = SimpleNamespace(done=lambda body=None: None, closed=False)
+        reply = SimpleNamespace(done=lambda body=None: self.replies.append(body), closed=False)
         self.handlers[kind](request, cast(ReplyTo, reply))
 
     def kinds(self) -> list[str]:
@@ -168,6 +169,16 @@ def test_what_a_node_said_that_left_is_forgotten(desk: Desk) -> None:
     desk.town.fold(f"node/{node}", facts.NodeRemoved(node=node))
     desk.desk.tick()
     assert not desk.telemetry.seen
+
+
+def test_a_node_that_reports_is_told_the_volume_group(desk: Desk) -> None:
+    """The cluster's, as it is then."""
+    node = node_uuid(3)
+    for group in ("xenvg", "ssd"):
+        settings = msgspec.structs.replace(desk.town.cluster.settings, vg_name=group)
+        desk.town.fold("cluster", facts.ClusterModified(info=settings))
+        desk.ask("status", desk.town.status(node), f"node:{node}")
+        assert desk.replies[-1] == StatusReply(volume_group=group)
 
 
 def test_nobody_is_lost_while_messages_wait_to_be_read(desk: Desk) -> None:

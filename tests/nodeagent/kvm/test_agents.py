@@ -38,7 +38,6 @@ class Site:
         return self.leader.add_agent(
             f"node{number}",
             drivers="real",
-            volume_group="no-such-group",
             file_path=[],
             shared_file_path=[str(self.shared)],
             run_directory=str(self.run / f"run{number}"),

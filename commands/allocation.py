@@ -240,7 +240,7 @@ def _reason(one: Verdict) -> str:
 
 def _lack(name: str, needed: float, available: float) -> str:
     if name.startswith("policy"):
-        return f"is bound by the {name}"
+        return f"beyond the {name}"
     if name.startswith("exclusion"):
         return "has an instance with the same exclusion tag"
     what, unit = name.replace(" MiB", ""), " MiB" if "MiB" in name else ""
@@ -318,7 +318,7 @@ def _no_place(
         ),
         key=lambda room: (-room.memory_mib, -room.disk_mib, cluster.nodes[room.node].name),
     )
-    reasons = "; ".join(_by_reason(refused, "{names} {why}"))
+    reasons = "; ".join(_by_reason(refused, "{names}: {why}"))
     if not rooms:
         return Refused(
             WRONG_STATE,

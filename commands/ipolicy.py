@@ -8,7 +8,7 @@ only bounds that an operator has set are.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -89,6 +89,15 @@ def require(cluster: Cluster, group: Group, name: str, extent: Extent, *, ignore
             f"{name} would violate the instance policy of group {group.name}: {'; '.join(found)}",
             "--ignore-ipolicy takes no notice of it; gnt-group info shows the bounds",
         )
+
+
+def require_of_one(
+    cluster: Cluster, groups: Iterable[Group], name: str, extent: Extent, *, ignore: bool
+) -> None:
+    """Raise Refused if an instance would violate the policy of every one of these groups."""
+    known = sorted(groups, key=lambda group: group.name)
+    if known and all(violations(in_force(cluster, group), extent) for group in known):
+        require(cluster, known[0], name, extent, ignore=ignore)
 
 
 def in_force(cluster: Cluster, group: Group) -> InstancePolicy:

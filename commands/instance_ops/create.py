@@ -231,12 +231,7 @@ def decide(op: InstanceCreate, cluster: Cluster, given: Given, so_far: Outcomes)
         cluster,
         cluster.groups[cluster.nodes[nodes[0]].group],
         order.name,
-        ipolicy.extent(
-            params.backend(cluster.settings, order.beparams),
-            template=order.template,
-            disks_mib=tuple(disk.size_mib for disk in order.disks),
-            nics=len(op.nics),
-        ),
+        _extent(op, cluster, order),
         ignore=op.ignore_ipolicy,
     )
     if not op.no_install:
@@ -323,6 +318,15 @@ def _checked(
             disks=((disk.size_mib, None) for disk in disks),
             tags=tags,
         ),
+    )
+
+
+def _extent(op: InstanceCreate, cluster: Cluster, order: Order) -> ipolicy.Extent:
+    return ipolicy.extent(
+        params.backend(cluster.settings, order.beparams),
+        template=order.template,
+        disks_mib=tuple(disk.size_mib for disk in order.disks),
+        nics=len(op.nics),
     )
 
 
@@ -431,6 +435,14 @@ def _chosen(
 ) -> Choice:
     """Return the engine's choice, among the nodes that have the OS: a mirror may fail over."""
     group = cluster.group(op.group_name) if op.group_name else None
+    groups = {node.group for node in allocation.candidates(cluster, group)}
+    ipolicy.require_of_one(
+        cluster,
+        (cluster.groups[each] for each in groups),
+        order.name,
+        _extent(op, cluster, order),
+        ignore=op.ignore_ipolicy,
+    )
     unfit: dict[str, str] = {}
     if not op.no_install:
         heard = (node for node in allocation.candidates(cluster, group) if node.uuid in seen)

@@ -81,7 +81,7 @@ def test_a_new_secondary_is_none_of_the_present_nodes() -> None:
     found = choose_other(town.cluster, town.given().seen, instance, ignore_policy=False)
     assert found.nodes == (node_uuid(1), node_uuid(4))
     town.disk_mib[node_uuid(4)] = 10
-    with pytest.raises(Refused, match=r"node3, node4 lacks 103\d\d MiB of disk"):
+    with pytest.raises(Refused, match=r"node3, node4: lacks 103\d\d MiB of disk"):
         choose_other(town.cluster, town.given().seen, instance, ignore_policy=False)
 
 
@@ -91,8 +91,8 @@ def test_a_refusal_tells_what_is_free_where() -> None:
     town.set_node(3, drained=True)
     with pytest.raises(Refused) as refusal:
         chosen(town, wish(memory_mib=9000, template="plain"))
-    assert "node1, node2 lacks 809 MiB of memory (8192 of 9001)" in refusal.value.message
-    assert "node3 is drained" in refusal.value.message
+    assert "node1, node2: lacks 809 MiB of memory (8192 of 9001)" in refusal.value.message
+    assert "node3: is drained" in refusal.value.message
     assert "node1 8192 MiB of memory and 102400 MiB of disk" in refusal.value.hint
     basis = msgspec.msgpack.decode(refusal.value.basis, type=Basis)
     assert {(one.node, one.reason) for one in basis.verdicts} == {
@@ -128,7 +128,7 @@ def test_nothing_to_choose_from_is_another_refusal() -> None:
     """There is no room to speak of where no node can take anything."""
     town = Town(1)
     town.set_node(1, drained=True, master_candidate=True)
-    with pytest.raises(Refused, match="no node can take the instance: node1 is drained"):
+    with pytest.raises(Refused, match="no node can take the instance: node1: is drained"):
         chosen(town, wish())
 
 

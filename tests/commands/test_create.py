@@ -100,6 +100,19 @@ def test_minors_and_ports_are_the_lowest_free_ones() -> None:
     assert disk.port == 11000
 
 
+@pytest.mark.parametrize("nodes", [{}, {"pnode": None}])
+def test_bounds_of_the_policy_are_named_whoever_chooses_the_nodes(nodes: dict[str, Any]) -> None:
+    """By the size that is out of them, not as a lack of room; --ignore-ipolicy goes on."""
+    small = order(disks=({"size": 512},), **nodes)
+    with pytest.raises(Refused) as refusal:
+        Town().decide(HANDLER, small)
+    assert "disk-size/0 value 512 is not in range [1024, " in refusal.value.message
+    assert "--ignore-ipolicy" in refusal.value.hint
+    assert isinstance(
+        Town().decide(HANDLER, msgspec.structs.replace(small, ignore_ipolicy=True)), Plan
+    )
+
+
 def test_an_instance_that_is_not_to_start_ends_inactive() -> None:
     """Its disks are shut down again before it is recorded, and nothing starts it."""
     town = Town()

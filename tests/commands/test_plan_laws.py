@@ -206,6 +206,7 @@ def test_no_room_is_promised_twice(orders: list[Wish], nodes: int) -> None:
             disk_template=template,
             disks=({"size": size_mib},),
             beparams={"memory": memory_mib},
+            ignore_ipolicy=True,
         )
         refusal = refusal_of(town, create.HANDLER, op)
         if refusal is not None:

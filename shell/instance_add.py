@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from commands.errors import Refused
 from shell import opcodes
 from shell.failure import BadUsage, Failure
 from shell.orders import opcode_of
@@ -43,18 +44,27 @@ def run_batch(session: Session, words: Words) -> int:
     All of them are accepted, or none.
     """
     jobs = []
-    for number, entry in enumerate(_entries(words.args[0]), 1):
+    entries = _entries(words.args[0])
+    if not entries:
+        raise BadUsage(f"{words.args[0]}: the list is empty", hint=_EXAMPLE)
+    for number, entry in enumerate(entries, 1):
         fields = dict(entry)
         if "iallocator" in words.given and not fields.get("pnode"):
             fields.setdefault("iallocator", words.given["iallocator"])
         try:
             op = opcodes.build(CREATE, fields, {})
-        except Failure as failure:
+        except (Failure, Refused) as failure:
             raise BadUsage(
                 f"{words.args[0]}: instance {number}: {failure.message}", hint=failure.hint
             ) from None
         jobs.append(Wanted((op,), str(fields.get("instance_name"))))
     return carry_out_all(session, words, jobs).status
+
+
+_EXAMPLE = (
+    'a JSON list such as [{"instance_name": "web1", "disk_template": "plain",'
+    ' "disks": [{"size": "10G"}], "os_type": "debian"}]'
+)
 
 
 def _entries(name: str) -> list[dict[str, Any]]:
@@ -65,9 +75,8 @@ def _entries(name: str) -> list[dict[str, Any]]:
         raise Failure(f"{path}: {failed.strerror}", hint="give a readable file") from None
     except msgspec.MsgspecError as wrong:
         raise BadUsage(
-            f"{path}: {wrong}",
-            hint='a JSON list such as [{"instance_name": "web1", "disk_template": "plain",'
-            ' "disks": [{"size": "10G"}], "os_type": "debian"}]',
+            f"{path}: it is not a JSON list of instances: {wrong}",
+            hint=_EXAMPLE,
         ) from None
 
 

@@ -100,7 +100,6 @@ NOT_YET = {
     "src_node_uuid": "it belongs to imports",
     "src_path": "it belongs to imports",
     "compress": "it belongs to imports",
-    "file_driver": "files are always attached through loop devices",
     "helper_startup_timeout": "it belongs to imports",
     "helper_shutdown_timeout": "it belongs to imports",
 }
@@ -108,6 +107,7 @@ WITHOUT_EFFECT = {
     "opportunistic_locking": "creations run side by side without it",
     "conflicts_check": "there are no networks yet whose addresses could conflict",
 }
+LOOP = "loop"  # how files are attached, the only way there is
 # a field of the opcode that completes from a table of names
 _NODE = {"names": "node"}
 _GROUP = {"names": "group"}
@@ -277,6 +277,12 @@ def _checked(
     refuse_unsupported(op, NOT_YET)
     if op.mode != "create":
         raise Refused(WRONG_INPUT, f"mode {op.mode} is not supported yet", hint="mode create")
+    if op.file_driver not in (None, LOOP):
+        raise Refused(
+            WRONG_INPUT,
+            f"file driver {op.file_driver} is not supported: files are attached by loop devices",
+            hint=f"--file-driver={LOOP}, or nothing",
+        )
     name = parse.host_name(op.instance_name, "an instance")
     if f"instance/{name}" in cluster.names:
         raise Refused(

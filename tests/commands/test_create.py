@@ -113,6 +113,14 @@ def test_bounds_of_the_policy_are_named_whoever_chooses_the_nodes(nodes: dict[st
     )
 
 
+def test_the_only_file_driver_may_be_named() -> None:
+    """Scripts give it; another one is refused."""
+    assert isinstance(Town().decide(HANDLER, order(file_driver="loop")), Plan)
+    with pytest.raises(Refused, match="file driver blktap is not supported") as refusal:
+        Town().decide(HANDLER, order(file_driver="blktap"))
+    assert "--file-driver=loop" in refusal.value.hint
+
+
 def test_an_instance_that_is_not_to_start_ends_inactive() -> None:
     """Its disks are shut down again before it is recorded, and nothing starts it."""
     town = Town()

@@ -30,9 +30,10 @@ def refuse_unsupported(
         if default is msgspec.NODEFAULT and field.default_factory is not msgspec.NODEFAULT:
             default = field.default_factory()
         if reason is not None and getattr(op, field.name) != default:
+            shown = names.get(field.name, f"{op.NAME}: {field.name}")
             raise Refused(
                 WRONG_INPUT,
-                f"{names.get(field.name, f'{op.NAME}: {field.name}')} is not supported yet: {reason}",
+                f"{shown} is not supported yet: {reason}",
                 hint=f"leave {names.get(field.name, field.name)} out",
             )
 

@@ -151,7 +151,7 @@ class InstanceCreate(Opcode, frozen=True, kw_only=True):
     file_storage_dir: Annotated[
         str | None, Meta(description="Directory of its disks, below the cluster's")
     ] = None
-    file_driver: str | None = None
+    file_driver: Annotated[str | None, Meta(description="How files are attached: loop")] = None
     ignore_ipolicy: Annotated[
         bool, Meta(description="Choose nodes against the policy of their group, too")
     ] = False

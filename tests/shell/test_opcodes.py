@@ -40,7 +40,7 @@ def test_a_field_that_there_is_not_is_answered_with_the_nearest() -> None:
     assert refused.value.hint.startswith("did you mean instance_name")
     with pytest.raises(BadUsage) as refused:
         opcodes.build(SHUTDOWN, {"zzz": 1}, {})
-    assert refused.value.hint.startswith("there are force, ")
+    assert refused.value.hint.startswith("there are admin_state_source, force, ")
 
 
 def test_an_option_that_this_opcode_does_not_have_is_named() -> None:

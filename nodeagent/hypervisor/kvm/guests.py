@@ -13,7 +13,7 @@ from pathlib import Path
 
 from nodeagent.calls import InstanceSpec
 from nodeagent.errors import NodeAgentError, NoSuchThing, StateMismatch
-from nodeagent.hypervisor.kvm import processes
+from nodeagent.hypervisor.kvm import processes, sending
 from nodeagent.hypervisor.kvm.guest import Guest
 from nodeagent.hypervisor.kvm.records import GuestRecord, HistoryFile, Place, read_record
 from nodeagent.hypervisor.kvm.settings import KvmSettings
@@ -99,6 +99,8 @@ class Guests:
         guest = self._guests[uuid] = self._starter.take_up(place, record)
         try:
             guest.attach()
+            if record.sent_to is not None and not guest.has_gone:
+                sending.let_go(guest)
             self.get(uuid)
         except NodeAgentError as lost:
             _log.warning("%s: %s", record.instance.name, lost)

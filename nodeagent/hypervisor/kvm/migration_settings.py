@@ -10,10 +10,11 @@ from nodeagent.hypervisor.kvm.parameters import Parameters, parameters
 
 POSTCOPY = "postcopy-ram"
 # On both sides, always: events, so that nobody polls; the target says when it is through, so that
-# the source does not take an aborted load for a success; the target refuses another guest's memory.
-ALWAYS = ("events", "return-path", "validate-uuid")
+# the source does not take an aborted load for a success; the target refuses another guest's memory;
+# the source waits for a word before the last step, up to which it can be called off (sending.py).
+ALWAYS = ("events", "return-path", "validate-uuid", "pause-before-switchover")
 _UNLIMITED = (1 << 63) - 1  # bytes/s
-_DOWNTIME_LIMIT_MS = 2_000_000  # QEMU takes no more
+DOWNTIME_LIMIT_MS = 2_000_000  # QEMU takes no more
 
 
 class MigrationSettings(NamedTuple):
@@ -42,7 +43,7 @@ def migration_settings(found: Parameters) -> MigrationSettings:
     return MigrationSettings(
         capabilities=tuple(dict.fromkeys((*ALWAYS, *wanted))),
         bandwidth=found.migration_bandwidth * (1 << 20) or _UNLIMITED,
-        downtime_ms=min(found.migration_downtime, _DOWNTIME_LIMIT_MS),
+        downtime_ms=min(found.migration_downtime, DOWNTIME_LIMIT_MS),
         port=found.migration_port,
     )
 
@@ -61,4 +62,4 @@ def stopped_for_it(settings: MigrationSettings) -> MigrationSettings:
     QEMU stops the guest as soon as what is left fits into the permitted downtime: with the longest
     one that is at the beginning. Stopping it before would make it arrive stopped.
     """
-    return settings._replace(downtime_ms=_DOWNTIME_LIMIT_MS)
+    return settings._replace(downtime_ms=DOWNTIME_LIMIT_MS)

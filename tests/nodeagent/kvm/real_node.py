@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
@@ -111,6 +111,16 @@ class RealNode:
     def process(self) -> int:
         """The guest's QEMU."""
         return int(self.place.pid_file.read_text())
+
+    def when_migration_is(self, state: str, then: Callable[[], None]) -> None:
+        """Have `then` called, on the thread that hears QEMU, as soon as it says so of the guest."""
+        guest = self.hypervisor._guests.running(GUEST)  # nobody else is told
+
+        def look() -> None:
+            if guest.migration[-1:] == [state]:
+                then()
+
+        self.hypervisor.on_news(look)
 
     def stop(self) -> None:
         """End the guest by force."""

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
+import socket
 import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 import msgspec
 import pytest
@@ -141,10 +144,51 @@ class TestKvm(HypervisorContract):
             console.tick()
         migrate(one, two)
 
+    def test_an_agent_that_dies_before_it_gives_the_word(self, pair: Pair) -> None:
+        """QEMU has stopped the guest and waits for it: the next agent lets it go on here."""
+        one, two = pair
+        moved = begin_to_send(one, two)
+        with Qmp(one.place.monitor) as monitor:
+            until(lambda: monitor.ask("query-migrate")["status"] == "pre-switchover")
+            assert not monitor.ask("query-status")["running"]
+        one.restart()
+        assert running(one) == [(GUEST, 1)]
+        with one.console() as console:
+            console.tick()
+        for node in pair:
+            finish(node, pair, moved, succeeded=False)
+        migrate(one, two)
+
+    @pytest.mark.parametrize("state", ["setup", "active", "pre-switchover", "device", "completed"])
+    def test_a_migration_is_called_off_at_any_moment(self, pair: Pair, state: str) -> None:
+        """Afterwards the guest runs on one side: here if that is what was said, else there."""
+        one, two = pair
+        run(one, one.guest(memory_mib=128))
+        moved = one.guest(generation=2, memory_mib=128)
+        prepare(two, moved, running=one.hypervisor.describe(moved))
+        scope = TaskScope()
+        one.when_migration_is(state, lambda: scope.stop("stopped", "in the last moment"))
+        stays = False
+        try:
+            send(one, two, moved, scope=scope)
+        except Stopped:
+            stays = True
+        assert scope.stopping
+        for node in pair:
+            finish(node, pair, moved, succeeded=not stays)
+        until(lambda: (running(one) == [(GUEST, 1)]) == stays)
+        assert (running(two) == [(GUEST, 2)]) != stays
+        with (one if stays else two).console() as console:
+            console.tick()
+        assert stays or state not in ("setup", "active"), "there was time to call it off"
+
     def test_a_guest_that_arrived_while_the_agent_was_away(self, pair: Pair) -> None:
         """The next agent of the source knows that it has gone, and does not call it back."""
         one, two = pair
         moved = begin_to_send(one, two)
+        with Qmp(one.place.monitor) as monitor:  # as if it had died just after
+            until(lambda: monitor.ask("query-migrate")["status"] == "pre-switchover")
+            monitor.ask("migrate-continue", state="pre-switchover")
         until(lambda: running(two) == [(GUEST, 2)])
         one.restart()
         until(lambda: one.hypervisor.seen() == ())  # QEMU may still be about to say so
@@ -176,20 +220,39 @@ class TestKvm(HypervisorContract):
         one, two = pair
         one.settings = msgspec.structs.replace(one.settings, stalled_s=1.0)
         one.restart()
-        slow: dict[str, Value] = {"migration_bandwidth": 1}
-        run(one, one.guest(hvparams=slow))
-        with one.console() as console:  # else all of it might be under way already
-            console.tick()
-            console.type(b"w")
-            console.until(b"w")
-        moved = one.guest(generation=2, hvparams=slow)
+        large_mib = 3000  # more than the kernel takes for a target that reads nothing
+        run(one, one.guest(memory_mib=large_mib))
+        moved = one.guest(generation=2, memory_mib=large_mib)
         prepare(two, moved, running=one.hypervisor.describe(moved))
         victim = two.process
-        scope = TaskScope(lambda line: os.kill(victim, signal.SIGSTOP))
-        with pytest.raises(NodeAgentError, match="the target has stopped taking it"):
-            send(one, two, moved, scope=scope)
-        os.kill(victim, signal.SIGCONT)
+        os.kill(victim, signal.SIGSTOP)
+        try:
+            with pytest.raises(NodeAgentError, match="the target has stopped taking it"):
+                send(one, two, moved)
+        finally:
+            os.kill(victim, signal.SIGCONT)
         finish(two, pair, moved, succeeded=False)
+        assert (running(one), running(two)) == ([(GUEST, 1)], [])
+        with one.console() as console:
+            console.tick()
+
+    def test_a_target_that_stands_still_with_all_of_the_guest(self, pair: Pair) -> None:
+        """It may be about to run it: nothing goes on here until it is ended there."""
+        one, two = pair
+        one.settings = msgspec.structs.replace(one.settings, stalled_s=1.0)
+        one.restart()
+        run(one, one.guest(memory_mib=128))
+        moved = one.guest(generation=2, memory_mib=128)
+        prepare(two, moved, running=one.hypervisor.describe(moved))
+        victim = two.process
+        one.when_migration_is("pre-switchover", lambda: os.kill(victim, signal.SIGSTOP))
+        try:
+            with pytest.raises(StateMismatch, match="the target does not answer"):
+                send(one, two, moved)
+        finally:
+            kill(victim)
+        for node in pair:
+            finish(node, pair, moved, succeeded=False)
         assert (running(one), running(two)) == ([(GUEST, 1)], [])
         with one.console() as console:
             console.tick()
@@ -353,6 +416,33 @@ def migrate(
     for node in (one, two):
         finish(node, (one, two), moved, succeeded=True)
     return said
+
+
+class Qmp:
+    """A monitor as a person would use it, while no agent does."""
+
+    def __init__(self, path: Path) -> None:
+        self._socket = socket.socket(socket.AF_UNIX)
+        self._socket.settimeout(30)
+        self._socket.connect(str(path))
+        self._lines = self._socket.makefile()
+
+    def __enter__(self) -> Qmp:
+        self._lines.readline()  # its greeting
+        self.ask("qmp_capabilities")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._lines.close()
+        self._socket.close()
+
+    def ask(self, command: str, **arguments: str) -> Any:
+        """Return the answer to a command; events are passed over."""
+        order = {"execute": command, "arguments": arguments}
+        self._socket.sendall(json.dumps(order).encode())
+        while "return" not in (answer := json.loads(self._lines.readline())):
+            assert "error" not in answer, answer
+        return answer["return"]
 
 
 def begin_to_send(one: RealNode, two: RealNode) -> InstanceSpec:

@@ -7,8 +7,9 @@ and for that group
     commits one transaction (the sync of the WAL)  ->  writes the ack mark (its sync)  ->  tells
 
 so there are two sequential syncs per group, however many Persists it holds, and nothing that
-depends on them is said before (R1). SQLite gives up the interpreter's lock while it syncs, so the
-reactor's thread goes on.
+depends on them is said before (R1). Epoch and vote are written if they are others than the file
+holds; mostly they are not, and would cost each commit one more page. SQLite gives up the
+interpreter's lock while it syncs, so the reactor's thread goes on.
 
 What can go wrong:
 
@@ -27,7 +28,9 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
+from queue import Empty, SimpleQueue
 
 from eventstore.errors import (
     CorruptLog,
@@ -39,7 +42,7 @@ from eventstore.errors import (
 from eventstore.faults import Fault
 from eventstore.raft.effects import Persist
 from eventstore.raft.entry import Entry
-from eventstore.raft.state import HardState
+from eventstore.raft.state import HardState, Identity
 from eventstore.storage.ack_mark import AckMark
 from eventstore.storage.log_file import PAGE_BYTES, LogFile, MetaValue
 from eventstore.storage.metrics import StorageMetrics
@@ -86,10 +89,10 @@ class Persister:
         self._log, self._mark = log, mark
         self._on_durable, self._on_no_room, self._fatal = on_durable, on_no_room, fatal
         self._metrics, self._fault, self._sync_delay_s = metrics, fault, sync_delay_s
-        self._waiting: deque[Persist | Installation] = deque()
+        self._handed: SimpleQueue[Persist | Installation | None] = SimpleQueue()  # None: the end
+        self._waiting: deque[Persist | Installation | None] = deque()  # taken from there
         self._dropping = False
-        self._changed = threading.Condition()
-        self._closing = False
+        self._held = HardState(log.meta.epoch, Identity(log.meta.voted_for, log.meta.voted_inc))
         self._thread = threading.Thread(target=self._run, name="log-writer", daemon=True)
 
     def start(self) -> None:
@@ -98,22 +101,15 @@ class Persister:
 
     def submit(self, persist: Persist) -> None:
         """Hand over what must become durable; returns at once."""
-        self._add(persist)
+        self._handed.put(persist)
 
     def install(self, installation: Installation) -> None:
         """Hand over a segment; returns at once."""
-        self._add(installation)
-
-    def _add(self, what: Persist | Installation) -> None:
-        with self._changed:
-            self._waiting.append(what)
-            self._changed.notify()
+        self._handed.put(installation)
 
     def close(self) -> None:
         """Write what waits, then stop. The caller closes the log and the mark."""
-        with self._changed:
-            self._closing = True
-            self._changed.notify()
+        self._handed.put(None)
         if self._thread.ident is not None:
             self._thread.join()
 
@@ -133,15 +129,23 @@ class Persister:
     def _take(self) -> list[Persist] | Installation | None:
         """Wait for what there is to write; return a group of Persists or a segment, [] if it is
         quiet, None at the end."""
-        with self._changed:
-            if not self._waiting and not self._closing:
-                self._changed.wait(IDLE_S if self._log.wal_pages else None)
-            if not self._waiting and self._closing:
-                return None
-            if self._waiting and isinstance(first := self._waiting[0], Installation):
-                self._waiting.popleft()
-                return first
+        self._wait()
+        if not self._waiting:
+            return []
+        first = self._waiting[0]
+        if isinstance(first, Persist):
             return self._group()
+        self._waiting.popleft()
+        return first
+
+    def _wait(self) -> None:
+        """Take what was handed over; if there is nothing to do, wait for it, while it is quiet."""
+        with suppress(Empty):
+            if not self._waiting:
+                idle_s = IDLE_S if self._log.wal_pages else None
+                self._waiting.append(self._handed.get(timeout=idle_s))
+            for _ in range(self._handed.qsize()):  # this thread alone takes from it
+                self._waiting.append(self._handed.get_nowait())
 
     def _group(self) -> list[Persist]:
         group: list[Persist] = []
@@ -163,8 +167,9 @@ class Persister:
 
     def _cut(self, persist: Persist) -> bool:
         """Say whether this Persist must be a transaction of its own, for a fault in it."""
-        span = _span([persist])
-        return self._fault is not None and span is not None and self._fault.cuts(*span)
+        if self._fault is None or not persist.entries:
+            return False
+        return self._fault.cuts(persist.entries[0].first, persist.entries[-1].last)
 
     def _write(self, group: list[Persist]) -> None:
         try:
@@ -178,17 +183,19 @@ class Persister:
 
     def _commit(self, group: list[Persist]) -> float:
         """Log, then mark; on return both are on the disk. Raises DiskFull: neither changed."""
-        last, span = group[-1], _span(group)
+        last, entries = group[-1], _entries(group)
+        span = (entries[0].first, entries[-1].last) if entries else None
         changes = [
             Change(each.truncate_from, [entry.run() for entry in each.entries]) for each in group
         ]
         if self._fault and span:
             self._fault.before_commit(*span)
         begun = time.perf_counter()
-        self._log.carry_out(changes, _values(last.hard))
+        self._log.carry_out(changes, _values(last.hard) if last.hard != self._held else None)
+        self._held = last.hard
         self._emulate_sync()
         took_ms = (time.perf_counter() - begun) * 1000
-        self._count(group, took_ms)
+        self._count(entries, took_ms)
         if self._fault and span:
             self._fault.after_commit(*span)
         self._mark.write(last.mark)
@@ -213,9 +220,8 @@ class Persister:
         if self._sync_delay_s:
             time.sleep(self._sync_delay_s)
 
-    def _count(self, group: list[Persist], took_ms: float) -> None:
+    def _count(self, entries: list[Entry], took_ms: float) -> None:
         metrics = self._metrics
-        entries = [entry for persist in group for entry in persist.entries]
         metrics.synced(took_ms)
         metrics.records += sum(len(entry.records) for entry in entries)
         metrics.encoded_bytes += sum(entry.size for entry in entries)
@@ -229,10 +235,8 @@ class Persister:
             self._metrics.disk_full = True
 
 
-def _span(group: list[Persist]) -> tuple[int, int] | None:
-    """Return the first and last seq that a group adds, None if it adds none."""
-    entries = [entry for persist in group for entry in persist.entries]
-    return (entries[0].first, entries[-1].last) if entries else None
+def _entries(group: list[Persist]) -> list[Entry]:
+    return [entry for persist in group for entry in persist.entries]
 
 
 def _values(hard: HardState) -> dict[str, MetaValue]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 
 import apsw
@@ -9,6 +10,9 @@ import pytest
 
 from eventstore.errors import EventStoreError, StorageFailed
 from eventstore.replica import Committed, Refused, Unknown
+from eventstore.storage.log_file import PAGE_BYTES
+from eventstore.storage.log_reader import LogReader
+from eventstore.voter import persister
 from eventstore.voter.quorum import QuorumVoter
 from tests.eventstore.failing_disk import FailingDisk
 from tests.eventstore.storage_lab import Lab, batch
@@ -30,6 +34,23 @@ def test_two_syncs_however_many_proposals_wait(lab: Lab) -> None:
     assert replica.metrics.mark_syncs == groups
     assert replica.metrics.last_fsync_ms >= 200
     replica.close()
+
+
+def test_a_commit_writes_epoch_and_vote_only_where_they_changed(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A small append adds one page to the WAL; what a new reign changes is in the file as well."""
+    monkeypatch.setattr(persister, "IDLE_S", 3600.0)  # no checkpoint between two looks
+    wal, page = lab.directory / "log.sqlite-wal", 24 + PAGE_BYTES
+    for _ in range(3):
+        replica = lab.open()
+        lab.ask(replica, batch("a"))
+        with closing(LogReader(lab.directory / "log.sqlite")) as reader:
+            assert reader.meta.epoch == replica.leadership.epoch
+        before = wal.stat().st_size
+        lab.ask(replica, batch("a"))
+        assert wal.stat().st_size - before == page
+        replica.close()
 
 
 def _disk_full(replica: QuorumVoter) -> bool:

@@ -112,7 +112,10 @@ def nic_spec(cluster: Cluster, nic: Nic, index: int) -> NicSpec:
 
 def instance_spec(cluster: Cluster, instance: Instance, node: str) -> InstanceSpec:
     """Return the instance as `node` must know it."""
-    backend = params.of_instance(cluster, instance)
+    backend, hvparams = (
+        params.of_instance(cluster, instance),
+        params.of_hypervisor(cluster, instance),
+    )
     return InstanceSpec(
         uuid=instance.uuid,
         name=instance.name,
@@ -124,7 +127,7 @@ def instance_spec(cluster: Cluster, instance: Instance, node: str) -> InstanceSp
         vcpus=whole(backend, "vcpus"),
         disks=tuple(disk_spec(cluster, instance, i, node) for i in range(len(instance.disks))),
         nics=tuple(nic_spec(cluster, nic, i) for i, nic in enumerate(instance.nics)),
-        hvparams=params.of_hypervisor(cluster, instance),
+        hvparams=hvparams,
         beparams=backend,
         osparams=params.of_os(cluster.settings, instance.os, instance.osparams),
         network_port=instance.network_port,
@@ -133,6 +136,7 @@ def instance_spec(cluster: Cluster, instance: Instance, node: str) -> InstanceSp
         tags=instance.tags,
         ctime=instance.ctime_ms / 1000,
         mtime=instance.mtime_ms / 1000,
+        uid_pool=cluster.settings.uid_pool if hvparams.get("security_model") == "pool" else (),
     )
 
 

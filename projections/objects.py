@@ -202,3 +202,4 @@ class ClusterInfo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True,
     serial: int = 1
     destroyed: bool = False
     prealloc_wipe_disks: bool = False  # new disks are emptied before anybody gets them
+    uid_pool: tuple[tuple[int, int], ...] = ()  # ranges of users whom guests may run as

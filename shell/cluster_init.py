@@ -17,6 +17,7 @@ from commands.errors import Refused
 from commands.master import bootstrap
 from commands.master.config import MasterConfig
 from commands.parse import modified
+from commands.uid_pool import uid_ranges
 from eventstore.storage.layout import Layout
 from projections import params
 from projections.ipolicy import DEFAULTS
@@ -56,7 +57,7 @@ _SPECS = {
 }
 _HONOURED = {
     *_LISTS, *_PLAIN, *_PARAMETERS, *_ALLOCATOR, "master_netmask", "secondary_ip", *CLIENT,
-    *POLICY, *_SPECS,
+    *POLICY, *_SPECS, "uid_pool",
 }  # fmt: skip
 # Ganeti's options about what Cairn does not have or do: they ask for nothing.
 _MOOT = {"modify_etc_hosts", "modify_ssh_setup"}
@@ -122,6 +123,8 @@ def info_of(words: Words) -> ClusterInfo:
         values["default_iallocator_params"] = words.given["default_iallocator_params"]
     values["ipolicy"] = ipolicy.modified(NOTHING_SET, _policy(words), of_group=False)
     ipolicy.require_consistent(values["ipolicy"])
+    if "uid_pool" in words.given:
+        values["uid_pool"] = uid_ranges(words.given["uid_pool"], "--uid-pool")
     if "master_netmask" in words.given:
         values["master_netmask"] = netmask(words.given["master_netmask"])
     if values.get("master_netdev") and not values.get("master_ip"):

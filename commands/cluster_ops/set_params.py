@@ -15,7 +15,7 @@ from typing import Annotated, Any, ClassVar
 import msgspec
 from msgspec import Meta
 
-from commands import ipolicy, parse
+from commands import ipolicy, parse, uid_pool
 from commands.cluster_ops.master_address import netmask, with_checked_address
 from commands.errors import WRONG_INPUT, WRONG_STATE, Refused
 from commands.given import Given
@@ -43,9 +43,6 @@ NOT_YET = dict.fromkeys(
         "osparams_private_cluster",
         "max_running_jobs",
         "max_tracked_jobs",
-        "uid_pool",
-        "add_uids",
-        "remove_uids",
         "maintain_node_health",
         "drbd_helper",
         "reserved_lvs",
@@ -128,15 +125,18 @@ class ClusterSetParams(Opcode, frozen=True, kw_only=True):
     prealloc_wipe_disks: Annotated[
         Unsupported, Meta(description="Yes or no: empty new disks before anybody gets them")
     ] = None  # orders from when it was refused hold whatever was given
+    # As above: text or pairs
+    uid_pool: Annotated[
+        Unsupported, Meta(description="Users whom guests run as with security_model=pool")
+    ] = None
+    add_uids: Annotated[Unsupported, Meta(description="Users that join the pool")] = None
+    remove_uids: Annotated[Unsupported, Meta(description="Users that leave it")] = None
     force: bool = False
     hv_state: Unsupported = None
     disk_state: Unsupported = None
     osparams_private_cluster: Unsupported = None
     max_running_jobs: Unsupported = None
     max_tracked_jobs: Unsupported = None
-    uid_pool: Unsupported = None
-    add_uids: Unsupported = None
-    remove_uids: Unsupported = None
     maintain_node_health: Unsupported = None
     drbd_helper: Unsupported = None
     reserved_lvs: Unsupported = None
@@ -223,6 +223,7 @@ def _changed(op: ClusterSetParams, now: ClusterInfo) -> ClusterInfo:
         changes["enabled_disk_templates"] = templates
     if op.prealloc_wipe_disks is not None:
         changes["prealloc_wipe_disks"] = _flag(op.prealloc_wipe_disks, "prealloc_wipe_disks")
+    changes["uid_pool"] = _uid_pool(op, now)
     if op.mac_prefix is not None:
         changes["mac_prefix"] = _mac_prefix(op.mac_prefix)
     if op.default_iallocator is not None:
@@ -239,6 +240,15 @@ def _changed(op: ClusterSetParams, now: ClusterInfo) -> ClusterInfo:
             changes[field] = _directory(getattr(op, field), field)
     new = msgspec.structs.replace(now, **changes)
     return with_checked_address(with_checked_allocator(new))
+
+
+def _uid_pool(op: ClusterSetParams, now: ClusterInfo) -> tuple[uid_pool.Range, ...]:
+    pool = now.uid_pool if op.uid_pool is None else uid_pool.uid_ranges(op.uid_pool, "uid_pool")
+    return uid_pool.changed(
+        pool,
+        add=uid_pool.uid_ranges(op.add_uids or "", "add_uids"),
+        remove=uid_pool.uid_ranges(op.remove_uids or "", "remove_uids"),
+    )
 
 
 def _flag(value: object, name: str) -> bool:

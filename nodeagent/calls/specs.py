@@ -90,3 +90,4 @@ class InstanceSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     tags: tuple[str, ...] = ()
     ctime: float = 0.0
     mtime: float = 0.0
+    uid_pool: tuple[tuple[int, int], ...] = ()  # users whom it may run as: first and last ids

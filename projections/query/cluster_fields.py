@@ -69,6 +69,8 @@ def _settings() -> Iterator[FieldDef]:
     yield value("volume_group_name", "VgName", TEXT, "Volume group of disks", lambda c: c.vg_name)
     yield value("prealloc_wipe_disks", "PreallocWipeDisks", BOOL, "New disks are emptied first",
                 lambda c: c.prealloc_wipe_disks)  # fmt: skip
+    yield value("uid_pool", "UidPool", OTHER, "Ranges of users whom guests may run as",
+                lambda c: [list(each) for each in c.uid_pool])  # fmt: skip
     yield value("mac_prefix", "MacPrefix", TEXT, "How drawn MAC addresses begin",
                 lambda c: c.mac_prefix)  # fmt: skip
     yield value("enabled_hypervisors", "Hypervisors", OTHER, "The first is the default",

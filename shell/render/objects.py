@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from commands import uid_pool
 from shell.render.cells import moment, size
 from shell.render.tree import Leaf, Tree
 
@@ -32,7 +33,7 @@ GROUP_FIELDS = (
 CLUSTER_FIELDS = (
     "name", "uuid", "ctime", "mtime", "master_node", "tags", "enabled_hypervisors", "hvparams",
     "os_hvp", "osparams", "candidate_pool_size", "mac_prefix", "volume_group_name",
-    "prealloc_wipe_disks",
+    "prealloc_wipe_disks", "uid_pool",
     "master_ip", "master_netdev", "master_netmask", "master_ip_nodes",
     "enabled_disk_templates", "file_storage_dir", "shared_file_storage_dir", "drbd_port_first",
     "ndparams", "beparams", "nicparams", "diskparams", "ipolicy", "node_cnt", "instance_cnt",
@@ -208,6 +209,7 @@ def cluster(row: Row) -> Tree:
             "master ip held by": ", ".join(row["master_ip_nodes"]) or "nobody",
             "lvm volume group": row["volume_group_name"],
             "wipe new disks": row["prealloc_wipe_disks"],
+            "uid pool": _or_none(uid_pool.text(row["uid_pool"])),
             "enabled disk templates": ", ".join(row["enabled_disk_templates"]),
             "default instance disk template": (row["enabled_disk_templates"] or [""])[0],
             "file storage path": _or_none(row["file_storage_dir"]),

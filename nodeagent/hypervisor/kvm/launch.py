@@ -231,7 +231,7 @@ def _security(found: Parameters, node: Node) -> Iterator[str]:
         if not user:
             raise BadCall(
                 "security_model=pool: no user is free",
-                hint="give the agent more of them: kvm.users in agent.json",
+                hint="gnt-cluster modify --add-uids=FIRST-LAST, or kvm.users in agent.json",
             )
         yield from ("-runas", user)
     if found.use_chroot:

@@ -78,6 +78,16 @@ def resident_mib(pid: int) -> int:
     return (int(resident) - int(shared)) * _PAGE_BYTES >> 20
 
 
+def owners() -> frozenset[int]:
+    """Return the ids of the users who have processes on this machine."""
+    found: set[int] = set()
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdecimal():
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                found.add(entry.stat().st_uid)
+    return frozenset(found)
+
+
 def _began(pid: int) -> int | None:
     """Return when a process began, in clock ticks since the boot. Source: proc(5)."""
     try:

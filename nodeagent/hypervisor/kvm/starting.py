@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import pwd
 import re
 import shutil
 import stat
@@ -74,7 +75,8 @@ class Starter:
             scope.feedback(f"{record.instance.name}: {slower}")
         place = Place(Path(self._settings.run_directory), record.instance.uuid)
         if found.security_model == "pool":
-            record = msgspec.structs.replace(record, user=self._free_user(taken_users))
+            user = self._free_user(record.instance.uid_pool, taken_users)
+            record = msgspec.structs.replace(record, user=user)
         node = self._node(record, found, place)
         plan = launch(
             record.instance, found, record.layout,
@@ -197,7 +199,17 @@ class Starter:
         """Return where the UEFI variables of a guest are kept on this node."""
         return Path(self._settings.state_directory) / "variables" / f"{uuid}.fd"
 
-    def _free_user(self, taken: frozenset[str]) -> str:
+    def _free_user(self, pool: tuple[tuple[int, int], ...], taken: frozenset[str]) -> str:
+        """Return a user of the cluster's pool, or of this node's own; "" if none is free.
+
+        One of the cluster's must not have any process here, whosever it is.
+        """
+        busy = processes.owners() if pool else frozenset()
+        for first, last in pool:
+            for uid in range(first, last + 1):
+                user = _as_user(uid)
+                if uid not in busy and user not in taken:
+                    return user
         return next((user for user in self._settings.users if user not in taken), "")
 
     def _set_password(self, guest: Guest, protocol: str, path: str) -> None:
@@ -225,6 +237,15 @@ def run_on(guest: Guest) -> None:
     except MonitorFailed as refused:
         raise NodeAgentError(f"{guest.record.instance.name} does not run: {refused}") from None
     guest.look()
+
+
+def _as_user(uid: int) -> str:
+    """Return a user as `-runas` takes it: by id, with the group of the account if there is one."""
+    try:
+        group = pwd.getpwuid(uid).pw_gid
+    except KeyError:
+        group = uid
+    return f"{uid}:{group}"
 
 
 def is_block(device: Device) -> bool:

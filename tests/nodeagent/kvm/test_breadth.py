@@ -12,15 +12,17 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from nodeagent.calls import InstanceSpec
 from nodeagent.errors import BadCall, CommandFailed, Missing
 from nodeagent.hypervisor.kvm.driver import Kvm
 from nodeagent.hypervisor.kvm.interfaces import address_of
-from nodeagent.hypervisor.kvm.processes import identify, kill, open_process
+from nodeagent.hypervisor.kvm.processes import identify, kill, open_process, owners
 from nodeagent.hypervisor.kvm.records import Process
 from tests.nodeagent.contract_hypervisor import run, running
 from tests.nodeagent.kvm.launching import Value
 from tests.nodeagent.kvm.real_node import RealNode
 from tests.nodeagent.kvm.tiny import boots
+from tests.nodeagent.specs import GUEST
 
 pytestmark = pytest.mark.acceptance
 PORT = 5999  # of its screen: the last that VNC counts below 100
@@ -143,6 +145,26 @@ def test_a_guest_runs_as_another_user(node: RealNode, disk: Path) -> None:
         os.chmod(device.path, 0o600)
         node.hypervisor.plug_disk(spec, "d2", device=device)
         node.stop()
+
+
+def test_guests_run_as_users_of_the_clusters_pool(pair: tuple[RealNode, RealNode]) -> None:
+    """Each as one that has no process here, be there an account of it or not; the next is taken
+    when the first is busy, and the pool ends with its last."""
+    node = pair[0]
+    free = next(uid for uid in range(60_000, 61_000) if uid not in owners())
+
+    def pooled(uuid: str) -> InstanceSpec:
+        spec = node.guest(hvparams={"security_model": "pool"}, memory_mib=128)
+        return msgspec.structs.replace(spec, uuid=uuid, uid_pool=((free, free + 1),))
+
+    with subprocess.Popen(["sleep", "60"], user=free) as other:
+        run(node, pooled(GUEST))
+        status = Path(f"/proc/{node.process}/status").read_text()
+        assert f"Uid:\t{free + 1}\t" in status
+        assert f"Gid:\t{free + 1}\t" in status
+        with pytest.raises(BadCall, match="no user is free"):
+            run(node, pooled("0f0f0f0f-5d2a-4b7e-9a51-0c9f3b7d2e10"))
+        other.kill()
 
 
 def test_a_pool_without_a_free_user(node: RealNode) -> None:

@@ -223,8 +223,14 @@ def _lay_out(
     if template == "drbd":
         data, meta = drbd_volumes(cluster, name, index, vg=wish.vg, metavg=wish.metavg, group=group)
         sides = tuple(
-            Side(node=node, volume=data, meta_volume=meta, minor=numbers.take_minor(node))
-            for node in nodes
+            Side(
+                node=node,
+                volume=data,
+                meta_volume=meta,
+                minor=numbers.take_minor(node),
+                node_id=number,
+            )
+            for number, node in enumerate(nodes)
         )
     elif template == "plain":
         vg = wish.vg or cluster.settings.vg_name

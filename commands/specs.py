@@ -81,6 +81,8 @@ def disk_spec(cluster: Cluster, instance: Instance, index: int, node: str) -> Di
         peer_key=cluster.nodes[peer.node].curve_key if peer and with_peer else "",
         own_address=replication_address(cluster, side.node) if peer and with_peer else "",
         port=disk.port,
+        node_id=side.node_id,
+        peer_node_id=peer.node_id if peer is not None else None,
         mode=disk.mode,
         params=params.of_disk(cluster, instance, disk),
         name=disk.name,

@@ -34,6 +34,7 @@ class Side(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fal
     volume: str  # `<group>/<volume>` or an absolute path
     meta_volume: str = ""
     minor: int | None = None
+    node_id: int | None = None  # of a mirror: the number of this side, whatever node it is on
 
 
 class Disk(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):

@@ -318,8 +318,9 @@ def _new_sides(
             volume=data,
             meta_volume=meta,
             minor=old[node].minor if node in old else numbers.take_minor(node),
+            node_id=number,
         )
-        for node in nodes
+        for number, node in enumerate(nodes)
     )
     stays = set(nodes) == set(old)
     port = disk.port if stays else numbers.take_port()

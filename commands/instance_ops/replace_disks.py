@@ -388,6 +388,7 @@ def _changed(
             volume=data,
             meta_volume=meta,
             minor=old.minor if in_place else numbers.take_minor(move.onto),
+            node_id=old.node_id,
         )
         kept = {node: state for node, state in disk.health.items() if node != move.off}
         disks[index] = msgspec.structs.replace(

@@ -34,6 +34,8 @@ class DiskSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     peer_key: str = ""  # drbd: public key of the peer's agent, Z85; empty: none is asked for
     own_address: str = ""  # drbd: where this node listens; empty: by which it reaches the peer
     port: int | None = None  # drbd, the same on both nodes
+    node_id: int | None = None  # drbd 9: the number of this node in the mirror, and of its peer
+    peer_node_id: int | None = None
     mode: str = "rw"
     params: dict[str, Value] = {}  # disk parameters, filled (params.json, diskparams)
     name: str = ""

@@ -1,4 +1,4 @@
-"""Mirrors by DRBD: what each call of the contract takes (edge).
+"""Mirrors by DRBD 8.4 or 9: what each call of the contract takes (edge).
 
 A resource is named after its disk, so DRBD itself knows whose it is; what bears another name is a
 stranger's, and its minor and port are taken. States are read from the kernel at no cost; the
@@ -26,10 +26,12 @@ from contextlib import contextmanager
 
 from nodeagent.calls import Device, DiskSeen, DiskSpec
 from nodeagent.errors import BadCall, CommandFailed, NodeAgentError, NoSuchThing, StateMismatch
-from nodeagent.storage import drbd_metadata
+from nodeagent.storage import drbd9, drbd_metadata
+from nodeagent.storage.drbd9 import Drbd9
 from nodeagent.storage.drbd84 import PROC, Drbd84
-from nodeagent.storage.drbd_options import disk_options, net_options
+from nodeagent.storage.drbd_options import disk_options
 from nodeagent.storage.drbd_state import MinorState, Resource
+from nodeagent.storage.drbd_tool import DrbdTool
 from nodeagent.storage.system import System
 from nodeagent.task_scope import TaskScope
 
@@ -61,13 +63,19 @@ class Drbd:
         route: Callable[[str], str] = lambda _: "",
         now: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._system, self._tool = system, Drbd84(system)
+        self._system = system
+        self._eight, self._nine = Drbd84(system), Drbd9(system, now=now)
         self._secret, self._route, self._now = secret, route, now
         self._lock = threading.Lock()
         self._known: dict[str, Resource] | None = None
         self._changes = 0  # calls that are changing something now
         self._applied: dict[str, list[str]] = {}  # disk -> the disk options that it has
         self._met: set[str] = set()  # disks that were told to connect, and not to part since
+
+    @property
+    def _tool(self) -> DrbdTool:
+        """What speaks to the module that is loaded; to none, in the language of 8.4."""
+        return self._nine if drbd9.loaded(self._system) else self._eight
 
     def needs(self) -> tuple[str, ...]:
         """See MirrorDriver."""
@@ -93,7 +101,7 @@ class Drbd:
             if present is not None and present.minor not in (None, minor):
                 self._take_down(disk.uuid, present, states, scope)
                 present = None
-            present = self._ensure_minor(disk.uuid, minor, present, scope)
+            present = self._ensure_minor(disk, minor, present, scope)
             state = self._tool.states().get(minor, MinorState("Unconfigured"))
             present, new = self._ensure_disk(
                 disk, present, wanted, state, fresh=fresh, source=source, scope=scope
@@ -153,7 +161,7 @@ class Drbd:
     def seen(self) -> tuple[DiskSeen, ...]:
         """See MirrorDriver. Costs one small file; a command only when minors came or went."""
         try:
-            states, resources = self._look(TaskScope())
+            states, resources = self._look(TaskScope(), glance=True)
         except NodeAgentError:
             return ()  # `needs` says what is wrong
         return tuple(
@@ -164,12 +172,14 @@ class Drbd:
 
     # --- what DRBD says -----------------------------------------------------------------------
 
-    def _look(self, scope: TaskScope) -> tuple[dict[int, MinorState], dict[str, Resource]]:
+    def _look(
+        self, scope: TaskScope, *, glance: bool = False
+    ) -> tuple[dict[int, MinorState], dict[str, Resource]]:
         """Return states, as they are, and the configuration, as it must be.
 
         Minors that came or went by our own doing are no reason to ask again.
         """
-        states = self._tool.states()
+        states = self._tool.glance() if glance else self._tool.states()
         with self._lock:
             known, quiet = self._known, self._changes == 0
         strange = known is not None and states.keys() ^ _minors(known)
@@ -218,17 +228,18 @@ class Drbd:
             if not address or not disk.peer_address:
                 raise BadCall(f"disk {disk.uuid} does not say where its two sides listen")
             own, peer = _at(address, disk.port), _at(disk.peer_address, disk.port)
-        return disk.minor, Resource(disk.minor, data.path, meta.path, own, peer)
+        wanted = Resource(disk.minor, data.path, meta.path, own, peer)
+        return disk.minor, wanted._replace(peer_node=disk.peer_node_id)
 
     def _ensure_minor(
-        self, disk: str, minor: int, present: Resource | None, scope: TaskScope
+        self, disk: DiskSpec, minor: int, present: Resource | None, scope: TaskScope
     ) -> Resource:
         if present is None:
-            self._tool.new_resource(_name(disk), scope)
+            self._tool.new_resource(_name(disk.uuid), disk.node_id, scope)
         if present is None or present.minor is None:
-            self._tool.new_minor(_name(disk), minor, scope)
+            self._tool.new_minor(_name(disk.uuid), minor, scope)
             present = (present or Resource())._replace(minor=minor)
-            self._note(disk, present)
+            self._note(disk.uuid, present)
         return present
 
     def _ensure_disk(
@@ -251,14 +262,16 @@ class Drbd:
             if self._tool.size_mib(minor) < disk.size_mib:
                 self._grow(disk, minor, state, scope)
             if self._applied.get(disk.uuid) != options:
-                self._tool.set_disk_options(minor, options, scope)
+                self._tool.set_disk_options(
+                    _name(disk.uuid), minor, present.peer_node, disk.params, scope
+                )
                 self._applied[disk.uuid] = options
             return present, False
         if on_disk:
             self._leave_disk(disk.uuid, minor, state, scope)
         new = self._prepare_metadata(disk, wanted, fresh=fresh, source=source, scope=scope)
         self._tool.attach(
-            minor, wanted.data, wanted.meta, size_mib=disk.size_mib, options=options, scope=scope
+            minor, wanted.data, wanted.meta, size_mib=disk.size_mib, params=disk.params, scope=scope
         )
         self._applied[disk.uuid] = options
         present = present._replace(data=wanted.data, meta=wanted.meta)
@@ -282,6 +295,13 @@ class Drbd:
         assert wanted.minor is not None
         head = self._system.head(wanted.meta, drbd_metadata.HEAD_BYTES)
         present = drbd_metadata.read_superblock(head)
+        layout = self._tool.layout
+        if present is not None and present.layout != layout:
+            raise StateMismatch(
+                f"{wanted.meta} bears metadata {present.layout} of another DRBD, here it is "
+                f"{layout}: they are not converted",
+                hint="load the module that made them; or make the disk anew",
+            )
         filled = fresh or source
         if present is not None and not (filled and present.empty):
             self._tool.apply_log(wanted.minor, wanted.meta, scope)
@@ -290,7 +310,7 @@ class Drbd:
             names = (disk.uuid,) if fresh else (disk.uuid, wanted.data, "source")
             self._tool.create_filled_metadata(
                 wanted.minor, wanted.meta, generation=drbd_metadata.generation_of(*names),
-                size_mib=disk.size_mib, scope=scope,
+                size_mib=disk.size_mib, peer_node=disk.peer_node_id or 0, scope=scope,
             )  # fmt: skip
         else:
             self._tool.create_metadata(wanted.minor, wanted.meta, scope)
@@ -303,7 +323,8 @@ class Drbd:
         """
         alone = disk.peer is None
         lone = not state.primary and state.peer_role != "Primary"
-        if lone and (failed := self._tool.promote(minor, scope)) is not None:
+        name = _name(disk.uuid)
+        if lone and (failed := self._tool.promote(name, minor, scope)) is not None:
             raise failed
         try:
             self._tool.resize(minor, disk.size_mib, alone=alone, scope=scope)
@@ -322,8 +343,9 @@ class Drbd:
         on split brain. `before`: its state before its disk was attached."""
         alone = before.connection in _ALONE
         if not alone and (present.own, present.peer) != (wanted.own, wanted.peer):
-            self._tool.disconnect(present.own, present.peer, scope)
+            self._tool.disconnect(_name(disk.uuid), present, scope)
             self._met.discard(disk.uuid)
+            present = present._replace(own="", peer="", peer_node=None)
             alone = True
         if not wanted.peer:
             self._met.discard(disk.uuid)
@@ -332,12 +354,12 @@ class Drbd:
         dropped = alone and disk.uuid in self._met
         if alone:
             secret = self._secret(disk) if disk.peer_key else ""
-            options = net_options(disk.params, secret=secret, two_primaries=present.two_primaries)
             self._tool.connect(
-                _name(disk.uuid), wanted.own, wanted.peer, options=options, scope=scope
+                _name(disk.uuid), present, wanted, params=disk.params, secret=secret, scope=scope
             )
             self._met.add(disk.uuid)
-            self._note(disk.uuid, present._replace(own=wanted.own, peer=wanted.peer))
+            met = present._replace(own=wanted.own, peer=wanted.peer, peer_node=wanted.peer_node)
+            self._note(disk.uuid, met)
         if alone and may_differ:
             self._expect_no_split(disk.uuid, wanted, dropped=dropped, scope=scope)
 
@@ -379,7 +401,7 @@ class Drbd:
 
     def _promote(self, disk: DiskSpec, minor: int, *, dual: bool, scope: TaskScope) -> None:
         until = self._now() + _DUAL_WAIT_S
-        while (failed := self._tool.promote(minor, scope)) is not None:
+        while (failed := self._tool.promote(_name(disk.uuid), minor, scope)) is not None:
             state = self._tool.states().get(minor, MinorState("Unconfigured"))
             if state.peer_role != "Primary" or not state.connected:
                 raise self._no_data(disk.uuid, state, failed)
@@ -401,7 +423,7 @@ class Drbd:
 
     def _demote(self, disk: str, minor: int, scope: TaskScope) -> None:
         until = self._now() + _OPEN_WAIT_S
-        while (failed := self._tool.demote(minor, scope)) is not None:
+        while (failed := self._tool.demote(_name(disk), minor, scope)) is not None:
             if "held open" not in failed.output:
                 raise failed
             if self._now() >= until:
@@ -411,7 +433,7 @@ class Drbd:
     def _allow_two(self, disk: str, resource: Resource, *, allow: bool, scope: TaskScope) -> None:
         present = self._look(scope)[1].get(_name(disk), resource)
         if present.two_primaries != allow and present.peer:
-            self._tool.allow_two_primaries(present.own, present.peer, allow=allow, scope=scope)
+            self._tool.allow_two_primaries(_name(disk), present, allow=allow, scope=scope)
             self._note(disk, present._replace(two_primaries=allow))
 
     def _take_down(

@@ -1,7 +1,7 @@
 """The command lines of DRBD 8.4, one method for each effect (edge).
 
 Names of resources, numbers of minors and addresses are what DRBD knows; disks are the business of
-drbd.py. A DRBD 9 would be a second class with these methods: it takes node ids, peers and paths.
+drbd.py.
 Checked with drbd 8.4.11 and drbd-utils 9.22, whose `drbdsetup` speaks the language of the module
 that is loaded.
 """
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from nodeagent.errors import CommandFailed, Missing
 from nodeagent.storage.drbd_metadata import new_metadata
+from nodeagent.storage.drbd_options import Params, disk_options, net_options
 from nodeagent.storage.drbd_state import MinorState, Resource, read_proc, read_show
 from nodeagent.storage.system import System
 from nodeagent.task_scope import TaskScope
@@ -19,29 +20,20 @@ _HELPER = "/sys/module/drbd/parameters/usermode_helper"
 _TOOLS = ("drbdsetup", "drbdmeta")
 _SECTORS_PER_MIB = 2048
 _LAYOUT = ("v08",)
+_VERSIONS = ("version: 8.4.", "version: 9.")
 
 
 class Drbd84:
-    """Acts on the DRBD of one node. Every method but `states` and `size_mib` is one command."""
+    """Acts on the DRBD of one node; implements `DrbdTool`. Every effect is one command."""
+
+    layout = "v08"
 
     def __init__(self, system: System) -> None:
         self._system = system
 
     def needs(self) -> tuple[str, ...]:
-        """Return what is missing for it to work."""
-        missing = [
-            f"{tool} is missing: install the package drbd-utils"
-            for tool in _TOOLS
-            if not self._system.has_tool(tool)
-        ]
-        if not self._system.exists(PROC):
-            return (*missing, "the module drbd is not loaded: modprobe drbd minor_count=128")
-        first = self._system.read(PROC).partition("\n")[0]
-        if not first.startswith("version: 8.4."):
-            missing.append(f"DRBD 8.4 is needed, {first} is loaded")
-        elif self._system.read(_HELPER).strip() != "/bin/true":
-            missing.append("drbd calls a helper: modprobe drbd usermode_helper=/bin/true")
-        return tuple(missing)
+        """See DrbdTool."""
+        return orders_left(self._system)
 
     # --- looking ------------------------------------------------------------------------------
 
@@ -52,17 +44,17 @@ class Drbd84:
         except Missing:
             return {}
 
+    def glance(self) -> dict[int, MinorState]:
+        """See DrbdTool."""
+        return self.states()
+
     def resources(self, scope: TaskScope) -> dict[str, Resource]:
         """Return the configuration of each resource."""
         return read_show(self._system.run(["drbdsetup", "show"], scope=scope))
 
     def size_mib(self, minor: int) -> int:
         """Return the size of a minor, 0 if it has none. No command."""
-        try:
-            sectors = self._system.read(f"/sys/block/drbd{minor}/size")
-        except Missing:
-            return 0
-        return int(sectors) // _SECTORS_PER_MIB
+        return size_mib(self._system, minor)
 
     def kernel_words(self, resource: str, minor: int, scope: TaskScope) -> str:
         """Return what the kernel said last of a mirror, for a person."""
@@ -78,8 +70,9 @@ class Drbd84:
         self._system.run(argv, scope=scope)
 
     def create_filled_metadata(
-        self, minor: int, meta: str, *, generation: int, size_mib: int, scope: TaskScope
-    ) -> None:
+        self, minor: int, meta: str, *, generation: int, size_mib: int, peer_node: int,
+        scope: TaskScope,
+    ) -> None:  # fmt: skip
         """New metadata of a side whose data are in order. What was on the device is lost."""
         # By way of a file: drbdmeta does not read all of a pipe.
         text = new_metadata(generation, size_mib)
@@ -94,8 +87,8 @@ class Drbd84:
 
     # --- resource and disk --------------------------------------------------------------------
 
-    def new_resource(self, resource: str, scope: TaskScope) -> None:
-        """There is a resource of this name."""
+    def new_resource(self, resource: str, node_id: int | None, scope: TaskScope) -> None:
+        """There is a resource of this name. Nodes have no numbers in this version."""
         self._setup("new-resource", resource, scope=scope)
 
     def new_minor(self, resource: str, minor: int, scope: TaskScope) -> None:
@@ -103,17 +96,19 @@ class Drbd84:
         self._setup("new-minor", resource, str(minor), "0", scope=scope)
 
     def attach(
-        self, minor: int, data: str, meta: str, *, size_mib: int, options: list[str],
-        scope: TaskScope,
-    ) -> None:  # fmt: skip
+        self, minor: int, data: str, meta: str, *, size_mib: int, params: Params, scope: TaskScope
+    ) -> None:
         """The minor stands on these devices. An error of theirs detaches it: the peer goes on."""
         fixed = ["--on-io-error=detach", f"--size={size_mib}m"]
+        options = disk_options(params)
         self._setup("attach", str(minor), data, meta, "flexible", *fixed, *options, scope=scope)
 
-    def set_disk_options(self, minor: int, options: list[str], scope: TaskScope) -> None:
-        """The disk has these options, and of all others the defaults."""
+    def set_disk_options(
+        self, resource: str, minor: int, peer_node: int | None, params: Params, scope: TaskScope
+    ) -> None:
+        """The disk has the options of these parameters, and of all others the defaults."""
         fixed = ["--set-defaults", str(minor), "--on-io-error=detach"]
-        self._setup("disk-options", *fixed, *options, scope=scope)
+        self._setup("disk-options", *fixed, *disk_options(params), scope=scope)
 
     def detach(self, minor: int, scope: TaskScope) -> None:
         """The minor has no disk. A primary without a peer loses its data by this: ask first."""
@@ -131,26 +126,30 @@ class Drbd84:
     # --- peer and role ------------------------------------------------------------------------
 
     def connect(
-        self, resource: str, own: str, peer: str, *, options: list[str], scope: TaskScope
-    ) -> None:
-        """The resource looks for its peer. Addresses with their ports."""
-        self._setup("connect", resource, _inet(own), _inet(peer), *options, scope=scope)
+        self, resource: str, present: Resource, wanted: Resource, *, params: Params, secret: str,
+        scope: TaskScope,
+    ) -> None:  # fmt: skip
+        """The resource looks for the peer that is `wanted`."""
+        options = net_options(params, secret=secret, two_primaries=present.two_primaries)
+        ends = (inet(wanted.own), inet(wanted.peer))
+        self._setup("connect", resource, *ends, *options, scope=scope)
 
-    def disconnect(self, own: str, peer: str, scope: TaskScope) -> None:
+    def disconnect(self, resource: str, present: Resource, scope: TaskScope) -> None:
         """The resource has no peer."""
-        self._setup("disconnect", _inet(own), _inet(peer), scope=scope)
+        self._setup("disconnect", inet(present.own), inet(present.peer), scope=scope)
 
-    def allow_two_primaries(self, own: str, peer: str, *, allow: bool, scope: TaskScope) -> None:
+    def allow_two_primaries(
+        self, resource: str, present: Resource, *, allow: bool, scope: TaskScope
+    ) -> None:
         """Its peer may be primary too, or not."""
-        word = "yes" if allow else "no"
-        argv = ["net-options", _inet(own), _inet(peer), f"--allow-two-primaries={word}"]
-        self._setup(*argv, scope=scope)
+        option = f"--allow-two-primaries={'yes' if allow else 'no'}"
+        self._setup("net-options", inet(present.own), inet(present.peer), option, scope=scope)
 
-    def promote(self, minor: int, scope: TaskScope) -> CommandFailed | None:
+    def promote(self, resource: str, minor: int, scope: TaskScope) -> CommandFailed | None:
         """It is primary; returns why not."""
         return self._try("primary", minor, scope)
 
-    def demote(self, minor: int, scope: TaskScope) -> CommandFailed | None:
+    def demote(self, resource: str, minor: int, scope: TaskScope) -> CommandFailed | None:
         """It is secondary; returns why not."""
         return self._try("secondary", minor, scope)
 
@@ -165,5 +164,32 @@ class Drbd84:
         self._system.run(["drbdsetup", *arguments], scope=scope)
 
 
-def _inet(address: str) -> str:
+def inet(address: str) -> str:
+    """Return an address with its port as `drbdsetup` takes it."""
     return f"ipv6:{address}" if address.startswith("[") else f"ipv4:{address}"
+
+
+def size_mib(system: System, minor: int) -> int:
+    """Return the size of a minor, 0 if it has none. No command."""
+    try:
+        sectors = system.read(f"/sys/block/drbd{minor}/size")
+    except Missing:
+        return 0
+    return int(sectors) // _SECTORS_PER_MIB
+
+
+def orders_left(system: System) -> tuple[str, ...]:
+    """Return what a person has still to do for DRBD to work here, whatever its version."""
+    missing = [
+        f"{tool} is missing: install the package drbd-utils"
+        for tool in _TOOLS
+        if not system.has_tool(tool)
+    ]
+    if not system.exists(PROC):
+        return (*missing, "the module drbd is not loaded: modprobe drbd minor_count=128")
+    first = system.read(PROC).partition("\n")[0]
+    if not first.startswith(_VERSIONS):
+        missing.append(f"DRBD 8.4 or 9 is needed, {first} is loaded")
+    elif system.read(_HELPER).strip() != "/bin/true":
+        missing.append("drbd calls a helper: modprobe drbd usermode_helper=/bin/true")
+    return tuple(missing)

@@ -1,7 +1,8 @@
 """The metadata of a mirror's side: what it holds, and what a new side starts with (pure).
 
 A new volume's first 4 KiB are zero, so a valid superblock is always that of the volume's own
-mirror. Superblock of DRBD 8.4, big-endian, at the start of an external metadata device:
+mirror. Superblock of DRBD 8.4 (v08), big-endian, at the start of an external metadata device; that
+of DRBD 9 (v09) has the current generation id and the magic number at the same places:
 
      0  size of the data, sectors      8  generation ids: current, bitmap, two older ones
     40  device id, reserved           56  flags        60  magic number
@@ -24,7 +25,8 @@ import struct
 from typing import NamedTuple
 
 HEAD_BYTES = 4096
-_MAGIC = (0x8374026B, 0x8374026C)  # clean, and to be cleaned by `apply-al`
+# In 8.4 there is a second one, for what is to be cleaned by `apply-al`
+_LAYOUTS = {0x8374026B: "v08", 0x8374026C: "v08", 0x8374026D: "v09"}
 _JUST_CREATED = 4  # generation id of `create-md`: there are no data yet
 _FLAGS = 0x91  # consistent, up to date, activity log clean
 _BIT_KIB = 4  # of data for each bit of the bitmap
@@ -34,6 +36,7 @@ class Superblock(NamedTuple):
     """What the start of a metadata device says."""
 
     generation: int
+    layout: str = "v08"
 
     @property
     def empty(self) -> bool:
@@ -47,7 +50,7 @@ def read_superblock(head: bytes) -> Superblock | None:
         return None
     (magic,) = struct.unpack_from(">I", head, 60)
     (generation,) = struct.unpack_from(">Q", head, 8)
-    return Superblock(generation) if magic in _MAGIC else None
+    return Superblock(generation, _LAYOUTS[magic]) if magic in _LAYOUTS else None
 
 
 def generation_of(*names: str) -> int:

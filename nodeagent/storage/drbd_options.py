@@ -1,6 +1,7 @@
 """From a disk's parameters to the options of DRBD's commands (pure).
 
-`disk-custom` and `net-custom` come last, so that they win. Source: drbdsetup-8.4(8).
+`disk-custom` and `net-custom` come last, so that they win.
+Sources: drbdsetup-8.4(8), drbdsetup-9.0(8).
 """
 
 from __future__ import annotations
@@ -20,18 +21,28 @@ _AFTER_SPLIT = ("--after-sb-0pri=discard-zero-changes", "--after-sb-1pri=consens
 
 
 def disk_options(params: Params) -> list[str]:
-    """Return what `attach` and `disk-options` both take: how a resync runs, and what is flushed."""
+    """Return what `attach` and `disk-options` of 8.4 both take. DRBD 9 wants its parts apart."""
+    return [*flush_options(params), *resync(params), *custom_disk(params)]
+
+
+def flush_options(params: Params) -> list[str]:
+    """Return what is flushed, and how."""
     off = str(params.get("disk-barriers") or "n")
     options = [option for letter, option in _BARRIERS if letter in off]
-    if params.get("meta-barriers"):
-        options.append("--md-flushes=no")
+    return [*options, "--md-flushes=no"] if params.get("meta-barriers") else options
+
+
+def resync(params: Params) -> list[str]:
+    """Return how a resync runs: at a fixed rate, or at one that follows the network."""
     if params.get("dynamic-resync"):
-        options += [f"--{name}={params[name]}" for name in _DYNAMIC if params.get(name) is not None]
-    else:
-        options.append("--c-plan-ahead=0")
-        if params.get("resync-rate") is not None:
-            options.append(f"--resync-rate={params['resync-rate']}")
-    return options + _custom(params, "disk-custom")
+        return [f"--{name}={params[name]}" for name in _DYNAMIC if params.get(name) is not None]
+    rate = params.get("resync-rate")
+    return ["--c-plan-ahead=0", *([f"--resync-rate={rate}"] if rate is not None else [])]
+
+
+def custom_disk(params: Params) -> list[str]:
+    """Return what a person adds for the disk."""
+    return _custom(params, "disk-custom")
 
 
 def net_options(params: Params, *, secret: str, two_primaries: bool) -> list[str]:

@@ -94,49 +94,56 @@ class Resource(NamedTuple):
     own: str = ""  # address:port
     peer: str = ""  # address:port
     two_primaries: bool = False
+    peer_node: int | None = None  # DRBD 9: the peer's number
 
 
 def read_show(text: str) -> dict[str, Resource]:
     """Return the resources that `drbdsetup show` (8.4) printed, by name."""
     resources: dict[str, Resource] = {}
-    for words, block in _Parser(text).items():
+    for words, block in blocks(text):
         if words[:1] == ["resource"] and len(words) == 2:
             resources[words[1]] = _resource(block)
     return resources
 
 
-def _resource(block: _Block) -> Resource:
+def _resource(block: Block) -> Resource:
     here, there, net = (block.inner(name) for name in ("_this_host", "_remote_host", "net"))
     volume = here.inner("volume")
     minor = volume.value("device")
     return Resource(
         minor=int(minor) if minor.isdigit() else None,
-        data=_device(volume.value("disk")),
-        meta=_device(volume.value("meta-disk")),
+        data=device_path(volume.value("disk")),
+        meta=device_path(volume.value("meta-disk")),
         own=here.value("address"),
         peer=there.value("address"),
         two_primaries=net.value("allow-two-primaries") == "yes",
     )
 
 
-def _device(path: str) -> str:
+def device_path(path: str) -> str:
+    """Return a device as it was shown, "" for none."""
     return "" if path == "none" else path
 
 
-class _Block:
+def blocks(text: str) -> list[tuple[list[str], Block]]:
+    """Return the outermost blocks of a configuration, with the words before each."""
+    return _Parser(text).items()
+
+
+class Block:
     """Statements in braces: words up to `;`, or words before a block of their own."""
 
     def __init__(self) -> None:
         self.statements: list[list[str]] = []
-        self.blocks: list[tuple[list[str], _Block]] = []
+        self.blocks: list[tuple[list[str], Block]] = []
 
     def value(self, name: str) -> str:
         """Return the last word of a statement, empty if there is none."""
         return next((words[-1] for words in self.statements if words[0] == name), "")
 
-    def inner(self, name: str) -> _Block:
+    def inner(self, name: str) -> Block:
         """Return the first block of this name, an empty one if there is none."""
-        return next((block for words, block in self.blocks if words[:1] == [name]), _Block())
+        return next((block for words, block in self.blocks if words[:1] == [name]), Block())
 
 
 class _Parser:
@@ -150,12 +157,12 @@ class _Parser:
         ]
         self._at = 0
 
-    def items(self) -> list[tuple[list[str], _Block]]:
+    def items(self) -> list[tuple[list[str], Block]]:
         """Return the outermost blocks."""
         return self._block().blocks
 
-    def _block(self) -> _Block:
-        block, words = _Block(), list[str]()
+    def _block(self) -> Block:
+        block, words = Block(), list[str]()
         while self._at < len(self._tokens):
             token, is_mark = self._tokens[self._at]
             self._at += 1

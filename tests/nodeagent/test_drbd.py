@@ -366,8 +366,8 @@ def test_what_is_missing_is_named(drbd: Drbd, kernel: Kernel) -> None:
     assert drbd.needs() == ()
     kernel.files["/sys/module/drbd/parameters/usermode_helper"] = "/sbin/drbdadm\n"
     assert "usermode_helper=/bin/true" in drbd.needs()[0]
-    kernel.files["/proc/drbd"] = "version: 9.2.18 (api:2/proto:118-124)\n"
-    assert "9.2.18" in drbd.needs()[0]
+    kernel.files["/proc/drbd"] = "version: 8.3.11 (api:88/proto:86-96)\n"
+    assert "8.3.11" in drbd.needs()[0]
     del kernel.files["/proc/drbd"]
     kernel.tools.clear()
     assert [need.split()[0] for need in drbd.needs()] == ["drbdsetup", "drbdmeta", "the"]

@@ -26,7 +26,7 @@ from contextlib import contextmanager
 
 from nodeagent.calls import Device, DiskSeen, DiskSpec
 from nodeagent.errors import BadCall, CommandFailed, NodeAgentError, NoSuchThing, StateMismatch
-from nodeagent.storage import drbd9, drbd_metadata
+from nodeagent.storage import drbd9, drbd_metadata, listeners
 from nodeagent.storage.drbd9 import Drbd9
 from nodeagent.storage.drbd84 import PROC, Drbd84
 from nodeagent.storage.drbd_options import disk_options
@@ -353,6 +353,7 @@ class Drbd:
             return
         dropped = alone and disk.uuid in self._met
         if alone:
+            self._expect_free_port(disk, scope)
             secret = self._secret(disk) if disk.peer_key else ""
             self._tool.connect(
                 _name(disk.uuid), present, wanted, params=disk.params, secret=secret, scope=scope
@@ -362,6 +363,25 @@ class Drbd:
             self._note(disk.uuid, met)
         if alone and may_differ:
             self._expect_no_split(disk.uuid, wanted, dropped=dropped, scope=scope)
+
+    def _expect_free_port(self, disk: DiskSpec, scope: TaskScope) -> None:
+        """Raises StateMismatch if somebody listens there: it is not this mirror, which is alone.
+
+        A connection that was ended just now may take a moment to let go of its port.
+        """
+        assert disk.port is not None
+        until = self._now() + _OPEN_WAIT_S
+        while self._listened_on(disk.port):
+            if self._now() >= until:
+                raise StateMismatch(
+                    f"port {disk.port}, of disk {disk.uuid}, is taken by another program here",
+                    hint=f"ss -ltnp 'sport = :{disk.port}' names it; end it, or replace the disk",
+                )
+            scope.wait(_LOOK_S, left="the mirror has no connection")
+
+    def _listened_on(self, port: int) -> bool:
+        there = (path for path in listeners.TABLES if self._system.exists(path))
+        return any(listeners.is_listened_on(self._system.read(path), port) for path in there)
 
     def _expect_no_split(
         self, disk: str, wanted: Resource, *, dropped: bool, scope: TaskScope

@@ -377,3 +377,36 @@ def test_what_is_missing_is_named(drbd: Drbd, kernel: Kernel) -> None:
             drbd,
             DiskSpec(uuid="x", instance="i", index=0, template="drbd", size_mib=1, volume=volume()),
         )
+
+
+LISTENING = """\
+  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
+   0: 0B014D0A:2AF8 00000000:0000 {} 00000000:00000000 00:00000000 00000000     0        0 7 1 0 100
+   1: 00000000:0016 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 8 1 0 100
+"""
+
+
+@pytest.mark.parametrize("table", ["/proc/net/tcp", "/proc/net/tcp6"])
+def test_a_port_that_a_program_has_taken_is_refused(drbd: Drbd, kernel: Kernel, table: str) -> None:
+    """DRBD would wait for its peer for ever; a connection that only passes there takes nothing."""
+    kernel.files[table] = LISTENING.format("0A")
+    with pytest.raises(StateMismatch, match="port 11000, of disk d1, is taken by another program"):
+        ensure(drbd, fresh=True)
+    assert "connect" not in kernel.orders()
+    kernel.files[table] = LISTENING.format("01")
+    ensure(drbd, fresh=True)
+    assert "connect" in kernel.orders()
+
+
+def test_a_port_of_another_mirror_is_refused(drbd: Drbd, kernel: Kernel) -> None:
+    """Before anything is made; the port's owner is named."""
+    kernel.answers["drbdsetup show"] = SHOWN
+    kernel.state(CONNECTED.format(0, "Primary/Secondary") + " 7: cs:Unconfigured\n")
+    other = DiskSpec(
+        uuid="d9", instance="i1", index=0, template="drbd", size_mib=128, minor=3, port=11000,
+        volume=volume("xenvg/d9.data"), meta=volume("xenvg/d9.meta"), peer="n2",
+        peer_address="10.77.1.12", own_address="10.77.1.11",
+    )  # fmt: skip
+    with pytest.raises(StateMismatch, match="port 11000 is in use by disk d1"):
+        ensure(drbd, other)
+    assert kernel.orders() == ["show"]

@@ -234,3 +234,20 @@ def test_the_main_group_is_the_one_it_was_told(system: ScriptedSystem) -> None:
     assert (lvm.needs(), lvm.space()) == ((), Space(16376, 4096))
     lvm.use_group("ssd")
     assert lvm.needs() == ("volume group ssd is missing: vgcreate ssd DISK...",)
+
+
+def test_a_volume_that_exists_with_another_size(lvm: Lvm, system: ScriptedSystem) -> None:
+    """Our own smaller one is grown, a larger one stays; another's is neither, whatever its size."""
+    there = '  Logical Volume "d1" already exists in volume group "xenvg"\n'
+    system.answers["lvcreate"] = failed("lvcreate", there)
+    changes = {64: ["lvextend"], 128: [], 256: []}
+    for size_mib, expected in changes.items():
+        system.answers[REPORT] = report(("d1", size_mib, "cairn.disk=u1"))
+        lvm.ensure(volume("xenvg/d1", 128), owner="u1", scope=SCOPE)
+        ran = [each for each in system.ran() if each not in ("lvm", "lvcreate")]
+        assert ran == expected, size_mib
+    for size_mib in changes:
+        system.answers[REPORT] = report(("d1", size_mib, "cairn.disk=u2"))
+        with pytest.raises(StateMismatch, match="belongs to u2"):
+            lvm.ensure(volume("xenvg/d1", 128), owner="u1", scope=SCOPE)
+        assert not {"lvextend", "lvremove", "lvreduce"} & set(system.ran())

@@ -6,6 +6,7 @@ answer to whoever asks it to act. (The simulated ones: simulated/node.py.)
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 
 from eventstore.access.keys import CurveKeys
@@ -52,7 +53,11 @@ def real_drivers(
         hypervisors=(hypervisor,),
         networks=(Taps(Path(config.run_directory) / "taps"),),
         addresses=MasterAddress(),
-        facts=look_around,
+        facts=functools.partial(
+            look_around,
+            directories={"file": config.file_path, "sharedfile": config.shared_file_path},
+            disk_sizes_mib=lvm.disk_sizes_mib,
+        ),
         versions=HostVersions(system),
         use_volume_group=lvm.use_group,
         os=os,

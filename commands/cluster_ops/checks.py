@@ -18,6 +18,7 @@ from commands.capacity import RUNS, memory_need_mib, room_on, running
 from commands.cluster_ops import holdings, hosts
 from commands.cluster_ops.finding import ERROR, WARNING, Checks, Finding, answered, sorted_nodes
 from commands.cluster_ops.master_address import wanted_address
+from commands.disks import MIRRORED
 from commands.nodes import why_unreachable
 from projections.cluster import Cluster
 from projections.objects import ADMIN_UP, Instance
@@ -135,6 +136,16 @@ def places(cluster: Cluster, checks: Checks) -> Iterator[Finding]:
             yield Finding(WARNING, "EINSTANCESPLITGROUPS", instance.name, text)
 
 
+def layouts(cluster: Cluster, checks: Checks) -> Iterator[Finding]:
+    """All mirrors of an instance lie on the same two nodes."""
+    for instance in _instances(cluster):
+        mirrored = [disk for disk in instance.disks if disk.template in MIRRORED]
+        pairs = {frozenset(side.node for side in disk.sides) for disk in mirrored}
+        if len(pairs) > 1 or any(len(pair) != 2 for pair in pairs):
+            text = "its disks are not all mirrored between the same two nodes"
+            yield Finding(ERROR, "EINSTANCELAYOUT", instance.name, text)
+
+
 def policies(cluster: Cluster, checks: Checks) -> Iterator[Finding]:
     """Each instance is of a size that the instance policy of its group allows."""
     for instance in _instances(cluster):
@@ -171,6 +182,8 @@ ALL: Mapping[str, Check] = {
     "needs": hosts.needs,
     "links": hosts.links,
     "interfaces": hosts.interfaces,
+    "files": hosts.files,
+    "disk sizes": hosts.disk_sizes,
     "versions": hosts.versions,
     "definitions": hosts.definitions,
     "parked": parked,
@@ -183,6 +196,7 @@ ALL: Mapping[str, Check] = {
     "disks": disks,
     "run_states": run_states,
     "places": places,
+    "layouts": layouts,
     "policies": policies,
     NPLUSONE: redundancy,
 }

@@ -13,6 +13,7 @@ from commands import bridges
 from commands.cluster_ops.finding import ERROR, WARNING, Checks, Finding, answered
 from commands.nodes import why_unreachable
 from nodeagent.calls import NodeCheck, OsStatus, Probe
+from projections import params
 from projections.cluster import Cluster
 from projections.objects import Group, Node
 
@@ -25,16 +26,25 @@ _CODES = {
     "network": "ENODENET",
 }
 _USED_BY = {"lvm": ("plain", "drbd"), "drbd": ("drbd",)}  # else the template of the same name
+_ALIKE = 0.99 / 1.01  # Ganeti's margin for sizes that count as one (PARTITION_MARGIN)
 _HARMLESS_HELPERS = ("", "disabled", "/bin/true", "/usr/bin/true")
 
 
 def question(cluster: Cluster, node: Node) -> Probe:
     """Return what to ask a node when it is verified: what it has to have."""
     own = (node.primary_ip, node.secondary_ip)
+    info = cluster.settings
+    directories = {"file": info.file_storage_dir, "sharedfile": info.shared_file_storage_dir}
     return Probe(
         inventory=True,
         links=_links(cluster) if node.vm_capable else (),
         addresses=tuple(each for each in dict.fromkeys(own) if each and not _is_loopback(each)),
+        directories={
+            kind: path
+            for kind, path in directories.items()
+            if path and node.vm_capable and _is_used(cluster, kind)
+        },
+        programs=_power_programs(cluster) if node.master_candidate else (),
     )
 
 
@@ -74,6 +84,36 @@ def interfaces(cluster: Cluster, checks: Checks) -> Iterator[Finding]:
             known = cluster.instances.get(uuid)
             text = f"has interfaces of {known.name if known else uuid}, which does not run here"
             yield Finding(WARNING, "ENODENET", node.name, text)
+
+
+def files(cluster: Cluster, checks: Checks) -> Iterator[Finding]:
+    """Each node keeps disks where the cluster does, and its site's scripts can be run."""
+    for node, check in answered(cluster, checks):
+        if check.host is None:
+            continue
+        for path in check.host.forbidden:
+            text = f"{path}: its agent keeps no disks there (file_path in agent.json)"
+            yield Finding(ERROR, "ENODEFILESTORAGEPATHS", node.name, text)
+        for path in check.host.missing_programs:
+            text = f"{path}, which turns nodes on and off, cannot be run here"
+            yield Finding(ERROR, "ENODEOOBPATH", node.name, text)
+        for path in check.host.bad_scripts:
+            text = f"the script {path} cannot be run, and is passed over: chmod +x"
+            yield Finding(ERROR, "ENODEUSERSCRIPTS", node.name, text)
+
+
+def disk_sizes(cluster: Cluster, checks: Checks) -> Iterator[Finding]:
+    """Under exclusive storage a disk is as large as physical volumes are: alike in a group."""
+    for group, members in _groups(cluster, checks):
+        sizes = [
+            size_mib
+            for node, check in members
+            if params.of_node(cluster, node)["exclusive_storage"] and check.host is not None
+            for size_mib in check.host.disks_mib or ()
+        ]
+        if sizes and min(sizes) < max(sizes) * _ALIKE:
+            text = f"its physical volumes have from {min(sizes)} to {max(sizes)} MiB"
+            yield Finding(ERROR, "EGROUPDIFFERENTPVSIZE", group.name, text)
 
 
 def clocks(cluster: Cluster, checks: Checks, now_ms: int) -> Iterator[Finding]:
@@ -163,6 +203,12 @@ def _links(cluster: Cluster) -> tuple[str, ...]:
     """Return the bridges that guests are connected to; any node may get any of them."""
     nics = (nic for instance in cluster.instances.values() for nic in instance.nics)
     return bridges.links(cluster, nics)
+
+
+def _power_programs(cluster: Cluster) -> tuple[str, ...]:
+    """Return the programs that turn nodes on and off; a master candidate may have to run any."""
+    programs = (params.of_node(cluster, node)["oob_program"] for node in cluster.nodes.values())
+    return tuple(sorted({str(each) for each in programs if each}))
 
 
 def _is_used(cluster: Cluster, what: str) -> bool:

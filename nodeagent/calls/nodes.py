@@ -11,7 +11,8 @@ class Probe(Call, frozen=True, kw_only=True):
     """Nothing changes. Returns `NodeCheck`: the status seen now, and what the drivers lack.
 
     `inventory`: also what the node holds, and its OS definitions. `buckets`: list these in full.
-    `links` and `addresses`: say which of these the node does not have.
+    `links` and `addresses`: say which of these the node does not have. `directories`: by kind of
+    volume, say in which its agent would make none. `programs`: say which cannot be run.
     """
 
     NAME: ClassVar[str] = "probe"
@@ -20,6 +21,8 @@ class Probe(Call, frozen=True, kw_only=True):
     buckets: tuple[int, ...] = ()
     links: tuple[str, ...] = ()
     addresses: tuple[str, ...] = ()
+    directories: dict[str, str] = {}
+    programs: tuple[str, ...] = ()
 
 
 class RunAllocator(Call, frozen=True, kw_only=True):

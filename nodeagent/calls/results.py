@@ -82,6 +82,10 @@ class HostFacts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     missing_links: tuple[str, ...] = ()
     missing_addresses: tuple[str, ...] = ()
     drbd_helper: str = ""  # what DRBD's module calls when a mirror's state changes
+    forbidden: tuple[str, ...] = ()  # directories that the agent does not keep disks in
+    missing_programs: tuple[str, ...] = ()
+    bad_scripts: tuple[str, ...] = ()  # of the site, which would not be run
+    disks_mib: tuple[int, int] | None = None  # smallest and largest physical volume of LVM
 
 
 class Inventory(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -16,7 +16,7 @@ from typing import Literal
 
 from nodeagent.calls import InstanceSpec, NetworkSpec, NicSpec
 from nodeagent.errors import CommandFailed, NodeAgentError
-from nodeagent.network.rules import BRIDGED, OPENVSWITCH
+from nodeagent.network.rules import BRIDGED, OPENVSWITCH, ROUTED
 from nodeagent.runner import PATH, run_process
 from nodeagent.task_scope import TaskScope
 
@@ -41,6 +41,20 @@ class SiteScripts:
         if action == "up":
             places.append(self._override)
         return next((each for each in places if each.is_file() and os.access(each, os.X_OK)), None)
+
+    def bad(self) -> tuple[str, ...]:
+        """Return the scripts that are there and would not be run, since nobody may."""
+        places = [
+            directory / mode / action
+            for directory in self._directories
+            for mode in (BRIDGED, OPENVSWITCH, ROUTED)
+            for action in ("up", "down")
+        ]
+        return tuple(
+            str(each)
+            for each in (*places, self._override)
+            if each.exists() and not (each.is_file() and os.access(each, os.X_OK))
+        )
 
     def run(self, script: Path, environment: Mapping[str, str], scope: TaskScope) -> None:
         """Run it to its end. Raises CommandFailed with all that it printed, or Stopped."""

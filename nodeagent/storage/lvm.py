@@ -270,6 +270,11 @@ class Lvm:
         group = self._recent().groups.get(self._group)
         return Space(group.size_mib, group.free_mib) if group is not None else Space(0, 0)
 
+    def disk_sizes_mib(self) -> tuple[int, ...]:
+        """How large the physical volumes of its main pool are, the smallest first."""
+        group = self._recent().groups.get(self._group)
+        return group.sizes_mib if group is not None else ()
+
     # --- what LVM said last -------------------------------------------------------------------
 
     def _look(self) -> LvmState:

@@ -36,6 +36,7 @@ class Group(NamedTuple):
     extent_mib: int
     empty: tuple[str, ...]  # physical volumes on which nothing is yet, the largest first
     empty_mib: tuple[int, ...]  # how large each of these is
+    sizes_mib: tuple[int, ...] = ()  # of all its physical volumes, the smallest first
 
 
 class LogicalVolume(NamedTuple):
@@ -122,6 +123,7 @@ def _group(vg: _Vg, pvs: list[_Pv]) -> Group:
         extent_mib=max(int(vg.vg_extent_size) // _MIB, 1),
         empty=tuple(name for _, name in empty),
         empty_mib=tuple(size for size, _ in empty),
+        sizes_mib=tuple(sorted(int(pv.pv_size) // _MIB for pv in pvs)),
     )
 
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from pathlib import Path
 
 import msgspec
 import pytest
 
 from commands.cluster_ops.verify import HANDLER, ClusterVerify
 from nodeagent.calls import HostFacts, OsStatus, Probe
+from projections.events.configuration import ClusterModified, DiskReplaced
 from projections.objects import Nic
 from projections.plans import Call, Plan
-from tests.commands.building import UUID, Town, instance_uuid
+from tests.commands.building import UUID, Town, instance_uuid, node_uuid
 from tests.commands.test_verify import Checks, change, sound, town_of_two, verified
 
 FACTS = HostFacts(clock_ms=1_000)  # as the town's leader
@@ -80,6 +83,21 @@ FINDINGS: list[tuple[str, Callable[[Checks], None], tuple[str, str, str]]] = [
         "helper",
         facts(drbd_helper="/sbin/drbdadm"),
         ("error", "ENODEDRBDHELPER", "calls /sbin/drbdadm"),
+    ),
+    (
+        "no-directory",
+        facts(forbidden=("/srv/files",)),
+        ("error", "ENODEFILESTORAGEPATHS", "/srv/files: its agent keeps no disks there"),
+    ),
+    (
+        "no-power",
+        facts(missing_programs=("/sbin/power",)),
+        ("error", "ENODEOOBPATH", "/sbin/power, which turns nodes on and off"),
+    ),
+    (
+        "bad-script",
+        facts(bad_scripts=("/etc/ganeti/kvm-vif-bridge",)),
+        ("error", "ENODEUSERSCRIPTS", "kvm-vif-bridge cannot be run"),
     ),
     ("os-gone", has_os(), ("error", "ENODEOS", "OS debian is on node1, and not here")),
     (
@@ -152,7 +170,10 @@ def test_nodes_are_asked_for_what_they_must_have() -> None:
     bridged = Nic(uuid=UUID.format(8), mac="aa:00:00:00:00:08", params={"link": "br7"})
     town.add_instance(3, nics=(routed, bridged))
     town.add_node(4, secondary_ip="198.51.100.4")
-    town.add_node(5, primary_ip="127.0.0.1", vm_capable=False)
+    town.add_node(
+        5, primary_ip="127.0.0.1", vm_capable=False, master_candidate=False,
+        ndparams={"oob_program": "/sbin/power"},
+    )  # fmt: skip
     plan = town.decide(HANDLER, ClusterVerify())
     assert isinstance(plan, Plan)
     asked = {
@@ -163,3 +184,68 @@ def test_nodes_are_asked_for_what_they_must_have() -> None:
     assert asked["look/node4"].links == ("br7", "xen-br0")
     assert asked["look/node4"].addresses == ("192.0.2.4", "198.51.100.4")
     assert (asked["look/node5"].links, asked["look/node5"].addresses) == ((), ())
+    directories = {"file": "/srv/files", "sharedfile": "/srv/shared"}
+    assert (asked["look/node4"].directories, asked["look/node5"].directories) == (directories, {})
+    assert (asked["look/node4"].programs, asked["look/node5"].programs) == (("/sbin/power",), ())
+
+
+def test_under_exclusive_storage_disks_of_a_group_are_alike() -> None:
+    """Within Ganeti's margin; sizes are of no interest where disks are shared."""
+    for exclusive in (False, True):
+        town = town_of_two()
+        settings = msgspec.structs.replace(
+            town.cluster.settings, ndparams={"exclusive_storage": exclusive}
+        )
+        town.fold("cluster", ClusterModified(info=settings))
+        checks = whole(town)
+        for number, sizes in ((1, (1000, 1010)), (2, (1005, 1015)), (3, (1000, 1000))):
+            change(checks, number, host=msgspec.structs.replace(FACTS, disks_mib=sizes))
+        assert verified(town, checks) == []
+        change(checks, 3, host=msgspec.structs.replace(FACTS, disks_mib=(1000, 1100)))
+        found = [
+            ("error", "EGROUPDIFFERENTPVSIZE", "default",
+             "its physical volumes have from 1000 to 1100 MiB"),
+        ]  # fmt: skip
+        assert verified(town, checks) == (found if exclusive else [])
+
+
+def test_disks_of_an_instance_are_mirrored_between_the_same_nodes() -> None:
+    """One whose disks lie otherwise cannot fail over as a whole."""
+    town = Town(4)
+    web = town.add_instance(1, nodes=(1, 2), template="drbd", sizes_mib=(1024, 1024))
+    assert [each for each in verified(town, whole(town)) if each[1] == "EINSTANCELAYOUT"] == []
+    kept, moved = web.disks[1].sides
+    other = msgspec.structs.replace(moved, node=node_uuid(3))
+    new = msgspec.structs.replace(web.disks[1], sides=(kept, other))
+    town.fold(f"instance/{web.uuid}", DiskReplaced(instance=web.uuid, disk=1, new=new))
+    found = [each[1:3] for each in verified(town, whole(town))]
+    assert ("EINSTANCELAYOUT", web.name) in found
+
+
+# Of Ganeti 3.1 (CV_ALL_ECODES).
+_ECODES = """
+ECLUSTERCERT ECLUSTERCFG ECLUSTERCLIENTCERT ECLUSTERDANGLINGINST ECLUSTERDANGLINGNODES
+ECLUSTERFILECHECK EEXTAGS EGROUPDIFFERENTPVSIZE EINSTANCEBADNODE EINSTANCEDOWN
+EINSTANCEFAULTYDISK EINSTANCELAYOUT EINSTANCEMISSINGCFGPARAMETER EINSTANCEMISSINGDISK
+EINSTANCEPOLICY EINSTANCESPLITGROUPS EINSTANCEUNSUITABLENODE EINSTANCEWRONGNODE ENODEDRBD
+ENODEDRBDHELPER ENODEDRBDVERSION ENODEFILECHECK ENODEFILESTORAGEPATHS
+ENODEFILESTORAGEPATHUNUSABLE ENODEGLUSTERSTORAGEPATHUNUSABLE ENODEHOOKS ENODEHV ENODELVM
+ENODEN1 ENODENET ENODEOOBPATH ENODEORPHANINSTANCE ENODEORPHANLV ENODEOS ENODERPC ENODESETUP
+ENODESHAREDFILESTORAGEPATHUNUSABLE ENODESSH ENODETIME ENODEUSERSCRIPTS ENODEVERSION
+"""
+OF_GANETI = frozenset(_ECODES.split())
+OWN = frozenset({"ENODEDUTY", "EJOBATTENTION", "EMASTERADDRESS"})
+ROOT = Path(__file__).parents[2]
+
+
+def test_every_code_is_found_or_the_page_says_why_not() -> None:
+    """docs/verify.md lists the codes that the checks know, and the others of Ganeti's."""
+    known = set()
+    for module in (ROOT / "commands" / "cluster_ops").glob("*.py"):
+        known |= set(re.findall(r'"(E(?:CLUSTER|GROUP|INSTANCE|NODE|JOB|MASTER)[A-Z0-9]+)"',
+                                module.read_text()))  # fmt: skip
+    found, never = (ROOT / "docs" / "verify.md").read_text().split("that are never found")
+    listed, left_out = (set(re.findall(r"`(E[A-Z0-9]{5,})`", part)) for part in (found, never))
+    assert listed == known
+    assert known <= OF_GANETI | OWN
+    assert left_out == OF_GANETI - known

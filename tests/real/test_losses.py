@@ -22,6 +22,7 @@ COPIED, MOVED = "copied.example.net", "moved.example.net"  # instances that are 
 MIRROR, SCRIPT = "mirror.example.net", "script.example.net"  # that are being made
 DRBDMETA, CREATE = "/sbin/drbdmeta", "/usr/share/ganeti/os/noop/create"
 _SLOW_KIB_S = 2048  # a GiB takes 8 minutes: longer than the other calls need to be under way
+_QUICK_KIB_S = 61_440
 
 
 @pytest.fixture(scope="module")
@@ -149,6 +150,7 @@ def check_lost(story: Story, node: str) -> None:
 def settle(story: Story) -> None:
     """All nodes are back: what they owed is done, mirrors are whole, and nothing is found."""
     story.until(lambda: not about(story.findings(), "ENODEDUTY"), "a node still owes something")
+    story.run(f"gnt-cluster modify -D drbd:resync-rate={_QUICK_KIB_S}")
     for instance in (COPIED, MOVED):
         story.run(f"gnt-instance activate-disks {instance}")
     for node in ("node1", "node2", "node3"):

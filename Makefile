@@ -31,9 +31,10 @@ test: lint
 	@$(BIN)/python -m pytest -n 2 --dist loadfile
 
 # Real LVM, DRBD and QEMU in three node VMs, as root; the first run makes their image (3 minutes).
+# What comes after a failure would only fail because of it: a session is one story.
 test-real: $(STAMP)
 	@tools/dev/system-packages mmdebstrap qemu-system-x86 qemu-utils iproute2
-	@$(BIN)/python -m pytest tests/real
+	@$(BIN)/python -m pytest -x -v --durations=12 tests/real
 
 quick: $(STAMP)
 	@$(BIN)/python -m pytest -m "not acceptance"
@@ -68,4 +69,4 @@ docs: $(STAMP)
 	@$(BIN)/python -m tests.commands.opcodes_page
 
 clean:
-	rm -rf $(VENV) build *.egg-info
+	rm -rf $(VENV) build .testbed *.egg-info

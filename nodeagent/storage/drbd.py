@@ -13,7 +13,7 @@ What the tools would do and this driver does not let them:
 - A connection that DRBD dropped because both sides went on alone is tried again when asked for,
   with the same answer until one side has other volumes. No side is ever told to give its data up.
 
-Commands: a new empty side 5 (metadata, resource, minor, attach, connect), a role 1, shut down 1
+Commands: a new empty side 6 (metadata 2, resource, minor, attach, connect), a role 1, shut down 1
 (2 as primary), up again 5, nothing to do 0; one more, once, to learn the configuration.
 """
 

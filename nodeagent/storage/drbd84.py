@@ -73,7 +73,12 @@ class Drbd84:
         self, minor: int, meta: str, *, generation: int, size_mib: int, peer_node: int,
         scope: TaskScope,
     ) -> None:  # fmt: skip
-        """New metadata of a side whose data are in order. What was on the device is lost."""
+        """New metadata of a side whose data are in order. What was on the device is lost.
+
+        `restore-md` leaves the room of the activity log as it is, and without a log in it the side
+        could not be attached again after a loss of power; `create-md` writes an empty one.
+        """
+        self.create_metadata(minor, meta, scope)
         # By way of a file: drbdmeta does not read all of a pipe.
         text = new_metadata(generation, size_mib)
         path = self._system.write(f"drbd{minor}-metadata", text)

@@ -233,7 +233,7 @@ def test_a_new_side_takes_five_commands(drbd: Drbd, kernel: Kernel) -> None:
     """Beside one, once, to learn what there is; then all is known, and a role costs one more."""
     ensure(drbd, fresh=True)
     assert kernel.orders() == [
-        "show", "new-resource", "new-minor", "restore-md", "attach", "connect",
+        "show", "new-resource", "new-minor", "create-md", "restore-md", "attach", "connect",
     ]  # fmt: skip
     assert f"0x{generation_of('d1'):016X}" in kernel.written["drbd0-metadata"]
     kernel.state(CONNECTED.format(0, "Secondary/Secondary"))

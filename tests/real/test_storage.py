@@ -205,6 +205,22 @@ class TestDrbd(MirrorContract):
 
         return wait
 
+    def test_a_new_side_can_be_attached_after_a_crash(self, mirror: Pair) -> None:
+        """Its metadata as they lie on the disk while it is up, which is what a loss of power would
+        leave: their activity log is one that DRBD can apply."""
+        for node, peer in (mirror, mirror[::-1]):
+            assert isinstance(node, RealNode)
+            meta = node.disk(peer).meta
+            assert meta is not None
+            left, copy = f"/dev/{meta.name}", f"/dev/{VOLUME_GROUP}/left"
+            lvcreate = ["lvcreate", "--quiet", "-y", "-Wn", "-L", f"{META_MIB}m"]
+            node.machine.check(*lvcreate, "-n", "left", VOLUME_GROUP)
+            dd = ["dd", f"if={left}", f"of={copy}", "bs=1M", "iflag=direct", "oflag=direct"]
+            node.machine.check(*dd)
+            drbdmeta = ["drbdmeta", "/dev/drbd7", "v08", copy, "flex-external"]
+            node.machine.check(*drbdmeta, "apply-al")
+            assert "al-stripes" in node.machine.check(*drbdmeta, "dump-md")
+
     def test_parameters_act_on_a_mirror_that_is_up(self, mirror: Pair) -> None:
         """A changed rate is in force on both sides, and the size and the devices stay."""
         one, two = mirror

@@ -6,7 +6,6 @@ time, only for what is to be seen, within bounds that are far beyond what it tak
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -25,9 +24,8 @@ SIMPLE = "-o noop -B maxmem=128,minmem=128,vcpus=1 --no-nics -H kvm:vhost_net=fa
 _OFFSET = 1000  # blocks of 4 KiB from the start of a disk, behind the guest
 _LOOK_S = 0.3
 _HOLD, _HELD = "/run/cairn-hold", "/run/cairn-held"
-_TICK = re.compile(r"TINY (\d{6})")
 # Listens to a serial console until the guest has counted on: one number may be cut off at the
-# beginning, so the second one counts. Then types what it is given.
+# beginning, so the second one counts. Then types what it is given, and waits for its echo.
 _LISTEN = r"""
 import re, socket, sys
 console = socket.socket(socket.AF_UNIX)
@@ -35,11 +33,12 @@ console.settimeout(float(sys.argv[2]))
 console.connect(sys.argv[1])
 heard = b""
 while len(ticks := re.findall(rb"TINY (\d{6})\r", heard)) < 2:
-    piece = console.recv(4096)
-    if not piece:
-        break
-    heard += piece
-console.sendall(sys.argv[3].encode())
+    heard += console.recv(4096) or sys.exit("the console was closed")
+typed = sys.argv[3].encode()
+console.sendall(typed)
+heard = b""
+while typed not in heard:
+    heard += console.recv(4096) or sys.exit("the console was closed")
 print(ticks[-1].decode())
 """
 

@@ -27,7 +27,7 @@ TEMPLATE = "template"
 _FIRST_PORT = 2000  # of the namespace's loopback
 _COMMANDER = "10.0.2.15:2000"
 _LOOK_S = 0.1
-_BOOT_S = 120.0
+_BOOT_S = 300.0
 
 
 class Ended(NamedTuple):
@@ -79,7 +79,7 @@ class Machine:
                 start_new_session=True,
             )  # fmt: skip
         deadline = time.monotonic() + _BOOT_S
-        while not self._socket.exists():
+        while not self._listens():
             if process.poll() is not None or time.monotonic() > deadline:
                 words = (self.home / "qemu.log").read_text(errors="replace")[-1000:]
                 raise BedError(f"the QEMU of {self.name} did not start:\n{words}")
@@ -209,6 +209,16 @@ class Machine:
     @property
     def _socket(self) -> Path:
         return self.home / "qmp"
+
+    def _listens(self) -> bool:
+        """Whether QEMU takes orders. There is a name first, and somebody behind it a moment later;
+        one who connects and says nothing is no trouble."""
+        try:
+            with socket.socket(socket.AF_UNIX) as connection, _at(self._socket) as path:
+                connection.connect(path)
+        except (FileNotFoundError, ConnectionRefusedError):
+            return False
+        return True
 
     @property
     def _console(self) -> Path:

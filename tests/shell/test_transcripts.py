@@ -50,8 +50,8 @@ class MirrorSeen(Town):
     def status(self, uuid: str):  # type: ignore[no-untyped-def]  # as the base class has it
         first, second = self.instance(2).disks
         disks = tuple(
-            DiskSeen(disk.uuid, state, "primary" if side.node == uuid else "secondary", percent)
-            for disk, state, percent in ((first, "ok", None), (second, "syncing", 42.5))
+            DiskSeen(disk.uuid, state, "primary" if side.node == uuid else "secondary", *sync)
+            for disk, state, sync in ((first, "ok", ()), (second, "syncing", (42.5, 61.0)))
             for side in disk.sides
             if side.node == uuid
         )

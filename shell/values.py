@@ -17,6 +17,7 @@ from shell.failure import BadUsage
 KeyValues = dict[str, str | bool | None]
 Ident = tuple[str, KeyValues | bool | None]
 
+OLDEST_S = 1e12  # 30,000 years: whatever is older is as old
 LARGEST = 2**63 - 1  # what a record of the log can hold
 
 _DIGITS = len(str(LARGEST)) + 1  # with a sign; Python itself refuses to read some thousand
@@ -124,4 +125,5 @@ def age_s(text: str) -> float:
     match = re.fullmatch(r"([0-9]+)([smhdw]?)", text)
     if match is None:
         raise BadUsage(f"{text!r} is not an age", hint="such as 3600, 90m, 12h, 2d, 1w, or all")
-    return number(match[1], "the age") * _AGES[match[2] or "s"]
+    age = number(match[1], "the age") * _AGES[match[2] or "s"]
+    return min(float(age), OLDEST_S)

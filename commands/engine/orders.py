@@ -17,6 +17,7 @@ from projections.jobs import Jobs
 
 CANCEL, ARCHIVE, SET_PRIORITY, RESOLVE = "cancel", "archive", "set-priority", "resolve"
 ORDERS = (CANCEL, ARCHIVE, SET_PRIORITY, RESOLVE)
+_OLDEST_S = 1e12  # 30,000 years
 RESOLUTIONS = ("retry", "accept", "undo")
 
 
@@ -24,6 +25,8 @@ def check(order: JobOrder) -> None:
     """Raise Refused if the order makes no sense for any job."""
     if order.order not in ORDERS:
         raise Refused(WRONG_INPUT, f"order {order.order}", hint=f"one of {', '.join(ORDERS)}")
+    if order.older_than_s is not None and not 0 <= order.older_than_s <= _OLDEST_S:
+        raise Refused(WRONG_INPUT, f"older than {order.older_than_s} s", hint="a number from 0")
     if order.order == SET_PRIORITY:
         check_priority(order.priority)
     if order.order == RESOLVE and order.how not in RESOLUTIONS:

@@ -18,6 +18,7 @@ from projections.job_state import NIL, Job, OpState, Problem
 from projections.past_jobs import ALL, NAMED, NOT_ARCHIVED, ended_job, list_jobs, list_ops
 from projections.query.job_fields import JobRow
 
+_DIGITS = 18  # of the number of a job
 _RECENT = 512  # ended jobs that are remembered for those who wait for them
 
 # Columns of a job that the index has; for any other one the job is folded again from its records.
@@ -119,7 +120,10 @@ class EndedJobs:
     def rows(self, fields: Iterable[str], names: Sequence[str], *, archived: bool) -> list[JobRow]:
         """Return the rows of ended jobs: all that are not archived, or the ones named."""
         deep = not LISTED.issuperset(fields)
-        wanted = {int(name) for name in names if name.isdecimal()}
+        # Longer ones are no jobs: Python refuses to read thousands of digits, SQLite 20.
+        wanted = {int(name) for name in names if name.isdecimal() and len(name) <= _DIGITS}
+        if names and not wanted:
+            return []
         rows = {}
         for row in self._history.ended_rows(wanted, archived=archived):
             number = _number(row["id"])

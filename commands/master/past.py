@@ -20,7 +20,7 @@ from typing import TypeVar
 
 from commands.api import Moment
 from commands.errors import ENVIRONMENT_ERROR
-from commands.master.answers import MAY_LAG, not_leader, refusals_as_remote
+from commands.master.answers import MAY_LAG, bugs_as_remote, not_leader, refusals_as_remote
 from commands.master.history import History
 from eventstore.errors import EventStoreError
 from eventstore.reactor import Reactor
@@ -128,7 +128,7 @@ def _hand_over(done: Future[T | None], reply: ReplyTo, answer: Callable[[T], Non
     if reply.closed:
         return
     try:
-        with refusals_as_remote():
+        with refusals_as_remote(), bugs_as_remote("of the past"):
             made = done.result()
             assert made is not None, "only of a closed reply nothing is made"
             answer(made)

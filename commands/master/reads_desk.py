@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 from commands import api
 from commands.errors import WRONG_INPUT
-from commands.master.answers import guarded
+from commands.master.answers import reading
 from commands.master.history import EndedJobs
 from commands.master.past import Past
 from eventstore.serving.server import ReplyTo, Request, RequestServer
@@ -43,9 +43,9 @@ class ReadsDesk:
 
     def register(self, server: RequestServer) -> None:
         """Serve the kinds that read."""
-        server.register("query", READERS, guarded(self._query))
-        server.register("names", READERS, guarded(self._names))
-        server.register("digest", READERS, guarded(self._digests))
+        server.register("query", READERS, reading(self._query))
+        server.register("names", READERS, reading(self._names))
+        server.register("digest", READERS, reading(self._digests))
 
     def _query(self, request: Request, reply: ReplyTo) -> None:
         query = request.decode(api.Query)

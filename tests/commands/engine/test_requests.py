@@ -266,3 +266,11 @@ def test_what_was_seen_of_many_nodes_fits_into_a_record() -> None:
     assert len(told) == 1000
     assert told["n7"].memory_free_mib == 4096
     assert told["n7"].instances == ()
+
+
+@pytest.mark.parametrize("age_s", [-1.0, float("inf"), float("nan"), 1e300])
+def test_an_age_that_is_none_is_refused(world: World, age_s: float) -> None:
+    """Before it is counted with."""
+    order = JobOrder(order="archive", older_than_s=age_s)
+    with pytest.raises(Refused, match="older than"):
+        world.boss.order("operator:alice", order, ticket=1)

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import pytest
 
-from commands.master.history import History
+from commands.master.history import EndedJobs, History
 from eventstore.replica import Replica
 from eventstore.storage.index import IndexWriter
 from eventstore.storage.layout import Layout
@@ -46,6 +46,18 @@ def test_jobs_that_end_while_they_are_listed_are_listed_whole_or_not_at_all(
         assert _listed(history) == before
         assert len(_listed(history)) > len(before)
     writer.close()
+
+
+@pytest.mark.parametrize("name", ["x", "9" * 30, "9" * 5000, "-1", ""])
+def test_what_is_no_number_of_a_job_names_none(tmp_path: Path, name: str) -> None:
+    """Not even one that no index could hold, and never all of them."""
+    records = every_kind().records
+    write_log(tmp_path, records)
+    with LogView(tmp_path) as view:
+        history = History(view, cast(Replica, SimpleNamespace(committed=len(records))))
+        ended = EndedJobs(history)
+        assert ended.rows(("id",), (name,), archived=True) == []
+        assert [row.job.id for row in ended.rows(("id",), ("1", name), archived=True)] == [1]
 
 
 def _listed(history: History) -> list[tuple[object, int]]:

@@ -80,6 +80,8 @@ def _step(step: Sequence[Any]) -> str:
 def _result(value: object) -> Tree:
     if isinstance(value, Mapping):
         return {name: plain(each) for name, each in value.items() if each not in ("", None)}
+    if isinstance(value, list) and any(isinstance(each, list) for each in value):
+        return [plain(each) for each in value]  # rows, such as the findings of a verification
     return plain(value)
 
 

@@ -9,6 +9,7 @@ from shell import grammar, opcodes
 from shell.failure import Failure
 from shell.order_table import CLIENT, ORDERS, POLICY, Order
 from shell.parsing import Words
+from shell.render.cells import plain
 from shell.session import Session
 from shell.submission import carry_out
 
@@ -29,7 +30,11 @@ def tell_changes(session: Session, words: Words, changed: object) -> None:
         return
     session.say(f"Modified {what}" if changed else f"Nothing was changed on {what}")
     for parameter, value in changed:
-        session.say(f" - {parameter:<5} -> {value}")
+        session.say(f" - {parameter:<5} -> {_shown(value)}")
+
+
+def _shown(value: object) -> str:
+    return str(value) if isinstance(value, bool) else plain(value)  # True, as Ganeti prints it
 
 
 def opcode_of(words: Words, **more: Any) -> Opcode:

@@ -9,11 +9,13 @@ from commands.api import Query, QueryReply
 from shell.failure import Status
 from shell.moments import parse_moment
 from shell.parsing import Words
+from shell.render.cells import STAMP
 from shell.render.formats import Head, Style, rendered
 from shell.session import TIMEOUT_S, Session
 
 PAST_S = 120.0  # an earlier moment may have to be folded from far back
 _UNKNOWN = "unknown"
+_STAMPS = frozenset({"received_ts", "start_ts", "end_ts", "opstart", "opexec", "opend"})
 
 
 def query(
@@ -65,7 +67,10 @@ def style_of(session: Session, words: Words) -> Style:
 
 def show(session: Session, words: Words, reply: QueryReply) -> int:
     """Print the rows. An unknown field is shown as such and changes the exit status."""
-    heads = [Head(field.name, field.title, field.kind) for field in reply.fields]
+    heads = [
+        Head(field.name, field.title, STAMP if field.name in _STAMPS else field.kind)
+        for field in reply.fields
+    ]
     session.out.write(rendered(heads, reply.rows, style_of(session, words)))
     unknown = [field.name for field in reply.fields if field.kind == _UNKNOWN]
     if unknown:

@@ -27,6 +27,7 @@ from projections.jobs import Job
 from projections.plans import Call, Condition, Plan, Record, Step, check
 
 LONGEST_TEXT = 200
+UNTOLD = frozenset({"owner"})  # the uuid of a disk, whose volume is named beside it
 HIDDEN = frozenset({"serial", "mtime_ms", "ctime_ms"})  # they change with every change
 
 
@@ -118,7 +119,7 @@ def _step(step: Step, before: Cluster, after: Cluster) -> PlannedStep:
     cluster = before
     if isinstance(step, Call):
         cluster = before if step.node in before.nodes else after
-        undo = "" if step.undo is None else _packed(step.undo.call)
+        undo = "" if step.undo is None else _packed(step.undo.call, beside=step.call)
         return PlannedStep(
             id=step.id,
             what="call",
@@ -138,12 +139,23 @@ def _step(step: Step, before: Cluster, after: Cluster) -> PlannedStep:
             undo=", ".join(fact.kind for fact in step.undo),
             final=step.final,
         )
-    text = f"up to {step.timeout_s:g} s" + ("" if step.until is None else _until(step.until))
+    text = f"up to {step.timeout_s:g} s"
+    if step.until is not None:
+        text += f" until {_condition(step.until, after)}"
     return PlannedStep(id=step.id, what="wait", node="", text=text, after=step.after)
 
 
-def _until(condition: Condition) -> str:
-    return f" until {condition.kind} {condition.subject} {condition.argument}".rstrip()
+def _condition(condition: Condition, cluster: Cluster) -> str:
+    """Return a condition with the names of what it is about: `disk-synced web1 disk/0`."""
+    subject, argument = condition.subject, condition.argument
+    instance = cluster.instances.get(subject)
+    if instance is not None:
+        subject = instance.name
+        places = {disk.uuid: f"disk/{at}" for at, disk in enumerate(instance.disks)}
+        argument = places.get(argument, argument)
+    elif subject in cluster.nodes:
+        subject = cluster.nodes[subject].name
+    return f"{condition.kind} {subject} {argument}".rstrip()
 
 
 def _lock(lock: Lock, cluster: Cluster) -> str:
@@ -157,18 +169,25 @@ def _lock(lock: Lock, cluster: Cluster) -> str:
     return f"{shown} (shared)" if lock.shared else shown
 
 
-def _packed(call: Packed) -> str:
+def _packed(call: Packed, beside: Packed | None = None) -> str:
+    """Return a call as a person reads it, without what the call `beside` it says already."""
     arguments = msgspec.msgpack.decode(call.data)
     if not isinstance(arguments, dict):
         return call.name
-    shown = " ".join(f"{key}={_short(value)}" for key, value in arguments.items())
+    said = {} if beside is None else msgspec.msgpack.decode(beside.data)
+    shown = " ".join(
+        f"{key}={_short(value)}"
+        for key, value in arguments.items()
+        if key not in UNTOLD and (not isinstance(said, dict) or said.get(key) != value)
+    )
     return f"{call.name} {shown}".rstrip()[:LONGEST_TEXT]
 
 
 def _short(value: object) -> str:
-    """Return a nested thing by its name, anything else as it is."""
+    """Return a nested thing by its name, and how large it is to be; anything else as it is."""
     if isinstance(value, dict):
-        return str(value.get("name") or value.get("uuid") or "{...}")
+        name = str(value.get("name") or value.get("uuid") or "{...}")
+        return f"{name} ({value['size_mib']} MiB)" if "size_mib" in value else name
     if isinstance(value, list):
         return f"[{len(value)}]"
     return str(value)

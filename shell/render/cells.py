@@ -23,6 +23,8 @@ _LONG = {
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _CONTROL_BUT_LINES = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
+STAMP = "stamp"  # what `timestamps` of jobs are, which Ganeti's fields call "other"
+
 RIGHT = frozenset({"number", "float", "unit"})  # kinds of columns that are set flush right
 
 
@@ -58,6 +60,18 @@ def text(value: object, kind: str, units: str) -> str:
         return size(value, units)
     if kind == "timestamp" and isinstance(value, (int, float)):
         return moment(value)
+    if kind == STAMP:
+        return _stamps(value)
+    return plain(value)
+
+
+def _stamps(value: object) -> str:
+    """Return Ganeti's pairs of seconds and microseconds, one or a list of them."""
+    match value:
+        case [int() as seconds, int() as us]:
+            return f"{moment(seconds)}.{us:06}"
+        case list() | tuple():
+            return ",".join(map(_stamps, value))
     return plain(value)
 
 
@@ -69,10 +83,17 @@ def plain(value: object) -> str:
         case bool():
             return "Y" if value else "N"
         case list() | tuple():
-            return ",".join(map(plain, value))
+            return ",".join(map(_inner, value))
         case Mapping():
-            return ", ".join(f"{key}={plain(value[key])}" for key in sorted(value)) or "(empty)"
+            return ", ".join(f"{key}={_inner(value[key])}" for key in sorted(value)) or "(empty)"
     return _CONTROL.sub(_escaped, str(value))
+
+
+def _inner(value: object) -> str:
+    """Return a part of a value: what has parts of its own stands in brackets."""
+    if isinstance(value, (list, tuple, Mapping)):
+        return f"({plain(value) if value else ''})"
+    return plain(value)
 
 
 def printable(text: str) -> str:

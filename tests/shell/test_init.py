@@ -34,6 +34,8 @@ def settings(tmp_path: Path) -> Iterator[Path]:
         node="node1",
         requests_port=free_port(),
         publications_port=free_port(),
+        replication_port=free_port(),
+        segments_port=free_port(),
         command=(sys.executable, "-m", "commands.master.main"),
         settings={"ballast_mib": 0},
     )
@@ -70,7 +72,9 @@ def command(settings: Path, *words: str) -> subprocess.CompletedProcess[str]:
 def test_init(settings: Path) -> None:
     """A cluster is made, its daemon answers, its log is sound; a second one is refused."""
     made = command(settings, "gnt-cluster", "init", "c.example.net", "-B", "vcpus=2")
-    assert (made.returncode, made.stderr) == (0, "")
+    assert made.returncode == 0
+    # a machine that is busy takes its time, and says so
+    assert not made.stderr or made.stderr.startswith("The cluster is made; waiting for its master")
     assert (settings.parent / "tickets/node1/ticket.json").exists()
     assert command(settings, "gnt-cluster", "getmaster").stdout == "node1\n"
     listed = command(settings, "gnt-node", "list", "--no-headers", "-o", "name,role,joined")

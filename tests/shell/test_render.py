@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import time
 
 import pytest
 import yaml
@@ -30,11 +31,24 @@ def test_sizes(mib: int, units: str, shown: str) -> None:
 @pytest.mark.parametrize(
     ("value", "shown"),
     [(None, "-"), (True, "Y"), (False, "N"), ([1, "a", None], "1,a,-"), ([], ""), (1.5, "1.5"),
-     ({"b": 1, "a": False}, "a=N, b=1"), ({}, "(empty)")],
+     ({"b": 1, "a": False}, "a=N, b=1"), ({}, "(empty)"), ([[1, "a"], []], "(1,a),()"),
+     ({"a": {"b": [1, 2]}}, "a=(b=(1,2))"), ([{"size": 1}, {}], "(size=1),()")],
 )  # fmt: skip
 def test_plain_values(value: object, shown: str) -> None:
-    """Yes and no are letters, lists have commas, maps are sorted."""
+    """Yes and no are letters, lists have commas, maps are sorted; what is inside has brackets."""
     assert cells.plain(value) == shown
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [([1795360801, 161000], "2026-11-22 15:20:01.161000"), (None, "-"), ([None], "-"),
+     ([[1795360801, 5], [1795360802, 0]], "2026-11-22 15:20:01.000005,2026-11-22 15:20:02.000000")],
+)  # fmt: skip
+def test_stamps_of_jobs(value: object, shown: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ganeti's pairs of seconds and microseconds are shown as times, as its gnt-job list does."""
+    monkeypatch.setenv("TZ", "UTC")
+    time.tzset()
+    assert cells.text(value, cells.STAMP, "h") == shown
 
 
 def test_columns() -> None:

@@ -90,10 +90,11 @@ def _check_nesting(encoded: bytes, record: Record) -> None:
     if suspects <= MAX_DEPTH:
         return
     data = bytes(record.data)
-    if suspects - _suspects(data) <= MAX_DEPTH:  # else what stands beside the data may be at fault
-        check_depth(data, MAX_DEPTH - 1)
-    else:
+    inside = _suspects(data)
+    if suspects - inside > MAX_DEPTH:  # what stands beside the data may be at fault
         check_depth(encoded)
+    elif inside >= MAX_DEPTH and _depth(data, MAX_DEPTH - 1, MAX_RECORD_BYTES) >= MAX_DEPTH:
+        raise DecodeError(f"nested deeper than {MAX_DEPTH}")
 
 
 def _suspects(encoded: bytes) -> int:

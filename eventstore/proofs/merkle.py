@@ -56,15 +56,21 @@ class Tree:
         """The roots of the complete subtrees, largest first: all that is needed to go on."""
         return tuple(self._frontier)
 
-    def append(self, leaf: bytes) -> list[Subtree]:
-        """Add a leaf by its hash; return the subtrees that it completes, smallest first."""
-        completed = [Subtree(0, self.size, leaf)]
+    def append(self, leaf: bytes, *, least: int = 0) -> list[Subtree]:
+        """Add a leaf by its hash; return the subtrees that it completes, smallest first.
+
+        Only those of level `least` and above: the small ones are many, and few have use for them.
+        """
+        frontier, completed = self._frontier, list[Subtree]()
         level, number = 0, self.size
         while number & 1:
+            if level >= least:
+                completed.append(Subtree(level, number, leaf))
             level, number = level + 1, number >> 1
-            leaf = node_hash(self._frontier.pop(), leaf)
+            leaf = node_hash(frontier.pop(), leaf)
+        if level >= least:
             completed.append(Subtree(level, number, leaf))
-        self._frontier.append(leaf)
+        frontier.append(leaf)
         self.size += 1
         return completed
 

@@ -19,6 +19,7 @@ import hashlib
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from sqlite_utils import Database
 
@@ -28,6 +29,8 @@ from eventstore.storage.index_table import IndexTable, TableRow, Value, definiti
 
 SUBTREE_LEVEL = 8  # the smallest subtrees that are kept: 256 leaves
 FORMAT = 1  # raise it when the tables of this module change
+
+_SPARSE = 'CREATE INDEX "idx_{table}_{column}" ON "{table}" ("{column}") WHERE "{column}" NOT NULL'
 
 
 def _record_rows(record: Record) -> Iterable[TableRow]:
@@ -58,7 +61,8 @@ OWN_TABLES = (
         key="seq",
         rows=_record_rows,
         version=FORMAT,
-        indexes=(("stream", "version"), ("job",), ("key",), ("time_ms",)),
+        indexes=(("stream", "version"), ("time_ms",)),
+        sparse=("job", "key"),
     ),
     IndexTable(
         name="stream",
@@ -68,6 +72,14 @@ OWN_TABLES = (
         version=FORMAT,
     ),
 )  # fmt: skip
+
+
+class _Run(NamedTuple):
+    """Rows that one statement adds, by their keys."""
+
+    table: str
+    columns: tuple[str, ...]
+    rows: dict[Value, tuple[Value, ...]]
 
 
 class IndexWriter:
@@ -103,30 +115,15 @@ class IndexWriter:
     def add(self, records: Sequence[Stored]) -> None:
         """Index the records that follow `seq`, all or none of them."""
         assert records[0].record.seq == self.seq + 1, "the index follows the log without gaps"
-        # Per table in the order of the records: a later row may update columns of an earlier one.
-        runs: list[tuple[str, tuple[str, ...], list[tuple[Value, ...]]]] = []
-        latest: dict[str, tuple[str, tuple[str, ...], list[tuple[Value, ...]]]] = {}
-        subtrees: list[Subtree] = []
-        tree = Tree(self._tree.size, self._tree.frontier)
+        tree, subtrees = Tree(self._tree.size, self._tree.frontier), list[Subtree]()
         for stored in records:
-            subtrees += [
-                subtree
-                for subtree in tree.append(leaf_hash(stored.encoded))
-                if subtree.level >= SUBTREE_LEVEL
-            ]
-            for table in self._tables:
-                for row in table.rows(stored.record):
-                    columns = tuple(row)
-                    run = latest.get(table.name)
-                    if run is None or run[1] != columns:
-                        run = latest[table.name] = (table.name, columns, [])
-                        runs.append(run)
-                    run[2].append(tuple(row.values()))
+            subtrees += tree.append(leaf_hash(stored.encoded), least=SUBTREE_LEVEL)
         frontier = b"".join(tree.frontier)
         with self._db.conn:
             self._db.conn.execute("BEGIN")
-            for name, columns, values in runs:
-                self._db.conn.executemany(self._statement(name, columns), values)
+            for run in self._runs(records):
+                statement = self._statement(run.table, run.columns)
+                self._db.conn.executemany(statement, run.rows.values())
             self._db.conn.executemany("INSERT INTO subtree VALUES(?, ?, ?)", subtrees)
             self._db.conn.execute(
                 "UPDATE progress SET seq = ?, hash = ?, frontier = ?, digest = ?",
@@ -142,6 +139,25 @@ class IndexWriter:
     def close(self) -> None:
         """Close the file."""
         self._db.close()
+
+    def _runs(self, records: Iterable[Stored]) -> list[_Run]:
+        """Return the rows of these records, per table in the order of the records: a later row may
+        update columns of an earlier one.
+
+        One that updates all of them takes its place: a stream is written once, not per record.
+        """
+        runs: list[_Run] = []
+        latest: dict[str, _Run] = {}
+        for stored in records:
+            for table in self._tables:
+                for row in table.rows(stored.record):
+                    columns = tuple(row)
+                    run = latest.get(table.name)
+                    if run is None or run.columns != columns:
+                        run = latest[table.name] = _Run(table.name, columns, {})
+                        runs.append(run)
+                    run.rows[row[table.key]] = tuple(row.values())
+        return runs
 
     def _statement(self, name: str, columns: tuple[str, ...]) -> str:
         statement = self._statements.get((name, columns))
@@ -171,6 +187,8 @@ class IndexWriter:
             made.create(dict(table.columns), pk=table.key)
             for columns in table.indexes:
                 made.create_index(list(columns))
+            for column in table.sparse:
+                db.execute(_SPARSE.format(table=table.name, column=column))
         db.table("subtree").create(
             {"level": int, "number": int, "hash": bytes}, pk=("level", "number")
         )

@@ -31,12 +31,22 @@ class IndexTable:
     rows: Callable[[Record], Iterable[TableRow]]
     version: int = 1
     indexes: Sequence[Sequence[str]] = ()  # columns of each further SQL index
+    sparse: Sequence[str] = ()  # columns that are mostly null: each has an index of the other rows
 
 
 def definition_hash(tables: Iterable[IndexTable]) -> str:
     """Return a hash that changes whenever an index made by these tables must be made anew."""
     told = [
-        repr((t.name, [(c, k.__name__) for c, k in t.columns.items()], t.key, t.version, t.indexes))
+        repr(
+            (
+                t.name,
+                [(column, kind.__name__) for column, kind in t.columns.items()],
+                t.key,
+                t.version,
+                t.indexes,
+                t.sparse,
+            )
+        )
         for t in tables
     ]
     return hashlib.sha256("\n".join(told).encode()).hexdigest()

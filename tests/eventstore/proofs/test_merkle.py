@@ -117,14 +117,17 @@ def test_a_tree_taken_up_at_its_frontier_goes_on_as_if_never_left(first: int, mo
 
 
 @pytest.mark.property
-@given(st.integers(1, 130))
-def test_append_names_each_complete_subtree_once(size: int) -> None:
+@given(st.integers(1, 130), st.integers(0, 7))
+def test_append_names_each_complete_subtree_once(size: int, least: int) -> None:
     """What is completed on the way is what proofs will ask for, with the right roots."""
     tree = Tree()
-    completed = [done for leaf in leaves(size) for done in tree.append(leaf_hash(leaf))]
+    completed = [
+        done for leaf in leaves(size) for done in tree.append(leaf_hash(leaf), least=least)
+    ]
     assert len({(done.level, done.number) for done in completed}) == len(completed)
     assert all(done.root == subtree(done.level, done.number) for done in completed)
-    assert len(completed) == sum(size >> level for level in range(8))
+    assert len(completed) == sum(size >> level for level in range(least, 8))
+    assert tree.root() == grown(size).root()
 
 
 def test_a_frontier_that_does_not_fit_its_size_is_refused() -> None:

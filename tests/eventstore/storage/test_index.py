@@ -103,3 +103,17 @@ def test_other_definitions_make_another_index(records: list[Stored], tmp_path: P
         if not seq:
             index.add(records)
         index.close()
+
+
+@pytest.mark.parametrize("column", ["stream", "job", "key", "time_ms"])
+def test_what_is_looked_up_often_is_found_by_an_index(
+    records: list[Stored], tmp_path: Path, column: str
+) -> None:
+    """Also a job or a key, of which the index leaves out the records that bear none."""
+    index = IndexWriter(tmp_path / "index")
+    index.add(records)
+    index.close()
+    db = sqlite3.connect(tmp_path / "index")
+    plan = db.execute(f"EXPLAIN QUERY PLAN SELECT seq FROM record WHERE {column} = ?", (3,))
+    assert f"idx_record_{column}" in str(plan.fetchall())
+    db.close()

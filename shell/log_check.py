@@ -10,10 +10,11 @@ from __future__ import annotations
 import time
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from commands.api import Digest as DigestRequest
 from commands.api import DigestReply, VoterStatus
-from eventstore.errors import DecodeError, EventStoreError, Unreachable
+from eventstore.errors import CorruptLog, DecodeError, EventStoreError, Unreachable
 from eventstore.record import chain_hash, genesis_hash
 from shell import log_source, reading
 from shell.failure import BadUsage, Failure, Status
@@ -22,6 +23,9 @@ from shell.parsing import Words
 from shell.render.formats import Head, rendered
 from shell.render.tree import Leaf, text
 from shell.session import Session
+
+if TYPE_CHECKING:
+    from eventstore.voter.loss import Loss
 
 _EACH_S = 2.0  # for each other voter to answer
 
@@ -33,7 +37,13 @@ def verify(session: Session, words: Words) -> int:
         return _verify_remote(session, words)
     from eventstore.storage.verify import verify as verify_directory
 
-    report = verify_directory(directory)
+    try:
+        report = verify_directory(directory)
+    except CorruptLog as damaged:  # its hint is to verify
+        raise Failure(
+            f"the log is damaged, not even what it is can be read: {damaged}",
+            hint="refetch this voter from the others, or put the log back from a copy",
+        ) from None
     facts: dict[str, Leaf] = {
         "Log": str(directory),
         "Cluster": report.cluster_id,
@@ -181,7 +191,7 @@ def accept_loss(session: Session, words: Words) -> int:
     _check_others(session, voter, loss.kept)
     if not words.flag("yes_do_it"):
         raise Failure(
-            f"Records {loss.kept + 1} to {loss.acknowledged} would be given up; nothing was done.",
+            _given_up(loss),
             hint="refetch this voter from the others if there are any; else give --yes-do-it",
             status=Status.CONFIRMATION,
         )
@@ -204,6 +214,12 @@ def accept_loss(session: Session, words: Words) -> int:
             f"\ngnt-cluster master-failover --no-voting makes {voter} the only voter."
         )
     return Status.SUCCESS
+
+
+def _given_up(loss: Loss) -> str:
+    if loss.kept >= loss.acknowledged:
+        return "No record would be given up, but the log be written anew; nothing was done."
+    return f"Records {loss.kept + 1} to {loss.acknowledged} would be given up; nothing was done."
 
 
 def _check_others(session: Session, voter: str, kept: int) -> None:

@@ -193,7 +193,8 @@ def read_meta(db: apsw.Connection, path: Path) -> Meta:
     try:
         found = dict(db.execute("SELECT name, value FROM meta"))
         return _meta(found, path)
-    except (KeyError, TypeError, ValueError) as error:  # a flipped bit changes names and types
+    # A flipped bit changes names and types, of tables too.
+    except (KeyError, TypeError, ValueError, apsw.SQLError) as error:
         raise CorruptLog(f"{path} does not say what it is: {error!r}", hint=VERIFY_HINT) from error
 
 

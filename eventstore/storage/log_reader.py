@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import apsw
 
@@ -19,7 +20,7 @@ from eventstore.storage.sqlite_errors import VERIFY_HINT, translated
 _CHUNK = 1000  # rows per query: no long transaction that would hold up a checkpoint
 # A flipped bit can change the type of a value as well; the chain then finds the bytes wrong.
 _COLUMNS = (
-    "seq, CAST(gen AS INTEGER), CAST(term AS INTEGER),"
+    "seq, coalesce(CAST(gen AS INTEGER), -1), coalesce(CAST(term AS INTEGER), -1),"
     " coalesce(CAST(hash AS BLOB), x''), coalesce(CAST(bytes AS BLOB), x'')"
 )
 
@@ -54,17 +55,26 @@ class LogReader:
     def rows(self, first: int, last: int, *, chunk: int = _CHUNK) -> Iterator[Row]:
         """Yield the rows first..last (inclusive) as they are stored, unchecked.
 
-        `chunk` rows are read at a time; if one of them cannot be, none of them is yielded.
+        `chunk` rows are read at a time. Raises CorruptLog at the first that the file does not give,
+        with its seq; all before it were yielded.
         """
         while first <= last:
             upto = min(last, first + chunk - 1)
-            with translated(self.path):
-                found = self._db.execute(
-                    f"SELECT {_COLUMNS} FROM log WHERE seq BETWEEN ? AND ? ORDER BY seq",
-                    (first, upto),
-                ).fetchall()
-            yield from map(Row._make, found)
+            try:
+                found = self._fetched(first, upto)
+            except CorruptLog as damaged:
+                if first == upto:
+                    told = f"record {first}: it cannot be read: {damaged}"
+                    raise CorruptLog(told, seq=first, hint=VERIFY_HINT) from damaged
+                yield from self.rows(first, upto, chunk=1)  # up to the one that it is about
+            else:
+                yield from map(Row._make, found)
             first = upto + 1
+
+    def _fetched(self, first: int, last: int) -> list[tuple[Any, ...]]:  # Any: as APSW has it
+        query = f"SELECT {_COLUMNS} FROM log WHERE seq BETWEEN ? AND ? ORDER BY seq"
+        with translated(self.path):
+            return self._db.execute(query, (first, last)).fetchall()
 
     def stored(self, first: int, last: int) -> Iterator[Stored]:
         """Yield the records first..last, decoded, which must all be there.
@@ -83,6 +93,20 @@ class LogReader:
     def close(self) -> None:
         """Close the connection."""
         self._db.close()
+
+
+def salvaged(path: Path) -> tuple[LogReader, str]:
+    """Return a reader of a file that may be damaged, and why SQLite refuses it; "" if it does not.
+
+    Raises NotOurLog, or CorruptLog if not even what the file is can be read.
+    """
+    try:
+        return LogReader(path), ""
+    except CorruptLog as damaged:
+        try:
+            return LogReader(path, salvage=True), str(damaged)
+        except CorruptLog:
+            raise damaged from None  # of the two it says better what is wrong
 
 
 def decoded(row: Row) -> Stored:

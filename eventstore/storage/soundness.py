@@ -22,6 +22,7 @@ from eventstore.storage.log_reader import LogReader, decoded
 from eventstore.storage.sqlite_errors import VERIFY_HINT
 
 TAIL = 2000
+_UNKNOWN_END = 1 << 20  # where to stop looking if neither the file nor the mark says
 
 SHORT_HINT = (
     "bring the lost records back from a copy of this log; if there is none, "
@@ -60,6 +61,14 @@ def check_mark(reader: LogReader, meta: Meta, mark: Mark) -> None:
         if row is None or row.hash != mark.hash:
             told = f"record {mark.seq} is not the one that was acknowledged"
             raise CorruptLog(told, hint=VERIFY_HINT, seq=mark.seq)
+
+
+def supposed_end(reader: LogReader, mark: Mark | None) -> int:
+    """Return the seq at which a log that may be damaged should end."""
+    try:
+        return reader.head()
+    except CorruptLog:  # the right edge of the tree is gone, its left may be there
+        return mark.seq if mark else _UNKNOWN_END
 
 
 def check_first(reader: LogReader, meta: Meta) -> Stored:

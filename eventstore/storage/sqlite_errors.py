@@ -23,9 +23,11 @@ def translated(path: Path) -> Iterator[None]:
         yield
     except apsw.FullError as error:
         raise DiskFull(f"no room for {path}: {error}", hint="free some space") from error
-    except apsw.CorruptError as error:
+    # Our statements are fixed: one that SQLite does not understand lacks a table that was there.
+    except (apsw.CorruptError, apsw.SQLError) as error:
         raise CorruptLog(f"{path} is damaged: {error}", hint=VERIFY_HINT) from error
     except apsw.NotADBError as error:
-        raise NotOurLog(f"{path} is not a log: {error}", hint=VERIFY_HINT) from error
+        hint = "put the log back in its place, with its WAL, or from a copy"
+        raise NotOurLog(f"{path} is not a log: {error}", hint=hint) from error
     except apsw.Error as error:
         raise StorageFailed(f"{path}: {error}", hint="see the kernel's log for the disk") from error

@@ -20,9 +20,10 @@ from eventstore.record import Record, Stored, genesis_hash
 from eventstore.storage.ack_mark import read_mark
 from eventstore.storage.chain import walk
 from eventstore.storage.layout import Layout
-from eventstore.storage.log_reader import LogReader
-from eventstore.storage.soundness import check_mark
+from eventstore.storage.log_reader import LogReader, salvaged
+from eventstore.storage.soundness import check_mark, supposed_end
 
+_UNPLACED = 0  # of a finding that no record shows
 Progress = Callable[[int, int], None]  # (records done, records in all), over both passes
 
 
@@ -60,20 +61,23 @@ class Report:
 def verify(directory: Path, progress: Progress | None = None) -> Report:
     """Verify the log in `directory`, read-only; its writer may be running.
 
-    Raises NotOurLog, CorruptLog or StorageFailed if the file cannot be read at all; any other
-    damage is in the report.
+    Raises NotOurLog, CorruptLog or StorageFailed if not even what the file is can be read; any
+    other damage is in the report, also of a file that SQLite refuses as a whole.
     """
     layout = Layout(directory)
-    reader = LogReader(layout.log)
+    reader, damaged = salvaged(layout.log)
     try:
-        head = reader.head()
+        head = supposed_end(reader, read_mark(layout.mark))
         report = Report(reader.meta.cluster_id, head=head)
         _check_acknowledged(layout, reader, report)
         seen = _first_pass(reader, report, progress or (lambda _done, _all: None))
         _second_pass(reader, report, seen, progress or (lambda _done, _all: None))
     finally:
         reader.close()
-    report.findings.sort(key=lambda finding: finding.seq)
+    found = [*report.findings, *([Finding(_UNPLACED, damaged)] if damaged else [])]
+    behind = report.records + 1  # of what is wrong with the file as a whole
+    placed = (each if each.seq else Finding(behind, each.what) for each in found)
+    report.findings = sorted(dict.fromkeys(placed), key=lambda finding: finding.seq)
     return report
 
 
@@ -95,7 +99,7 @@ def _check_acknowledged(layout: Layout, reader: LogReader, report: Report) -> No
     try:
         check_mark(reader, reader.meta, mark)
     except EventStoreError as error:
-        report.findings.append(Finding(error.seq or report.head + 1, str(error)))
+        report.findings.append(Finding(error.seq or _UNPLACED, str(error)))
 
 
 def _first_pass(reader: LogReader, report: Report, progress: Progress) -> _Seen:

@@ -24,18 +24,19 @@ from eventstore.storage.ack_mark import AckMark, Mark, read_mark
 from eventstore.storage.chain import walk
 from eventstore.storage.layout import Layout
 from eventstore.storage.log_file import Row, RowValues
-from eventstore.storage.log_reader import LogReader
-from eventstore.storage.soundness import check_mark
+from eventstore.storage.log_reader import LogReader, salvaged
+from eventstore.storage.soundness import check_mark, supposed_end
 from eventstore.storage.writer_lock import WriterLock
 from eventstore.voter.appended import Appended
 from eventstore.voter.creation import replace_file
 
-_UNKNOWN_END = 1 << 20  # where to stop looking if neither the file nor the mark says
-
 
 @dataclass(frozen=True, slots=True)
 class Loss:
-    """What is gone. `kept` and `acknowledged` are seqs; `why` says how it shows."""
+    """What is gone. `kept` and `acknowledged` are seqs; `why` says how it shows.
+
+    Where both are the same, no record is gone, but the file cannot be written as it is.
+    """
 
     kept: int
     acknowledged: int
@@ -44,9 +45,9 @@ class Loss:
 
 def find_loss(directory: Path) -> Loss | None:
     """Return what accepting the loss would give up, None if nothing is lost. Changes nothing."""
-    reader = LogReader(Layout(directory).log, salvage=True)
+    reader, damaged = salvaged(Layout(directory).log)
     try:
-        return _assess(reader, read_mark(Layout(directory).mark)).loss
+        return _assess(reader, read_mark(Layout(directory).mark), damaged).loss
     finally:
         reader.close()
 
@@ -63,10 +64,10 @@ def accept_loss(
     layout = Layout(directory)
     lock = WriterLock(layout.lock)
     try:
-        reader = LogReader(layout.log, salvage=True)
+        reader, damaged = salvaged(layout.log)
         try:
             mark = read_mark(layout.mark)
-            sound = _assess(reader, mark)
+            sound = _assess(reader, mark, damaged)
             if sound.loss is None:
                 raise EventStoreError("nothing is lost; the log is sound", hint="just start it")
             if sound.last is None:
@@ -98,12 +99,12 @@ class _Sound:
     loss: Loss | None
 
 
-def _assess(reader: LogReader, mark: Mark | None) -> _Sound:
+def _assess(reader: LogReader, mark: Mark | None, damaged: str) -> _Sound:
     last: Stored | None = None
-    end = _end(reader, mark)
+    end = supposed_end(reader, mark)
     versions: dict[str, int] = {}
     batch: list[Stored] = []
-    why = ""
+    why = damaged
     try:
         if mark is None:
             raise CorruptLog("the ack mark is missing or unreadable")
@@ -147,7 +148,7 @@ def _rewrite(
     )
     placed = appended.place(Batch(drafts=(draft,)), epoch, now_ms)
     assert not isinstance(placed, Refused), "one small record is never too large"
-    rows = chain[RowValues](reader.rows(1, kept), placed.entry.rows())
+    rows = chain[RowValues](_sound_rows(reader, kept), placed.entry.rows())
     renewed = meta._replace(epoch=epoch, voted_for=voter, voted_inc=meta.inc)
     replace_file(layout, renewed, rows, orphans=_readable(reader, kept + 1, sound.end))
     gen, term = epoch
@@ -156,15 +157,20 @@ def _rewrite(
     return placed.entry.records[0]
 
 
-def _end(reader: LogReader, mark: Mark | None) -> int:
-    """Return the seq at which the log should end."""
-    try:
-        return reader.head()
-    except CorruptLog:  # the right edge of the tree is gone, its left may be there
-        return mark.seq if mark else _UNKNOWN_END
-
-
 def _readable(reader: LogReader, first: int, last: int) -> Iterator[Row]:
-    """Yield the rows first..last for as long as the file gives them, one at a time."""
+    """Yield the rows first..last for as long as the file gives them.
+
+    Each is asked for by itself: in a range, a page that is half there adds rows of another place,
+    repeats some and leaves others out, without a word.
+    """
     with suppress(CorruptLog):
-        yield from reader.rows(first, last, chunk=1)
+        for seq in range(first, last + 1):
+            yield from (row for row in reader.rows(seq, seq) if row.seq == seq)
+
+
+def _sound_rows(reader: LogReader, kept: int) -> Iterator[RowValues]:
+    """Yield the rows up to `kept`, each checked once more as it is taken over."""
+    start = genesis_hash(reader.meta.cluster_id)
+    for stored in walk(_readable(reader, 1, kept), first=1, last=kept, previous=start):
+        record = stored.record
+        yield record.seq, record.gen, record.term, stored.hash, stored.encoded

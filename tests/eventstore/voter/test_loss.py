@@ -1,13 +1,17 @@
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 import apsw
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
-from eventstore.errors import CorruptLog, EventStoreError, LogInUse
+from eventstore.errors import CorruptLog, EventStoreError, LogInUse, NotOurLog
 from eventstore.replica import Committed
 from eventstore.storage.log_view import LogView
 from eventstore.storage.verify import verify
@@ -155,3 +159,110 @@ def test_a_sound_log_and_a_running_one_are_left_alone(tmp_path: Path) -> None:
     with pytest.raises(LogInUse):
         accept(lab.directory)
     replica.close()
+
+
+class Filled:
+    """A log of some hundred records, ended in order, and what is in it."""
+
+    def __init__(self, directory: Path) -> None:
+        lab = Lab(directory)
+        self.directory, self.records = lab.directory, fill(lab, 400)
+
+
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory: pytest.TempPathFactory) -> Filled:
+    """One for all examples, which damage copies of it."""
+    return Filled(tmp_path_factory.mktemp("filled") / "log")
+
+
+def damaged(data: bytes, at: float, length: float, how: str) -> bytes:
+    """Damage some of a file: by place and length as parts of its size."""
+    start = int(at * len(data))
+    end = min(len(data), start + 1 + int(length * length * length * len(data)))
+    if how == "cut":
+        return data[:start]
+    inside = data[start:end]
+    told = bytes(len(inside)) if how == "zeros" else bytes(byte ^ 0x55 for byte in inside)
+    return data[:start] + told + data[end:]
+
+
+@pytest.mark.property
+@settings(max_examples=40, deadline=None)
+@example(at=0.75, length=0.0, how="cut")  # a page that is half there
+@example(at=0.05, length=0.0, how="zeros")  # the tables cannot be found by their names
+@given(
+    at=st.floats(0, 1, exclude_max=True),
+    length=st.floats(0, 1),
+    how=st.sampled_from(["cut", "zeros", "noise"]),
+)
+def test_wherever_the_file_is_damaged_a_sound_beginning_goes_on(
+    filled: Filled, at: float, length: float, how: str
+) -> None:
+    """Bytes cut off, zeroed or changed anywhere: it is named, and what is sound is kept, or words
+    say that nothing of it can be read. What is kept is what was written."""
+    with tempfile.TemporaryDirectory() as place:
+        directory = Path(place) / "log"
+        shutil.copytree(filled.directory, directory)
+        path = directory / "log.sqlite"
+        path.write_bytes(damaged(path.read_bytes(), at, length, how))
+        try:
+            found, report = find_loss(directory), verify(directory)
+        except (CorruptLog, NotOurLog):
+            return
+        if found is None:
+            assert report.ok, "verify sees more than accept-loss"
+            return
+        assert not report.ok
+        assert report.first_bad is not None
+        assert report.first_bad > found.kept
+        if not found.kept:
+            with pytest.raises(CorruptLog, match="not even the first batch"):
+                accept(directory)
+            return
+        kept = accept(directory)
+        after = verify(directory)
+        assert after.ok, after.findings
+        with LogView(directory) as view:
+            assert list(view.iterate(1, kept)) == filled.records[:kept]
+
+
+def test_verify_and_the_daemon_name_the_record_of_a_page_that_is_lost(
+    filled: Filled, tmp_path: Path
+) -> None:
+    """The one behind the last that can be read, not the first of the thousand read with it."""
+    directory = tmp_path / "log"
+    shutil.copytree(filled.directory, directory)
+    with (directory / "log.sqlite").open("r+b") as file:
+        file.seek(10 * 4096)
+        file.write(bytes(4096))
+    report = verify(directory)
+    found = find_loss(directory)
+    assert found is not None
+    assert 100 < found.kept < 400
+    assert (report.records, report.first_bad) == (found.kept, found.kept + 1)
+    with LogView(directory) as view:
+        last = view.records(1, found.kept)[-1]
+        assert last == filled.records[found.kept - 1]
+        with pytest.raises(CorruptLog, match="cannot be read") as caught:
+            view.records(1, found.kept + 1)
+    assert caught.value.seq == found.kept + 1
+
+
+def test_a_file_that_is_refused_though_all_records_are_there_is_written_anew(
+    filled: Filled, tmp_path: Path
+) -> None:
+    """No record is given up; the daemon, which refused the file, opens what was written."""
+    directory = tmp_path / "log"
+    shutil.copytree(filled.directory, directory)
+    path = directory / "log.sqlite"
+    path.write_bytes(path.read_bytes().replace(b"CREATE TABLE orphans", b"DREATE TABLE orphans"))
+    with pytest.raises(CorruptLog, match="orphans"):
+        LogView(directory)
+    found = find_loss(directory)
+    assert found is not None
+    assert found.kept == found.acknowledged == len(filled.records)
+    assert not verify(directory).ok
+    assert accept(directory) == found.kept
+    assert verify(directory).ok
+    with LogView(directory) as view:
+        assert list(view.iterate(1, found.kept)) == filled.records

@@ -7,13 +7,15 @@ import msgspec
 
 class DiskSeen(msgspec.Struct, frozen=True, array_like=True):
     """A disk as it is on a node. `state`: ok, syncing, degraded (the peer is missing or
-    outdated), faulty (the local side cannot be read), inactive."""
+    outdated), faulty (the local side cannot be read), inactive. `words`: what the driver itself
+    calls a mirror that is not in order: its connection, its disk, its peer's."""
 
     uuid: str
     state: str
     role: str  # primary, secondary, "" where it has none
     sync_percent: float | None = None
     sync_eta_s: float | None = None
+    words: str = ""
 
 
 class InstanceSeen(msgspec.Struct, frozen=True, array_like=True):

@@ -339,7 +339,9 @@ class SimulatedMirrors:
             left_s = max(total - target.synced_mib, 0.0) / self._rate_mib_s
             percent = min(100.0 * target.synced_mib / total, 99.9)
             return DiskSeen(disk, "syncing", role, round(percent, 1), round(left_s, 3))
-        return DiskSeen(disk, "ok" if view.relation == "equal" else "degraded", role)
+        if view.relation == "equal":
+            return DiskSeen(disk, "ok", role)
+        return DiskSeen(disk, "degraded", role, words=view.relation)
 
 
 def _relation(side: Side, peer: Side) -> str:

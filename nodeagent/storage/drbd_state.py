@@ -54,12 +54,13 @@ class MinorState(NamedTuple):
     def seen(self, disk: str) -> DiskSeen:
         """Return the state as it is reported."""
         role = "primary" if self.primary else "secondary"
+        words = f"{self.connection} {self.disk}/{self.peer_disk}"
         if self.disk in ("Diskless", "Failed", "Detaching"):
-            return DiskSeen(disk, "faulty", role)
+            return DiskSeen(disk, "faulty", role, words=words)
         if self.syncing:
             return DiskSeen(disk, "syncing", role, self.sync_percent, self.sync_eta_s)
         both = self.connected and self.disk == self.peer_disk == "UpToDate"
-        return DiskSeen(disk, "ok" if both else "degraded", role)
+        return DiskSeen(disk, "ok", role) if both else DiskSeen(disk, "degraded", role, words=words)
 
 
 def read_proc(text: str) -> dict[int, MinorState]:

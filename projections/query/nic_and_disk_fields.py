@@ -148,6 +148,7 @@ def _side(world: World, instance: Instance, disk: Disk, at: int) -> dict[str, An
         "health": disk.health.get(side.node, "ok"),
         "seen": None if seen is None else seen.state,
         "sync_percent": None if seen is None else seen.sync_percent,
+        "words": "" if seen is None else seen.words,
         "sync_eta_s": None if seen is None else seen.sync_eta_s,
     }
 

@@ -134,10 +134,11 @@ def _children(disk: Row, side: Row) -> list[Tree]:
 
 def _health(side: Row) -> str:
     seen = side["seen"] or "not seen"
+    words = f" ({side['words']})" if side["words"] else ""
     percent = "" if side["sync_percent"] is None else f", {side['sync_percent']:.1f} % in sync"
     left = "" if side["sync_eta_s"] is None else f", {side['sync_eta_s']:.0f} s left"
     wrong = "" if side["health"] == "ok" else f", last reported {side['health']}"
-    return f"{side['node']}, status {seen}{percent}{left}{wrong}"
+    return f"{side['node']}, status {seen}{words}{percent}{left}{wrong}"
 
 
 def node(row: Row) -> Tree:

@@ -150,9 +150,13 @@ def test_the_states_of_minors_are_read() -> None:
     alone = ALONE.format(12, "StandAlone", "Primary", "Diskless")
     states = read_proc(HEADER + SYNCING + " 1: cs:Unconfigured\n" + alone)
     assert states[0].seen("d") == DiskSeen("d", "syncing", "primary", 69.7, 61.0)
-    assert states[1].seen("d") == DiskSeen("d", "faulty", "secondary")
+    assert states[1].seen("d") == DiskSeen(
+        "d", "faulty", "secondary", words="Unconfigured Diskless/DUnknown"
+    )
     assert (states[12].connection, states[12].disk) == ("StandAlone", "Diskless")
-    assert states[12].seen("d") == DiskSeen("d", "faulty", "primary")
+    assert states[12].seen("d") == DiskSeen(
+        "d", "faulty", "primary", words="StandAlone Diskless/DUnknown"
+    )
     assert read_proc(HEADER) == {}
 
 

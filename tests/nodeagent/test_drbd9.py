@@ -168,7 +168,9 @@ def test_recorded_states_are_read() -> None:
     assert (state.connection, state.role, state.disk) == (
         "WFConnection", "Secondary", "Inconsistent",
     )  # fmt: skip
-    assert state.seen("d") == DiskSeen("d", "degraded", "secondary")
+    assert state.seen("d") == DiskSeen(
+        "d", "degraded", "secondary", words="WFConnection Inconsistent/DUnknown"
+    )
     assert read_status("# No currently configured DRBD found.\n") == read_status("[\n]\n") == {}
     with pytest.raises(NodeAgentError, match="not understood"):
         read_status('[{"devices": [{"minor": "x"}]}]')

@@ -51,7 +51,10 @@ class MirrorSeen(Town):
         first, second = self.instance(2).disks
         disks = tuple(
             DiskSeen(disk.uuid, state, "primary" if side.node == uuid else "secondary", *sync)
-            for disk, state, sync in ((first, "ok", ()), (second, "syncing", (42.5, 61.0)))
+            for disk, state, sync in (
+                (first, "degraded", (None, None, "StandAlone UpToDate/DUnknown")),
+                (second, "syncing", (42.5, 61.0)),
+            )
             for side in disk.sides
             if side.node == uuid
         )

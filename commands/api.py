@@ -196,6 +196,8 @@ class JobNews(Message, frozen=True):
     ops: tuple[OpNews, ...]
     lines: tuple[Line, ...] = ()
     waits_for: tuple[str, ...] = ()  # locks and jobs, for people
+    sync_percent: float | None = None  # of the sync that it waits for
+    sync_eta_s: float | None = None
 
 
 class JobOrder(Message, frozen=True):

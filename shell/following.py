@@ -143,7 +143,11 @@ class _Progress:
             return
         last = next((line for line in reversed(news.lines) if line.percent is not None), None)
         parts = [f"job {news.job}", f"[{op.steps_done}/{op.steps}]", op.step]
-        if last is not None:
+        if news.sync_percent is not None:
+            parts.append(f"{news.sync_percent:.1f} % in sync")
+            if news.sync_eta_s is not None:
+                parts.append(f"{news.sync_eta_s:.0f} s left")
+        elif last is not None:
             parts.append(f"{last.percent:.0f} %")
             if last.eta_s is not None:
                 parts.append(f"{last.eta_s:.0f} s left")

@@ -95,7 +95,13 @@ class MasterDaemon:
             make_engine=self._make_engine,
             stands_back=lambda: self._replica.config.stands_back(config.voter),
         )
-        self._jobs = JobsDesk(reactor, self._reign, self._ended, state=self._state)
+        self._jobs = JobsDesk(
+            reactor,
+            self._reign,
+            self._ended,
+            state=self._state,
+            seen=lambda: self._telemetry.seen,
+        )
         self._replica.on_committed(self._on_committed)
         self._replica.on_leadership(self._on_leadership)
         past = Past(reactor, log, self._replica, self._snapshots, self._state)

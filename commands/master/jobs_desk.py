@@ -6,7 +6,7 @@ seen, or with none when its time is over. Those who wait are told after each com
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from commands import api
 from commands.errors import UNKNOWN_ENTITY
@@ -14,10 +14,12 @@ from commands.errors import Refused as OpRefused
 from commands.master.answers import MAY_LAG, answer_outcome, guarded, not_leader
 from commands.master.history import EndedJobs
 from commands.master.reign import Reign
+from commands.master.syncing import Sync, sync_of
 from eventstore.reactor import Reactor, Timer
 from eventstore.record import Record
 from eventstore.serving.server import LONGEST_WAIT_S, ReplyTo, Request, RequestServer
 from eventstore.wire.faults import RemoteError
+from nodeagent.calls import NodeStatus
 from projections.job_state import ENDED, STEP_DONE, STEP_SENT, Job, OpState
 from projections.query.lock_fields import readable
 from projections.query.table import World
@@ -32,12 +34,18 @@ class JobsDesk:
     """Answers clients about jobs."""
 
     def __init__(
-        self, reactor: Reactor, reign: Reign, ended: EndedJobs, *, state: Callable[[], State]
+        self,
+        reactor: Reactor,
+        reign: Reign,
+        ended: EndedJobs,
+        *,
+        state: Callable[[], State],
+        seen: Callable[[], Mapping[str, NodeStatus]],
     ) -> None:
         self._reactor = reactor
         self._reign = reign
         self._ended = ended
-        self._state = state
+        self._state, self._seen = state, seen
         self._waiting: dict[int, dict[ReplyTo, tuple[api.WaitJob, Timer]]] = {}
 
     def register(self, server: RequestServer) -> None:
@@ -95,7 +103,7 @@ class JobsDesk:
         wanted = request.decode(api.WaitJob)
         job = self._find(wanted.job)
         if job.serial > wanted.since or job.current is None or wanted.timeout_s <= 0:
-            reply.done(news_of(job, wanted.since, self._waits_for(job)))
+            reply.done(news_of(job, wanted.since, self._waits_for(job), self._sync(job)))
             return
         timeout_s = min(wanted.timeout_s, LONGEST_WAIT_S)
         timer = self._reactor.call_later(timeout_s, lambda: self._time_over(wanted.job, reply))
@@ -115,16 +123,19 @@ class JobsDesk:
 
     def _tell(self, number: int) -> None:
         job = self._find(number)
-        waits_for = self._waits_for(job)
+        waits_for, sync = self._waits_for(job), self._sync(job)
         for reply, (wanted, timer) in self._waiting.pop(number).items():
             timer.cancel()
-            reply.done(news_of(job, wanted.since, waits_for))
+            reply.done(news_of(job, wanted.since, waits_for, sync))
 
     def _time_over(self, number: int, reply: ReplyTo) -> None:
         wanted, _ = self._waiting[number][reply]
         self._forget(number, reply)
         job = self._find(number)
-        reply.done(news_of(job, wanted.since, self._waits_for(job)))
+        reply.done(news_of(job, wanted.since, self._waits_for(job), self._sync(job)))
+
+    def _sync(self, job: Job) -> Sync | None:
+        return sync_of(job, self._state().cluster, self._seen())
 
     def _forget(self, number: int, reply: ReplyTo) -> None:
         """Whoever waits has gone, or has waited long enough."""
@@ -160,7 +171,9 @@ def _some(words: Iterable[str]) -> tuple[str, ...]:
     return told if more <= 0 else (*told[:_MOST_NAMED], f"{more} more")
 
 
-def news_of(job: Job, since: int, waits_for: tuple[str, ...]) -> api.JobNews:
+def news_of(
+    job: Job, since: int, waits_for: tuple[str, ...], sync: Sync | None = None
+) -> api.JobNews:
     """Return how a job stands, with the lines after the serial `since`."""
     return api.JobNews(
         job=job.id,
@@ -181,6 +194,8 @@ def news_of(job: Job, since: int, waits_for: tuple[str, ...]) -> api.JobNews:
             if line.serial > since
         ),
         waits_for=waits_for,
+        sync_percent=sync.percent if sync else None,
+        sync_eta_s=sync.eta_s if sync else None,
     )
 
 

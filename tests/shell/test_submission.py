@@ -251,6 +251,19 @@ def test_ctrl_c_leaves_the_job_running() -> None:
     assert "gnt-job watch 7" in stopped.value.hint
 
 
+def test_a_sync_that_is_waited_for_is_told(master: Master, monkeypatch: pytest.MonkeyPatch) -> None:
+    """How far it is and how long it will take, before whatever a script said last."""
+    monkeypatch.setenv("TERM", "xterm")
+    syncing = msgspec.structs.replace(
+        news(1, "running", steps=5, steps_done=4, step="synced/0"),
+        sync_percent=42.5, sync_eta_s=61.0,
+    )  # fmt: skip
+    session = StandInSession(out=io.StringIO(), err=Terminal())
+    session.master = Master(master.town, news=[syncing, succeeded(1)])
+    following.follow(session, 1)
+    assert "[4/5]  synced/0  42.5 % in sync  61 s left" in session.err.getvalue()
+
+
 def test_progress_only_on_a_terminal(master: Master, monkeypatch: pytest.MonkeyPatch) -> None:
     """A person sees steps, percent and time left; a file sees none of it."""
     monkeypatch.setenv("TERM", "xterm")

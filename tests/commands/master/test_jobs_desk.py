@@ -65,6 +65,7 @@ class Desk:
             cast(Any, self),
             cast(Any, SimpleNamespace(get=lambda job: None)),
             state=lambda: self.projector.state,
+            seen=dict,
         )
         self.desk.register(cast(RequestServer, self))
 

@@ -38,7 +38,6 @@ from eventstore.errors import EventStoreError
 from eventstore.storage.layout import Layout
 from eventstore.storage.log_file import Meta
 from eventstore.storage.log_reader import LogReader
-from eventstore.voter.storage import create_voter
 from nodeagent.calls import EnsureVoter, Value, Voter, VoterMade
 from nodeagent.errors import NodeAgentError, StateMismatch
 from nodeagent.task_scope import TaskScope
@@ -115,6 +114,8 @@ class VoterHost:
         directory = self._directory / "log"
         log = Layout(directory).log
         if not log.exists():
+            from eventstore.voter.storage import create_voter  # signatures: 6 MiB
+
             create_voter(directory, cluster_id=cluster_id)
         meta = _meta(log)
         if meta.cluster_id != cluster_id:

@@ -55,6 +55,11 @@ class RealMachine:
         """Where the files of a guest that runs are."""
         return Place(self._directory / "kvm", uuid)
 
+    @property
+    def agent(self) -> int:
+        """The agent's process."""
+        return int((self._agent / "agent.pid").read_text())
+
     def up(self, *options: str) -> None:
         """Make the cluster, start the agent, wait until it has joined."""
         init = (

@@ -130,6 +130,16 @@ def test_the_masters_address_is_on_its_interface(machine: RealMachine) -> None:
     assert held()
 
 
+def test_the_agent_is_small(machine: RealMachine) -> None:
+    """Also after it has run guests, made interfaces and told what it is; 60 MiB are permitted."""
+    machine.ok(f"gnt-instance add {GUEST} --net 0:link=br0 small")
+    machine.ok("gnt-cluster verify --ignore-errors=ENODEHV")
+    machine.ok("gnt-instance remove --force --shutdown-timeout 0 small")
+    told = Path(f"/proc/{machine.agent}/smaps_rollup").read_text()
+    (resident,) = (int(line.split()[1]) for line in told.splitlines() if line.startswith("Rss:"))
+    assert resident < 54 * 1024, told
+
+
 def test_the_node_tells_what_it_is(machine: RealMachine) -> None:
     """Memory, processors, room for files, versions: read from the machine, not made up."""
     told = machine.ok("gnt-node list --no-headers --units m -o mtotal,ctotal node1").split()

@@ -34,7 +34,7 @@ test: lint
 # What comes after a failure would only fail because of it: a session is one story.
 test-real: $(STAMP)
 	@tools/dev/system-packages mmdebstrap qemu-system-x86 qemu-utils iproute2
-	@$(BIN)/python -m pytest -x -v --durations=12 tests/real
+	@$(BIN)/python -m pytest -x --durations=12 tests/real
 
 quick: $(STAMP)
 	@$(BIN)/python -m pytest -m "not acceptance"

@@ -18,7 +18,7 @@ from nodeagent.hypervisor.kvm.driver import Kvm
 from nodeagent.hypervisor.kvm.interfaces import address_of
 from nodeagent.hypervisor.kvm.processes import identify, kill, open_process, owners
 from nodeagent.hypervisor.kvm.records import Process
-from tests.nodeagent.contract_hypervisor import run, running
+from tests.nodeagent.contract_hypervisor import finish, prepare, run, running, send
 from tests.nodeagent.kvm.launching import Value
 from tests.nodeagent.kvm.real_node import RealNode
 from tests.nodeagent.kvm.tiny import boots
@@ -93,6 +93,31 @@ def test_uefi(node: RealNode) -> None:
     variables = Path(node.settings.state_directory) / "variables" / f"{spec.uuid}.fd"
     template = Path(node.settings.firmware_variables)
     assert variables.stat().st_size == template.stat().st_size
+
+
+def test_uefi_variables_come_along(pair: tuple[RealNode, RealNode]) -> None:
+    """With a guest that is migrated: the target's file has what the source's had."""
+    one, two = pair
+    wanted: dict[str, Value] = {"machine_version": "q35,firmware=uefi"}
+    run(one, one.guest(hvparams=wanted, memory_mib=128))
+    one.stop()
+    mark, files = b"what the guest has set", [variables_of(node) for node in pair]
+    with files[0].open("r+b") as variables:  # where the firmware writes nothing by itself
+        variables.seek(-len(mark), os.SEEK_END)
+        variables.write(mark)
+    run(one, one.guest(hvparams=wanted, memory_mib=128))
+    moved = one.guest(generation=2, hvparams=wanted, memory_mib=128)
+    prepare(two, moved, running=one.hypervisor.describe(moved))
+    assert not files[1].read_bytes().endswith(mark)
+    send(one, two, moved)
+    for node in pair:
+        finish(node, pair, moved, succeeded=True)
+    assert files[1].read_bytes().endswith(mark)
+
+
+def variables_of(node: RealNode) -> Path:
+    """Where a node keeps the UEFI variables of the guest."""
+    return Path(node.settings.state_directory) / "variables" / f"{GUEST}.fd"
 
 
 @pytest.mark.parametrize("kind", ["ide", "paravirtual", "scsi-cd"])

@@ -35,11 +35,20 @@ def fixed_memory(*, guests_mib: int) -> HostMemory:
     return HostMemory(TOTAL_MIB, TOTAL_MIB, 0)
 
 
+def loopback(number: int) -> str:
+    """Return an address on the loopback for a node; tests in other processes have others.
+
+    Two guests that wait at one port would take each other's memory.
+    """
+    process = os.getpid()
+    return f"127.{1 + process % 250}.{process // 250 % 250}.{number + 1}"
+
+
 class RealNode:
     """A driver and what it runs. Each node has an address of its own on the loopback."""
 
     def __init__(self, home: Path, disk: Path, number: int) -> None:
-        self.uuid, self.address = f"node{number}", f"127.0.0.{number + 1}"
+        self.uuid, self.address = f"node{number}", loopback(number)
         # Sockets need short paths, which those of pytest are not.
         self._run = Path(tempfile.mkdtemp(prefix=f"kvm{number}-"))
         self.settings = KvmSettings(

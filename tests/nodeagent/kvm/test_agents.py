@@ -17,7 +17,7 @@ from nodeagent import calls
 from nodeagent.calls import DiskSpec, InstanceSpec, VolumeSpec
 from nodeagent.hypervisor.kvm.records import Place
 from tests.nodeagent.fake_leader import AgentProcess, FakeLeader
-from tests.nodeagent.kvm.real_node import HVPARAMS
+from tests.nodeagent.kvm.real_node import HVPARAMS, loopback
 from tests.nodeagent.kvm.tiny import Console, boots, make_disk
 from tests.nodeagent.specs import GUEST, instance
 
@@ -156,9 +156,9 @@ def test_a_live_migration_between_two_agents(site: Site) -> None:
     site.done(site.two, calls.EnsureActive(disk=disk, primary=True))
     site.done(
         site.two,
-        calls.PrepareMigration(instance=moved, address="127.0.0.3", running=running.description),
+        calls.PrepareMigration(instance=moved, address=loopback(2), running=running.description),
     )
-    sent = calls.Migrate(instance=moved, target=site.two.uuid, target_address="127.0.0.3")
+    sent = calls.Migrate(instance=moved, target=site.two.uuid, target_address=loopback(2))
     site.done(site.one, sent)
     for agent in (site.two, site.one):
         finish = calls.FinishMigration(

@@ -15,6 +15,7 @@ from commands import parse
 from commands.capacity import disk_need_mib, lowest_free, minors_in_use, ports_in_use
 from commands.errors import WRONG_INPUT, WRONG_STATE, Refused
 from commands.given import Given
+from projections import params
 from projections.cluster import Cluster
 from projections.objects import Disk, Side, Value
 from projections.plans import Reservation
@@ -22,12 +23,11 @@ from projections.plans import Reservation
 MAX_DISKS = 16
 DiskWish = dict[str, Value]  # as in the opcode: size, mode, name, vg, metavg, ...
 NOT_YET = {
-    "spindles": "exclusive storage is not there yet",
     "access": "it belongs to disk templates that are not there yet",
     "provider": "it belongs to disk templates that are not there yet",
     "dev_type": "all disks of an instance have the template of the instance",
 }
-KNOWN = frozenset({"adopt", "size", "mode", "name", "vg", "metavg"})
+KNOWN = frozenset({"adopt", "size", "mode", "name", "vg", "metavg", "spindles"})
 TEMPLATES = frozenset({"blockdev", "diskless", "drbd", "file", "plain", "sharedfile"})
 
 
@@ -40,6 +40,7 @@ class Wanted:
     name: str = ""
     vg: str = ""
     metavg: str = ""
+    spindles: int | None = None  # on so many disks of the node that hold nothing else
     adopt: str = ""  # what is taken over, as it was typed; its size is not known beforehand
 
 
@@ -113,7 +114,18 @@ def _wanted(index: int, wish: DiskWish) -> Wanted:
         name=str(wish.get("name") or ""),
         vg=str(wish.get("vg") or ""),
         metavg=str(wish.get("metavg") or ""),
+        spindles=_spindles(index, wish.get("spindles")),
     )
+
+
+def _spindles(index: int, value: Value) -> int | None:
+    if value in (None, ""):
+        return None
+    if not str(value).isdecimal() or int(str(value)) < 1:
+        raise Refused(
+            WRONG_INPUT, f"disk {index}: {value!r} spindles cannot be", hint="a number from 1 on"
+        )
+    return int(str(value))
 
 
 def file_directory(cluster: Cluster, template: str, below: str | None) -> str:
@@ -220,6 +232,8 @@ def _lay_out(
 ) -> Disk:
     name = given.uuid(f"volume/{index}")
     group = cluster.nodes[nodes[0]].group
+    if wish.spindles is not None:
+        _require_exclusive(cluster, index, template, nodes)
     if template == "drbd":
         data, meta = drbd_volumes(cluster, name, index, vg=wish.vg, metavg=wish.metavg, group=group)
         sides = tuple(
@@ -248,8 +262,25 @@ def _lay_out(
         name=wish.name,
         port=numbers.take_port() if template == "drbd" else None,
         vg=wish.vg,
+        spindles=wish.spindles,
         params={"metavg": wish.metavg} if wish.metavg and template == "drbd" else {},
     )
+
+
+def _require_exclusive(cluster: Cluster, index: int, template: str, nodes: tuple[str, ...]) -> None:
+    """Raise Refused unless disks of this template have disks of the nodes for themselves."""
+    shared = [
+        cluster.nodes[node].name
+        for node in nodes
+        if not params.of_node(cluster, cluster.nodes[node])["exclusive_storage"]
+    ]
+    if shared or template != "plain":
+        raise Refused(
+            WRONG_INPUT,
+            f"disk {index}: spindles are counted only for plain disks on nodes with exclusive "
+            f"storage{f', not on {shared[0]}' if shared else ''}",
+            hint="leave spindles out; or gnt-group modify --node-parameters exclusive_storage=yes",
+        )
 
 
 def drbd_volumes(

@@ -321,7 +321,7 @@ def _checked(
             name=name,
             backend=params.backend(cluster.settings, beparams),
             template=template,
-            disks=((disk.size_mib, None) for disk in disks),
+            disks=((disk.size_mib, disk.spindles) for disk in disks),
             tags=tags,
         ),
     )

@@ -7,6 +7,7 @@ Of a mirror on node3 and node1, disk 1 is removed and another one added, while t
     unmirror/node3/1 ...             and its mirror taken down
     volume/node3/1/data ...          volumes of the new one, on both nodes
     mirror/node3/1, mirror/node1/1   both sides up, new and equal; active/node3/1: in use
+    wipe/node3/1                     (if the cluster wants it) it is emptied
     modified                         the configuration has changed (set_params.py)
     plug/1                           the guest has the new disk
     synced/1                         (wait_for_sync) both sides are connected and in order
@@ -26,6 +27,7 @@ from dataclasses import dataclass
 import msgspec
 
 from commands import allocation, parse
+from commands.adoption import MUST_ADOPT
 from commands.capacity import disk_need_mib
 from commands.disks import (
     MIRRORED,
@@ -48,6 +50,7 @@ from commands.nodes import require_reachable
 from commands.part_changes import Change, no_change, place, position
 from commands.runs import resource_of
 from commands.specs import instance_spec
+from commands.wiping import wipe
 from nodeagent.calls import EnsureInactive, NodeStatus, PlugDisk, UnplugDisk
 from projections.cluster import Cluster
 from projections.objects import Disk, Instance, Node
@@ -187,14 +190,22 @@ def before_record(cluster: Cluster, changes: DiskChanges, *, runs: bool) -> tupl
     volumes = create_volumes(cluster, after, changes.added, _holders(after), there)
     mirrors = create_mirrors(cluster, after, changes.added, (*there, *names(volumes)))
     made = names((*volumes, *mirrors))
+    ready: tuple[Call, ...] = ()
     if active:
         ready = lead(
             cluster, after, after.primary, made, undo=EnsureInactive, indices=changes.added
         )
-    elif mirrors:
-        ready = deactivate(cluster, after, made, undo=False, prefix="down", indices=changes.added)
-    else:
-        ready = ()
+    wiped = wipe(cluster, after, changes.added, (*made, *names(ready)), wake=not active)
+    ready += wiped
+    if not active and (mirrors or wiped):
+        ready += deactivate(
+            cluster,
+            after,
+            (*made, *names(wiped)),
+            undo=False,
+            prefix="down",
+            indices=changes.added,
+        )
     return (*unplug, *gone, *volumes, *mirrors, *ready)
 
 
@@ -285,6 +296,12 @@ def _new(
 ) -> Disk:
     for key in wish.keys() & _NOT_HERE.keys():
         raise Refused(WRONG_INPUT, f"{key}: {_NOT_HERE[key]}", hint=f"leave {key} out")
+    if instance.template in MUST_ADOPT:
+        raise Refused(
+            WRONG_STATE,
+            f"disks of {instance.name} are block devices, and taken over when it is created",
+            hint="create another instance with all of its devices",
+        )
     (disk,) = lay_out(
         cluster,
         given,

@@ -194,6 +194,11 @@ PLAIN = {
         recreate_disks.InstanceRecreateDisks(instance_name=WEB),
         lambda: wiping_town(admin_state=ADMIN_DOWN, disks_active=False),
     ),
+    "add a disk, wiped": (
+        set_params.HANDLER,
+        set_params.InstanceSetParams(instance_name=WEB, disks=(("add", -1, {"size": 1024}),)),
+        lambda: wiping_town(admin_state=ADMIN_DOWN, disks_active=False),
+    ),
     "add file": (create.HANDLER, new(disk_template="file"), Town),
     "add sharedfile": (create.HANDLER, new(disk_template="sharedfile"), Town),
     "adopt": (

@@ -199,6 +199,19 @@ def test_allocation_takes_the_node_with_most_memory_and_says_why() -> None:
     assert plan.explanation[0].startswith("chosen node3: 8192 MiB of memory")
 
 
+def test_spindles_are_counted_where_disks_are_exclusive() -> None:
+    """They stand in the configuration, and the node is told to take so many disks."""
+    town = Town(ndparams={"exclusive_storage": True})
+    plan = town.decide(HANDLER, order(disks=({"size": 10240, "spindles": 2},)))
+    assert isinstance(plan, Plan)
+    made = unpacked(call_steps(plan)["volume/node1/0/data"])
+    assert isinstance(made, EnsureVolume)
+    assert (made.volume.exclusive, made.volume.spindles) == (True, 2)
+    drbd = {**DRBD, "disks": ({"size": 10240, "spindles": 2},)}
+    with pytest.raises(Refused, match="only for plain disks"):
+        town.decide(HANDLER, order(**drbd))
+
+
 REFUSALS = [
     ({"disks": ({"size": "200G"},)}, "too little disk space: 204800 MiB wanted, 102400 MiB free"),
     ({"beparams": {"memory": "9G"}}, "too little memory: 9216 MiB wanted, 8192 MiB free"),
@@ -210,6 +223,9 @@ REFUSALS = [
     ({"disks": ({"size": "10x"},)}, "'10x' is not a size"),
     ({"disks": ({"size": -1},)}, "-1 is not a size"),
     ({"disks": ({},)}, "has no size"),
+    ({"disks": ({"size": 1024, "spindles": 2},)}, "exclusive storage, not on node1"),
+    ({"disks": ({"size": 1024, "spindles": "two"},)}, "'two' spindles cannot be"),
+    ({"disks": ({"size": 1024, "spindles": 0},)}, "0 spindles cannot be"),
     ({"disks": ()}, "needs a disk"),
     ({"disks": ({"size": 1, "adopt": "lv"},)}, "has a size already"),
     ({"hvparams": {"memory": "1G"}}, "has no parameter memory"),

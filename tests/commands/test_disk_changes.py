@@ -162,6 +162,28 @@ def test_what_cannot_be_is_refused_with_a_hint(
     assert refusal.value.hint
 
 
+def test_a_new_disk_is_wiped_where_the_cluster_wants_it() -> None:
+    """Before the guest has it; of an instance that is down it is woken for that."""
+    settings = {"prealloc_wipe_disks": True}
+    for active, expected in (
+        (True, ["active/node1/1", "wipe/node1/1", "modified"]),
+        (False, ["wake/node1/1", "wipe/node1/1", "down/node1/1", "modified"]),
+    ):
+        town = Town(**settings)
+        state = {} if active else {"admin_state": "down", "disks_active": False}
+        town.add_instance(1, nodes=(1,), **state)
+        plan = ids(town.decide(HANDLER, change(("add", -1, {"size": 1024}))))
+        assert plan[: len(expected) + 1] == ["volume/node1/1/data", *expected]
+
+
+def test_block_devices_do_not_come_one_by_one() -> None:
+    """They are taken over when their instance is created."""
+    town = Town(enabled_disk_templates=("plain", "blockdev"))
+    town.add_instance(1, nodes=(1,), template="blockdev")
+    with pytest.raises(Refused, match="taken over when it is created"):
+        town.decide(HANDLER, change(("add", -1, {"size": 1024})))
+
+
 def test_an_instance_without_disks_gets_none() -> None:
     """It has no template that could say how."""
     town = Town()

@@ -32,6 +32,7 @@ MAY_STAY = {
     ("OP_INSTANCE_CREATE", "wipe-disk"),
     ("OP_INSTANCE_GROW_DISK", "wipe-disk"),
     ("OP_INSTANCE_RECREATE_DISKS", "wipe-disk"),
+    ("OP_INSTANCE_SET_PARAMS", "wipe-disk"),
     ("OP_INSTANCE_RECREATE_DISKS", "ensure-inactive"),  # the mirror is taken down then
     # it was so before: the disks of a running instance are active
     ("OP_INSTANCE_STARTUP", "ensure-active"),

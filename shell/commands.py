@@ -99,6 +99,7 @@ COMMANDS: dict[str, dict[str, str]] = {
         "replay": "shell.log_check:replay",
         "status": "shell.log_status:run",
         "metrics": "shell.log_metrics:run",
+        "prove": "shell.log_prove:run",
         "accept-loss": "shell.log_check:accept_loss",
         "at": "shell.log_at:run",
         "why": "shell.log_why:run",

@@ -1,7 +1,7 @@
 """`gnt-log export`: the log as JSON Lines, for other programs (edge).
 
-One record to a line, in order, always the same text for the same log: for consumption, not for
-verification, which needs the exact bytes.
+One record to a line, in order, always the same text for the same log. It holds the fields, not the
+exact bytes that are hashed; tools/verify_log.py puts these together again.
 """
 
 from __future__ import annotations

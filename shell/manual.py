@@ -52,6 +52,7 @@ TEXTS = {
     "reason": "Why; it stands in the log with the job",
     "roman_integers": "Accepted for scripts of old",
     "sd_size": "Size of the only disk: MiB, or with m, g, t",
+    "since": "Since the checkpoint over so many first records",
     "separator": "Put this between fields, and pad nothing",
     "show_all": "All of them",
     "static": "Only what is configured",

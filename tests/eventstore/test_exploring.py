@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import re
 import shutil
@@ -12,12 +13,15 @@ from pathlib import Path
 import pytest
 
 from projections.events.configuration import InstanceStateSet
-from tests.eventstore.storage_lab import Lab, fill
+from tests.eventstore.storage.test_verify import ADMITTED, SIGN_KEY
+from tests.eventstore.storage.test_verify import signed as let_sign
+from tests.eventstore.storage_lab import Lab
 from tests.projections.log_on_disk import write_log
 from tests.projections.stories import Story, uid
 
 PAGE = Path(__file__).parents[2] / "docs" / "exploring-the-log.md"
 BLOCKS = re.findall(r"```sh\n(.*?)```", PAGE.read_text(), re.DOTALL)
+KEY = base64.b64encode(SIGN_KEY).decode()
 NEEDS_SHELL = shutil.which("sqlite3") is None
 
 
@@ -40,8 +44,8 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def signed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a log that a voter wrote, for who checks more than what stands in it."""
-    lab = Lab(tmp_path_factory.mktemp("signed") / "log")
-    fill(lab, 30)
+    lab = Lab(tmp_path_factory.mktemp("signed") / "log", first=[ADMITTED])
+    let_sign(lab, 30)
     return lab.directory
 
 
@@ -51,7 +55,7 @@ def test_every_command_of_the_page_runs_and_answers(
     directory: Path, signed: Path, block: str
 ) -> None:
     """Each block, as it stands, exits with 0, prints something and changes nothing."""
-    if "verify_log" in block:
+    if "verify_" in block:
         directory = signed
     if NEEDS_SHELL and "sqlite3 -" in block:
         pytest.skip("the sqlite3 shell is not installed")
@@ -59,7 +63,7 @@ def test_every_command_of_the_page_runs_and_answers(
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", block],
-        env={**os.environ, "LOG": str(directory), "PATH": path},
+        env={**os.environ, "LOG": str(directory), "KEY": KEY, "PATH": path},
         capture_output=True,
         text=True,
         check=False,

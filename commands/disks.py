@@ -38,6 +38,16 @@ ACTIVATION_S = 120.0
 SYNC_GRACE_S = 600.0
 
 
+def known_disks(instance: Instance) -> str:
+    """Return which disks an instance has, for a hint."""
+    match len(instance.disks):
+        case 0:
+            return "it has no disks at all"
+        case 1:
+            return "it has disk 0 alone"
+    return f"it has disks 0 to {len(instance.disks) - 1}"
+
+
 def call(
     step: str,
     node: str,

@@ -9,6 +9,7 @@ from shell import confirm
 from shell.failure import BadUsage, Failure, Status
 from shell.following import follow
 from shell.parsing import Words
+from shell.render.cells import count
 from shell.session import Session
 from shell.submission import PRIORITIES
 from shell.values import age_s, number
@@ -59,7 +60,7 @@ def autoarchive(session: Session, words: Words) -> int:
     reply = session.ask(
         "job-order", JobOrder(order="archive", older_than_s=age), JobOrderReply, key=_key()
     )
-    session.say(f"Archived {sum(done for _, done, _ in reply.jobs)} jobs")
+    session.say(f"Archived {count(sum(done for _, done, _ in reply.jobs), 'job')}")
     return Status.SUCCESS
 
 
@@ -93,7 +94,7 @@ def _order_selected(session: Session, words: Words, what: str, order: JobOrder) 
         session.say("No jobs with the selected status were found")
         return Status.SUCCESS
     names = [f"{job}: {summary}" for job, summary in found.items()]
-    question = f"This will {what} {len(found)} jobs. Continue?"
+    question = f"This will {what} {count(len(found), 'job')}. Continue?"
     if not words.flag("force") and not confirm.ask(session, question, names=names):
         return Status.FAILURE
     return _send(session, msgspec.structs.replace(order, jobs=tuple(found)))
@@ -104,11 +105,19 @@ def _send(session: Session, order: JobOrder) -> int:
     failed = 0
     for job, done, why in reply.jobs:
         if done:
-            session.say(why or f"Job {job}: done")
+            session.say(why or f"Job {job} {_DONE[order.order]}")
         else:
             failed += 1
             session.note(why)
     return Status.FAILURE if failed else Status.SUCCESS
+
+
+_DONE = {
+    "cancel": "will be canceled",
+    "archive": "is archived",
+    "set-priority": "has its new priority",
+    "resolve": "goes on as you said",
+}
 
 
 def _ids(words: Sequence[str]) -> tuple[int, ...]:

@@ -14,7 +14,7 @@ import msgspec
 
 from eventstore.record import Stored
 from shell import log_source
-from shell.failure import Failure, Status
+from shell.failure import BadUsage, Failure, Status
 from shell.parsing import Words
 from shell.render.records import as_cloud_event, as_fields
 from shell.session import Session
@@ -26,6 +26,12 @@ def run(session: Session, words: Words) -> int:
     """Carry out export."""
     source = log_source.open_source(session, words)
     first, last = words.get("first", 1), words.get("last")
+    head = source.head
+    if not 1 <= first <= head or (last is not None and last < first):
+        raise BadUsage(
+            f"there are no records from {first}{'' if last is None else f' to {last}'}",
+            hint=f"the log has records 1 to {head}",
+        )
     form: Form = as_fields
     if words.flag("cloudevents"):
         form = partial(as_cloud_event, cluster_id=source.cluster_id)

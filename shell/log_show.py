@@ -18,19 +18,21 @@ from shell.values import number
 
 LINES = 20
 _POLL_S = 0.5
+_NAMED = ("instance", "node", "group")  # tables whose objects have names
 
 
 def tail(session: Session, words: Words) -> int:
     """Carry out tail."""
     source = log_source.open_source(session, words)
     count = words.get("lines", LINES)
-    last = _last(source, words.args, count)
+    streams = [_stream(session, words, source, name) for name in words.args]
+    last = _last(source, streams, count)
     _print(session, words, last, headers=not words.flag("no_headers"))
     if not words.flag("follow"):
         return Status.SUCCESS
     seq = source.head
     records = _poll(source, seq) if words.get("dir") else _subscribe(session, source, seq)
-    wanted = frozenset(words.args)
+    wanted = frozenset(streams)
     try:
         for stored in records:
             if not wanted or stored.record.stream in wanted:
@@ -53,10 +55,11 @@ def show(session: Session, words: Words) -> int:
                 f"there is no record {wanted}", hint=f"the log has records 1 to {source.head}"
             )
     else:
-        found = list(source.stream(wanted))
+        found = list(source.stream(_stream(session, words, source, wanted)))
         if not found:
             raise Failure(
-                f"there is no stream {wanted}", hint="such as cluster, job/42, node/<uuid>"
+                f"there is no stream {wanted}",
+                hint="such as cluster, job/42, instance/web1, node/node1, group/<uuid>",
             )
     form = reading.style_of(session, words).format
     if form == "json":
@@ -72,6 +75,22 @@ def show(session: Session, words: Words) -> int:
 
 def _is_seq(wanted: str) -> bool:
     return wanted.isascii() and wanted.isdecimal()
+
+
+def _stream(session: Session, words: Words, source: Source, name: str) -> str:
+    """Return the stream of an object that is called by its name, anything else as it is.
+
+    Streams bear uuids. What a name means now the cluster says: of a directory alone nobody does.
+    """
+    table, _, called = name.partition("/")
+    if table not in _NAMED or not called or words.get("dir"):
+        return name
+    if next(iter(source.stream(name)), None) is not None:
+        return name
+    now = Words(words.tool, words.command)  # whatever moment the rest is asked as of
+    reply = reading.query(session, now, table, ("uuid",), names=(called,))
+    (row,) = reading.records(reply)
+    return f"{table}/{row['uuid']}"
 
 
 def _last(source: Source, streams: Iterable[str], count: int) -> list[Stored]:

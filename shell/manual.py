@@ -67,6 +67,10 @@ TEXTS = {
 }
 
 
+# Commands that are no opcode, and take the options of one that is.
+_LIKE = {("gnt-cluster", "init"): "modify", ("gnt-instance", "batch-create"): "add"}
+
+
 def help_of(tool: Tool, name: str) -> str:
     """Return what `TOOL COMMAND --help` prints."""
     command = tool.commands[name]
@@ -136,7 +140,7 @@ where the ticket goes, as `<ticket_dir>/<node>/ticket.json`, for you to carry it
 
 def _descriptions(tool: str, command: str) -> dict[str, str]:
     """Return by dest what the fields of the command's opcode say about themselves."""
-    order = ORDERS.get((tool, command))
+    order = ORDERS.get((tool, _LIKE.get((tool, command), command)))
     if order is None:
         return {}
     dests = {field: dest for dest, field in order.fields.items()}

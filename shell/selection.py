@@ -35,7 +35,11 @@ def instances(session: Session, words: Words) -> list[str] | None:
     mode = words.get("multi_mode", BY_NAME)
     names = _select(session, words, mode)
     if not names:
-        raise refused("wrong_input", "Selection filter does not match any instances")
+        raise refused(
+            "wrong_input",
+            "Selection filter does not match any instances",
+            hint="gnt-instance list -o name,pnode,snodes,tags shows what could be selected",
+        )
     if mode == BY_NAME and len(names) == 1:
         return names
     if words.flag("force_multi") or words.flag("dry_run"):

@@ -600,7 +600,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         description="Verify a log of Cairn, with nothing of Cairn's.",
         epilog="Exit status: 0 sound, 1 not sound, 2 it cannot be read.",
     )
-    parser.add_argument("logfile", type=Path, help="a log.sqlite, or JSON Lines of gnt-log export")
+    parser.add_argument(
+        "logfile", type=Path, help="a log.sqlite, its directory, or JSON Lines of gnt-log export"
+    )
     parser.add_argument(
         "--key", action="append", default=[], help="a voter's public key that you trust; repeatable"
     )
@@ -608,14 +610,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         pinned = frozenset(_given_key(text) for text in options.key)
-        source = open_source(options.logfile)
-        mark, told = _find_mark(options.logfile, options.ack_mark)
+        path = _file_in(options.logfile)
+        source = open_source(path)
+        mark, told = _find_mark(path, options.ack_mark)
     except (Unreadable, Bad) as wrong:
         print(f"verify_log.py: {wrong}", file=sys.stderr)
         return 2
     report = audit(source, pinned=pinned, mark=mark)
     _print(report, pinned, told)
     return 1 if report.findings else 0
+
+
+def _file_in(path: Path) -> Path:
+    """Return the log of a log's directory, or of the master's around it; else the path."""
+    inside = (path / "log.sqlite", path / "log" / "log.sqlite")
+    return next((each for each in inside if each.exists()), path)
 
 
 def _given_key(text: str) -> bytes:

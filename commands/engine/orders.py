@@ -53,8 +53,10 @@ def fact_of(order: JobOrder, job_id: int, jobs: Jobs, history: History) -> Event
         status = None if recent.archived else recent.status
     else:
         status = history.status(job_id)
+    if status is None and 0 < job_id <= jobs.last_id:  # numbers are dense, and it is not open
+        return f"job {job_id} is archived already; gnt-job info {job_id} still shows it"
     if status is None:
-        return f"job {job_id} is not known, or archived: gnt-job list shows those there are"
+        return f"there is no job {job_id}; the last one is {jobs.last_id}"
     if order.order == ARCHIVE:
         return JobArchived()
     return f"job {job_id} has ended already: {status}"

@@ -428,7 +428,7 @@ def _nodes(
     if op.iallocator is not None or op.group_name is not None:
         raise Refused(
             WRONG_INPUT,
-            "nodes are named and are to be chosen",
+            "nodes are named, and yet to be chosen",
             hint="either -n NODE, or -I . and -g GROUP",
         )
     nodes = _named(cluster, primary, secondary, order)

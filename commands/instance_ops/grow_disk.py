@@ -25,6 +25,7 @@ from commands.disks import (
     MIRRORED,
     call,
     deactivate,
+    known_disks,
     nodes_of,
     of_disk,
     wait_synced,
@@ -104,7 +105,7 @@ def _new_size(op: InstanceGrowDisk, instance: Instance) -> tuple[Disk, int]:
         raise Refused(
             WRONG_INPUT,
             f"{instance.name} has no disk {op.disk}",
-            hint=f"0 to {len(instance.disks) - 1}" if instance.disks else "it has no disks at all",
+            hint=known_disks(instance),
         )
     disk = instance.disks[op.disk]
     size_mib = op.amount if op.absolute else disk.size_mib + op.amount

@@ -35,6 +35,7 @@ from commands.disks import (
     create_mirrors,
     create_volumes,
     deactivate,
+    known_disks,
     nodes_of,
     of_disk,
     remove_volumes,
@@ -164,7 +165,7 @@ def _indices(op: InstanceRecreateDisks, instance: Instance) -> tuple[int, ...]:
             raise Refused(
                 WRONG_INPUT,
                 f"{instance.name} has no disk {index}",
-                hint=f"0 to {len(instance.disks) - 1}",
+                hint=known_disks(instance),
             )
     return tuple(sorted(asked)) or tuple(range(len(instance.disks)))
 

@@ -39,6 +39,7 @@ from commands.disks import (
     MIRRORED,
     call,
     create_volumes,
+    known_disks,
     of_disk,
     remove_volumes,
     wait_synced,
@@ -171,7 +172,7 @@ def _check(op: InstanceReplaceDisks, instance: Instance) -> None:
             raise Refused(
                 WRONG_INPUT,
                 f"{instance.name} has no disk {index}",
-                hint=f"0 to {len(instance.disks) - 1}",
+                hint=known_disks(instance),
             )
 
 

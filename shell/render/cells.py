@@ -52,6 +52,11 @@ def moment_ms(ms: int) -> str:
     return f"{moment(ms // 1000)}.{ms % 1000:03}"
 
 
+def count(number: int, noun: str) -> str:
+    """Return `1 job`, `2 jobs`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def text(value: object, kind: str, units: str) -> str:
     """Return a value of a column of this kind."""
     if value is None:

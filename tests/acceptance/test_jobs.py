@@ -54,6 +54,19 @@ def asks_to_install(record: Record) -> bool:
 NODES = ("node1", "node2", "node3")
 
 
+# --- what stands in the log ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("tool", "name"), [("node", "node2"), ("instance", "web1.example.net")])
+def test_a_stream_may_be_called_by_its_objects_name(lab: LiveLab, tool: str, name: str) -> None:
+    """Streams bear uuids, which nobody types; an unknown name is answered with the nearest."""
+    ((uuid,),) = lab.rows(f"gnt-{tool} list -o uuid {name}")
+    assert lab.ok(f"gnt-log show {tool}/{name}") == lab.ok(f"gnt-log show {tool}/{uuid}")
+    assert lab.ok(f"gnt-log tail -n 3 {tool}/{name}") == lab.ok(f"gnt-log tail -n 3 {tool}/{uuid}")
+    wrong = lab.run(f"gnt-log show {tool}/{name}x")
+    assert (wrong.status, name in wrong.hint) == (1, True), str(wrong)
+
+
 # --- how an order is given ----------------------------------------------------------------------
 
 

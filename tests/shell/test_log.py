@@ -87,6 +87,14 @@ def test_export_is_the_same_each_time(directory: Path, tmp_path: Path) -> None:
     assert part.splitlines() == whole.splitlines()[2:4]
 
 
+@pytest.mark.parametrize("part", ["--first 9", "--first 5 --last 3", "--first 0"])
+def test_an_export_of_no_records_is_refused(directory: Path, part: str) -> None:
+    """With the records there are: an empty file would pass for an empty log."""
+    ran = run(f"gnt-log export --dir {directory} {part}", Master())
+    assert (ran.status, ran.out) == (2, "")
+    assert "hint: the log has records 1 to 8" in ran.err
+
+
 def test_export_of_cloud_events(directory: Path) -> None:
     """Each line has the attributes that CloudEvents 1.0 requires, and the place in the log."""
     lines = run(f"gnt-log export --cloudevents --dir {directory}", Master()).out.splitlines()

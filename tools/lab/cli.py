@@ -200,7 +200,11 @@ def slow(layout: LabLayout, node: str, seconds: float) -> None:
     from tools.lab import breaking
 
     breaking.slow(layout, node, seconds)
-    click.echo(f"every call on {node} takes {seconds:g} s longer")
+    click.echo(
+        f"every call on {node} takes {seconds:g} s longer"
+        if seconds
+        else f"calls on {node} are as fast as they can be"
+    )
 
 
 @lab.command()

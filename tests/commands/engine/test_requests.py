@@ -129,7 +129,11 @@ def test_orders_that_make_no_sense(world: World) -> None:
     world.commit_all()
     ((job, archived, why),) = world.answers[again].body.jobs  # type: ignore[union-attr]
     assert (job, archived) == (1, False)
-    assert why.startswith("job 1 is not known, or archived")
+    assert why == "job 1 is archived already; gnt-job info 1 still shows it"
+    unknown = world.order("archive", 99)
+    assert world.answers[unknown].body.jobs == (  # type: ignore[union-attr]
+        (99, False, f"there is no job 99; the last one is {world.state.jobs.last_id}"),
+    )
     for wrong in (
         JobOrder(order="delete"),
         JobOrder(order="resolve", how="ignore"),

@@ -20,7 +20,8 @@ from eventstore.record import Record
 from eventstore.serving.server import LONGEST_WAIT_S, ReplyTo, Request, RequestServer
 from eventstore.wire.faults import RemoteError
 from nodeagent.calls import NodeStatus
-from projections.job_state import ENDED, STEP_DONE, STEP_SENT, Job, OpState
+from projections.job_state import ENDED, NEEDS_ATTENTION, STEP_DONE, STEP_SENT, Job, OpState
+from projections.job_table import Jobs
 from projections.query.lock_fields import readable
 from projections.query.table import World
 from projections.state import State
@@ -154,13 +155,16 @@ class JobsDesk:
         if request is not None:
             return _some(
                 f"job {other} ({', '.join(_some(readable(world, name) for name in names))})"
+                f"{_parked(state.jobs, other)}"
                 for other, names in locks.in_the_way(request).items()
             )
         at = job.current
         if at is None or at >= len(job.depends):
             return ()
         return tuple(
-            f"job {each.job} to end" for each in job.depends[at] if each.job not in job.met
+            f"job {each.job} to end{_parked(state.jobs, each.job)}"
+            for each in job.depends[at]
+            if each.job not in job.met
         )
 
 
@@ -225,3 +229,9 @@ def _step_of(op: OpState) -> str:
             if state.state == STEP_SENT:
                 return step.id
     return ""
+
+
+def _parked(jobs: Jobs, number: int) -> str:
+    """Say of a job that goes on only when somebody decides about it that it does."""
+    job = jobs.open.get(number)
+    return ", which needs attention" if job is not None and job.status == NEEDS_ATTENTION else ""

@@ -171,3 +171,17 @@ def test_a_voter_that_may_lag_denies_no_job(desk: Desk, here: bool) -> None:
         desk.wait(job=9)
     assert told.value.leader == "node2"
     assert not desk.wait().closed
+
+
+def test_who_waits_for_a_job_that_needs_attention_is_told_so(desk: Desk) -> None:
+    """It goes on only when somebody decides, so waiting alone does not help."""
+    before = len(desk.story.log.records)
+    parked = desk.story.submit("PARKED")
+    desk.projector.apply(desk.story.log.records[before:])
+    stream = f"job/{parked}"
+    for event in (j.OpStarted(op=0, handler=1), j.OpParked(op=0, code="x", message="y")):
+        desk.projector.apply(desk.story.log.add((stream, event), job=parked))
+    desk.grant(parked, Lock("name/a"))
+    desk.want(Lock("name/a"))
+    (news,) = desk.wait(timeout_s=0).news
+    assert news.waits_for == (f"job {parked} (name/a), which needs attention",)

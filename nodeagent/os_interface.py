@@ -4,17 +4,18 @@ Source: Ganeti's OS interface (docs/os-interface.md).
 
 A script changes an instance's disks, so two must never run for one instance. An agent that dies
 leaves its script running; the next one finds the script's lock held (every process of the script
-inherits it, the kernel drops it with the last of them), ends that process group, and only then
-starts anew.
+inherits it, the kernel drops it with the last of them), ends the processes that hold it, and only
+then starts anew.
 """
 
 from __future__ import annotations
 
 import fcntl
+import glob
 import os
 import signal
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -257,10 +258,33 @@ def _write_group(lock: int, group: int) -> None:
 
 
 def _end_orphan(lock: int) -> None:
-    """Kill the process group that the lock names: as the lock is held, it is still that group."""
+    """Kill what holds the lock: the process group that it names, which it still is, as the lock is
+    held; where it names none that is there, the groups of those that have the lock open. An agent
+    may die before it has written the name, and a script's child may have left its group."""
     text = os.pread(lock, 20, 0)
-    if text.isdigit():
+    if text.isdigit() and _killed(int(text)):
+        return
+    for group in set(_holders(lock)):
+        _killed(group)
+
+
+def _killed(group: int) -> bool:
+    try:
+        os.killpg(group, signal.SIGKILL)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def _holders(lock: int) -> Iterator[int]:
+    """Yield the process groups, but our own, in which a process has the lock's file open."""
+    wanted = os.fstat(lock)
+    own = os.getpgrp()
+    for opened in glob.iglob("/proc/[0-9]*/fd/*"):  # that of pathlib fails if a process ends
         try:
-            os.killpg(int(text), signal.SIGKILL)
-        except ProcessLookupError:
-            return
+            if os.path.samestat(wanted, os.stat(opened)):
+                group = os.getpgid(int(opened.split("/")[2]))
+                if group != own:
+                    yield group
+        except OSError:
+            continue  # it has ended, or was closed meanwhile

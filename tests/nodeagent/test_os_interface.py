@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
+import signal
 import subprocess
 import sys
 import threading
@@ -215,6 +218,25 @@ def test_the_script_of_a_dead_agent_is_ended_first(make: Make, tmp_path: Path) -
     _create(interface(tmp_path), TaskScope())
     assert len(pids.read_text().split()) == 2
     assert not _alive(orphan)
+
+
+def test_a_script_whose_agent_died_before_it_was_named_is_ended_too(
+    make: Make, tmp_path: Path
+) -> None:
+    """The lock says nothing of it, or of a group that is gone: whoever holds the lock is ended."""
+    make(create="true")
+    locks = tmp_path / "locks"
+    locks.mkdir()
+    gone = subprocess.Popen(["true"], start_new_session=True)
+    gone.wait()
+    for named in (b"", str(gone.pid).encode()):
+        handle = os.open(locks / "i1", os.O_RDWR | os.O_CREAT | os.O_TRUNC)
+        os.write(handle, named)
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        orphan = subprocess.Popen(["sleep", "600"], pass_fds=(handle,), start_new_session=True)
+        os.close(handle)
+        _create(interface(tmp_path), TaskScope())
+        assert orphan.wait(timeout=60) == -signal.SIGKILL
 
 
 def test_parameters_are_verified_by_the_definition() -> None:

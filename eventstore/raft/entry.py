@@ -9,8 +9,9 @@ arithmetic to its own log.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
+
+import msgspec
 
 from eventstore.codec import decode_record
 from eventstore.errors import DecodeError
@@ -30,9 +31,8 @@ class Position(NamedTuple):
     hash: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One batch, encoded and chained."""
+class Entry(msgspec.Struct, frozen=True, gc=False):
+    """One batch, encoded and chained. A struct, as one is made for each append on each voter."""
 
     records: tuple[Stored, ...]
     previous: bytes  # hash of the record before the first

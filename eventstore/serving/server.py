@@ -44,8 +44,7 @@ _MAX_OPEN = 4096  # replies that one key may have outstanding
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(msgspec.Struct, frozen=True, gc=False):
     """What a handler gets. `actor` and `role` come from the key of the connection."""
 
     kind: str
@@ -206,7 +205,8 @@ class RequestServer:
             except zmq.Again:
                 return
             frame = self._socket.recv(zmq.NOBLOCK, copy=False)
-            extra = self._drop_rest()
+            if extra := frame.more:
+                self._drop_rest()
             key = str(frame.get("User-Id"))
             reply = ReplyTo(self, peer, key)
             try:
@@ -216,13 +216,10 @@ class RequestServer:
             except EventStoreError as refused:
                 reply.fail(refused)
 
-    def _drop_rest(self) -> bool:
-        """Read and drop further frames of this message; say whether there were any."""
-        extra = False
-        while self._socket.getsockopt(zmq.RCVMORE):
-            self._socket.recv(zmq.NOBLOCK, copy=False)
-            extra = True
-        return extra
+    def _drop_rest(self) -> None:
+        """Read and drop further frames of this message."""
+        while self._socket.recv(zmq.NOBLOCK, copy=False).more:
+            pass
 
     def _take(self, reply: ReplyTo, frame: bytes) -> None:
         frames.check_size(frame, frames.MAX_REQUEST_BYTES, "the request")

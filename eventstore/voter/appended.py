@@ -8,7 +8,7 @@ append then fails for want of room, what was appended from there on is taken bac
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Set
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from eventstore.clock import HybridClock
 from eventstore.codec import MAX_NAME_BYTES, encode_event, encode_record
@@ -31,8 +31,7 @@ _ID_BYTES = 16
 _ACTORS = 10_000  # names of actors to remember
 
 
-@dataclass(frozen=True, slots=True)
-class Placed:
+class Placed(NamedTuple):
     """A batch that has its place: encoded, chained, not yet on any disk."""
 
     entry: Entry

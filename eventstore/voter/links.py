@@ -106,7 +106,7 @@ class VoterLinks:
             except zmq.Again:
                 return
             frame = self._socket.recv(zmq.NOBLOCK, copy=False)
-            while self._socket.getsockopt(zmq.RCVMORE):
+            while frame.more:
                 frame = self._socket.recv(zmq.NOBLOCK, copy=False)
             self._take(str(frame.get("User-Id")), frame.bytes)
 

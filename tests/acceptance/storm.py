@@ -1,6 +1,7 @@
 """Faults of real processes under a load of clients, and what must hold afterwards.
 
-A storm has clients that order and read all the time (tests/history/load.py). Each fault is brought
+A storm has clients that order and read all the time (tests/history/load.py), and a person who makes
+and removes instances on every node, one after the other. Each fault is brought
 about, then it is waited until orders that were given *after* it are acknowledged, then it is ended,
 and again such orders are waited for. So a fault lasts as long as the cluster needs to get over it,
 and no longer. When the storm is over, every voter is up and level, and
@@ -8,7 +9,12 @@ and no longer. When the storm is over, every voter is up and level, and
 - all logs are equal, record by record, and chain;
 - the clients' notes are possible (tests/history/checker.py): all that was acknowledged stands there
   once, in order, on every voter; what is unknown stands there once or never;
-- every job has ended, each opcode of it once.
+- every job has ended, each opcode of it once;
+- every command of the person was carried out; each task that was asked for has one end, and what it
+  did on its node was done once.
+
+In a lab whose nodes have networks of their own, a cut parts agents from voters, too: those of a
+node that is cut off hear nothing of a task, or finish it and cannot say so, until it is healed.
 """
 
 from __future__ import annotations
@@ -22,7 +28,7 @@ from pathlib import Path
 
 from eventstore.storage.log_view import LogView
 from tests.acceptance.live_lab import LiveLab
-from tests.acceptance.voters import WITHIN_S, Voters, until
+from tests.acceptance.voters import WITHIN_S, Voters, task_counts, until
 from tests.history.__main__ import read_log
 from tests.history.checker import Broken, VoterLog, check
 from tests.history.load import PREFIX
@@ -89,9 +95,18 @@ class Builder:
 
     def stop(self) -> list[str]:
         """Finish what is under way; return each command that failed, with what it said."""
+        self.end()
+        return self._went_wrong
+
+    def progress(self) -> None:
+        """Wait until an instance was made and removed, both after this call."""
+        wanted = self.done + 2  # one is under way
+        until(lambda: self.done >= wanted, within_s=4 * WITHIN_S)
+
+    def end(self) -> None:
+        """Finish what is under way."""
         self._stopping.set()
         self._thread.join()
-        return self._went_wrong
 
     def _work(self) -> None:
         nodes = self._lab.layout.load().nodes
@@ -111,6 +126,8 @@ class Storm:
     def __init__(self, lab: LiveLab, notes: Path, *, seed: int) -> None:
         self.lab, self.voters, self.random = lab, Voters(lab), random.Random(seed)
         self.load = Load(lab, notes)
+        self.builder = Builder(lab)
+        self._for_parted: list[int] = []  # jobs for nodes that were cut off
         self.load.progress()
 
     @property
@@ -159,7 +176,7 @@ class Storm:
         leader = self.voters.leader()
         beside = self.random.sample(self.voters.followers(), self._minority - 1)
         self._split([leader, *beside], [n for n in self.voters.nodes if n not in (leader, *beside)])
-        self._through()
+        self._through(leader)
 
     def a_deaf_follower(self) -> None:
         """It gets nothing from the leader, and all else; the leader stays the leader."""
@@ -167,7 +184,7 @@ class Storm:
         follower = self.random.choice(self.voters.followers())
         before = self.voters.status(leader)
         wires.cut(self._wires, leader, [follower])
-        self._through()
+        self._through(follower)
         after = self.voters.status(leader)
         assert before is not None
         assert after is not None
@@ -178,7 +195,7 @@ class Storm:
         """It gets everything, and nobody gets anything from it."""
         leader = self.voters.leader()
         wires.cut(self._wires, leader, self.voters.followers())
-        self._through()
+        self._through(leader)
 
     def two_halves_and_a_bridge(self) -> None:
         """One node hears both halves, which do not hear each other."""
@@ -186,23 +203,31 @@ class Storm:
         self.random.shuffle(nodes)
         half = (len(nodes) - 1) // 2
         self._split(nodes[:half], nodes[half : 2 * half])
-        self._through()
+        self._through(nodes[0])
 
     # --- afterwards -----------------------------------------------------------------------------
 
     def settle(self) -> list[Broken]:
         """End the load, let all voters come up and level; return every promise that was broken."""
+        failed = [Broken("commands", how) for how in self.builder.stop()]
         notes = self.load.stop()
         self.voters.restore()
         until(self._idle)
+        for job in self._for_parted:
+            if (status := self.lab.status_of(job)) != "success":
+                failed.append(
+                    Broken("commands", f"job {job} for a node that was cut off: {status}")
+                )
         self.voters.level()
         self.voters.compare()
         logs = [read_log(self.voters.log(node)) for node in self.voters.nodes]
-        return broken_promises(notes, logs, self.voters.log(self.voters.nodes[0]))
+        promises = broken_promises(notes, logs, self.voters.log(self.voters.nodes[0]))
+        return [*failed, *promises, *self._done_otherwise_than_once()]
 
     def end(self) -> None:
         """End what still runs, and every cut."""
         self.load.end()
+        self.builder.end()
         if self.lab.layout.load().wires is not None:
             wires.heal(self._wires)
 
@@ -215,6 +240,21 @@ class Storm:
         laid = self.lab.layout.load().wires
         assert laid is not None
         return laid
+
+    def _done_otherwise_than_once(self) -> list[Broken]:
+        """Tasks that were asked for, or ended, more than once or never; and so for effects."""
+        counts = task_counts(self.voters.log(self.voters.nodes[0]))
+        assert counts, "no task was asked for"
+        asked = [
+            Broken("tasks", f"asked for {times} times, with {ends} ends")
+            for times, ends in sorted(counts - {(1, 1)})
+        ]
+        return asked + [
+            Broken("effects", f"{effect} on {node}: {times} times")
+            for node in self.voters.nodes
+            for effect, times in self.lab.effects(node).items()
+            if times != 1
+        ]
 
     def _idle(self) -> bool:
         """Whether every job has ended."""
@@ -233,9 +273,16 @@ class Storm:
     def _split(self, *sides: Sequence[str]) -> None:
         wires.split(self._wires, *sides)
 
-    def _through(self) -> None:
-        """Wait until orders are taken all the same; then heal, and wait again."""
+    def _through(self, parted: str) -> None:
+        """Wait until orders are taken all the same; then heal, and wait again.
+
+        One of them is for the node `parted`, whose agent then hears of it late, or of none of it,
+        or cannot say that it was done.
+        """
         self.load.progress()
+        name = f"parted{len(self._for_parted)}.example.net"
+        made = f"gnt-instance add -t plain -o debian -n {parted} -s 1G --no-start {name}"
+        self._for_parted.append(self.lab.submit(made))
         wires.heal(self._wires)
         self.load.progress()
 

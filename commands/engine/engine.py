@@ -138,7 +138,7 @@ class Engine:
         match outcome:
             case Committed():
                 self._landed(flight, outcome)
-            case Refused() if flight.job is not None and outcome.code != "not-leader":
+            case Refused() if flight.job is not None:
                 self._take_back(flight, outcome)
             case Refused() | Unknown():
                 self._lost(flight, outcome)
@@ -467,7 +467,7 @@ class Engine:
         for told in flight.told:
             self._answer(told.ticket, outcome)
         self._answer(flight.ticket, outcome)
-        if isinstance(outcome, Refused) and outcome.code != "not-leader":
+        if isinstance(outcome, Refused):
             self._number_again(flight)
         else:
             self._stop(outcome)

@@ -54,7 +54,7 @@ def weather(
     lab: LiveLab, voters: int, seed: int, *, apart: bool, until_s: float
 ) -> tuple[str, int, int]:
     """Let faults pass over a lab: what broke, "" if nothing; how many faults, and orders."""
-    lab.up(nodes=voters, voters=voters, apart=apart, lost_after_s=60.0)
+    lab.up(nodes=voters, voters=voters, apart=apart, lost_after_s=600.0)
     storm = Storm(lab, lab.layout.directory.parent / "notes", seed=seed)
     count = 0
     try:

@@ -21,7 +21,7 @@ from tests.acceptance.live_lab import LiveLab
 from tests.acceptance.voters import Voters, shorten, until
 from tests.replaycheck import check_replay
 
-pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(600)]
 
 ADD = "gnt-instance add -t plain -o debian -s 1G --no-start"
 REASON = "--reason 'the disks lied' --yes-do-it"

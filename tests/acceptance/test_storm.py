@@ -20,7 +20,7 @@ def test_three_voters_killed_and_stopped(tmp_path: Path) -> None:
     changes nothing; every job ends once, and whatever its tasks do is done once on the nodes."""
     lab = LiveLab(tmp_path / "lab")
     try:
-        lab.up(nodes=3, voters=3)
+        lab.up(nodes=3, voters=3, lost_after_s=600.0)
         storm = Storm(lab, tmp_path / "notes", seed=SEED)
         try:
             for name in ("kill the leader", "stop the leader", "kill followers"):
@@ -39,7 +39,7 @@ def test_five_voters_cut_apart(tmp_path: Path) -> None:
     nodes' agents from the voters as well; who hears all but the leader does not depose it."""
     lab = LiveLab(tmp_path / "lab")
     try:
-        lab.up(nodes=5, voters=5, apart=True, lost_after_s=60.0)
+        lab.up(nodes=5, voters=5, apart=True, lost_after_s=600.0)
         storm = Storm(lab, tmp_path / "notes", seed=SEED)
         try:
             for name in (

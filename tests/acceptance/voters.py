@@ -121,7 +121,10 @@ def until(holds: Callable[[], bool], *, within_s: float = WITHIN_S) -> None:
 
 
 def task_counts(log: Path) -> set[tuple[int, int]]:
-    """Return how often tasks were asked for, and ended: (times, times)."""
+    """Return how often tasks were asked for, and ended: (times, times).
+
+    What an agent tells once more when its job is over is recorded apart, with a key (intake.py).
+    """
     asked: dict[str, list[int]] = {}
     with LogView(log) as view:
         for stored in view.iterate():
@@ -130,5 +133,5 @@ def task_counts(log: Path) -> set[tuple[int, int]]:
                 task = msgspec.msgpack.decode(record.data, type=TaskNamed).task
                 counts = asked.setdefault(task, [0, 0])
                 counts[0] += record.kind == TASK_REQUESTED
-                counts[1] += record.kind in TASK_ENDS
+                counts[1] += record.kind in TASK_ENDS and not record.key
     return {(times, ends) for times, ends in asked.values()}

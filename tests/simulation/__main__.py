@@ -1,4 +1,4 @@
-"""Run seeds: `python -m tests.simulation --seeds 0:1000`, `--seed 17 -v`, `--mutants`."""
+"""Run seeds: `python -m tests.simulation --seeds 0:1000`, `--seed 17 -v`, `--mutants`, `--jobs`."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterable, Sequence
 
 from eventstore.errors import CorruptLog
+from tests.simulation.jobs import JobRun
 from tests.simulation.kernel import Violation
 from tests.simulation.mutants import MUTANTS, keep, planted
 from tests.simulation.scenario import Run
@@ -22,6 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--mutants", nargs="*", metavar="NAME", help="look for planted bugs, all or these"
     )
+    parser.add_argument("--jobs", action="store_true", help="with jobs and the engine (jobs.py)")
     parser.add_argument("--write", action="store_true", help="keep the seeds that find mutants")
     asked = parser.parse_args(arguments)
     first, _, last = asked.seeds.partition(":")
@@ -30,14 +32,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         seeds = range(asked.seed, asked.seed + 1)
     if asked.mutants is not None:
         return find_mutants(asked.mutants or MUTANTS, seeds, write=asked.write)
-    return run_seeds(seeds, verbose=asked.verbose)
+    return run_seeds(seeds, JobRun if asked.jobs else Run, verbose=asked.verbose)
 
 
-def run_seeds(seeds: range, *, verbose: bool) -> int:
+def run_seeds(seeds: range, kind: type[Run], *, verbose: bool) -> int:
     """Run seeds one after the other; print each violation with its seed, and a core's speed."""
     begun, violations, events = time.process_time(), 0, 0
     for seed in seeds:
-        run = Run(seed, verbose=verbose)
+        run = kind(seed, verbose=verbose)
         if verbose:
             print(run.settings)
         if flaw := flaw_of(run):

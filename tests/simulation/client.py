@@ -48,17 +48,22 @@ class Client:
             self._retry(number, asked_ms)
             return
         node = leaders[int(self._kernel.rng.random() * len(leaders))]
-        event: Event = Written(number=number)
-        if number % TASKS_EVERY == 0:
-            event = TaskRequested(
-                number=number, task=f"task/{number}", call=_CALL, resource="disk", timeout_s=60.0
-            )
+        event, stream = self._event(number)
         node.propose(
             event,
             lambda outcome: self._told(node, number, asked_ms, outcome),
-            TASKS if number % TASKS_EVERY == 0 else f"s/{number}",
+            stream,
             f"write/{number}",
         )
+
+    def _event(self, number: int) -> tuple[Event, str]:
+        """What write `number` is, and the stream that it belongs to."""
+        if number % TASKS_EVERY:
+            return Written(number=number), f"s/{number}"
+        task = TaskRequested(
+            number=number, task=f"task/{number}", call=_CALL, resource="disk", timeout_s=60.0
+        )
+        return task, TASKS
 
     def read(self) -> None:
         """Read at somebody who believes that it leads."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 from eventstore.clock import HybridClock
 from eventstore.events import STREAM, EpochStarted, LogCreated, VotersChanged
@@ -120,7 +121,9 @@ class Settings:
         )
 
 
-def first_entry(voters: dict[str, bytes], witnesses: tuple[str, ...]) -> Entry:
+def first_entry(
+    voters: dict[str, bytes], witnesses: tuple[str, ...], more: tuple[Draft, ...] = ()
+) -> Entry:
     """Return the batch with which every voter's log begins."""
     appended = Appended(
         seq=0,
@@ -135,13 +138,18 @@ def first_entry(voters: dict[str, bytes], witnesses: tuple[str, ...]) -> Entry:
     names = {name: inc.hex() for name, inc in voters.items()}
     changed = VotersChanged(voters=names, witnesses=witnesses)
     drafts = [Draft(stream=STREAM, event=e, actor="test") for e in (created, started, changed)]
-    placed = appended.place(Batch(drafts=tuple(drafts)), FIRST, START_MS)
+    placed = appended.place(Batch(drafts=(*drafts, *more)), FIRST, START_MS)
     assert isinstance(placed, Placed)
     return placed.entry
 
 
 class Run:
     """One seed, from beginning to end."""
+
+    NODE: ClassVar[type[Node]] = Node
+    AGENT: ClassVar[type[Agent]] = Agent
+    CLIENT: ClassVar[type[Client]] = Client
+    WRITES: ClassVar[int] = WRITES
 
     def __init__(
         self,
@@ -171,7 +179,7 @@ class Run:
             timing = replace(timing, heartbeat_ms=200, election_min_ms=500, election_max_ms=600)
         names = "abcdefgh"[: self.settings.voters + self.settings.spares]
         self.nodes = {
-            name: Node(
+            name: self.NODE(
                 name,
                 kernel=self.kernel,
                 network=self.network,
@@ -183,14 +191,15 @@ class Run:
             for name in names
         }
         self.checker.nodes = self.nodes
-        self.client = Client(self.kernel, self.nodes)
-        self.agent = Agent(self.kernel, self.nodes)
+        self.client = self.CLIENT(self.kernel, self.nodes)
+        self.agent = self.AGENT(self.kernel, self.nodes)
         self._begin()
 
     def _begin(self) -> None:
         voters = [*self.nodes][: self.settings.voters]
         storages = {name: self.nodes[name].inc for name in voters}
-        entry = first_entry(storages, (voters[-1],) if self.settings.witness else ())
+        witnesses = (voters[-1],) if self.settings.witness else ()
+        entry = first_entry(storages, witnesses, self._founding())
         self.checker.begin_with(entry)
         for name in voters:
             node = self.nodes[name]
@@ -203,10 +212,14 @@ class Run:
             node.start()
         self._plan()
 
+    def _founding(self) -> tuple[Draft, ...]:
+        """What else the first batch holds."""
+        return ()
+
     def _plan(self) -> None:
         kernel = self.kernel
         rng = kernel.rng
-        for number in range(WRITES):
+        for number in range(self.WRITES):
             time_ms = rng.randrange(500, LAST_WRITE_MS)
             kernel.at(time_ms, self.client.write, number, time_ms)
         for _ in range(30):
@@ -224,13 +237,17 @@ class Run:
 
     def run(self) -> Run:
         """Let it all happen. Raises Violation."""
-        self.kernel.run_until(END_MS)
+        self._play()
         self.client.check(self.checker)
         if self._must_live():
             if WRITES not in self.client.acknowledged:
                 raise Violation("everything has healed, and nothing was committed in 10 s")
             self._check_level()
         return self
+
+    def _play(self) -> None:
+        """Let everything happen."""
+        self.kernel.run_until(END_MS)
 
     def _check_level(self) -> None:
         """Who follows the last leader has had 10 s: it holds all that was committed by then."""

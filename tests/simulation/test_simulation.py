@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import pytest
 
+from commands.engine.engine import Engine
+from commands.engine.flight import Flight
+from eventstore.replica import Refused
 from tests.simulation.__main__ import flaw_of
+from tests.simulation.jobs import JOBS, JobRun
 from tests.simulation.mutants import MUTANTS, killing_seeds, planted
 from tests.simulation.scenario import Run, Settings
+
+JOB_SEEDS = 100
 
 FAILED_BEFORE = (
     531,  # a lone voter refused for want of room what others had got before
@@ -38,6 +44,31 @@ def test_a_planted_bug_is_found(name: str) -> None:
     with planted(name):
         assert flaw_of(Run(seed))
     assert not flaw_of(Run(seed))
+
+
+@pytest.mark.parametrize("first", range(0, JOB_SEEDS, 25))
+def test_jobs_survive_what_happens_to_their_masters(first: int) -> None:
+    """Every job that was recorded ends, each task once, and the node has what the ends say."""
+    answered = 0
+    for seed in range(first, first + 25):
+        run = JobRun(seed)
+        assert not flaw_of(run), f"seed {seed}"
+        answered += len(run.submitter.jobs)
+    assert answered == 25 * JOBS
+
+
+def test_an_engine_that_is_lost_with_a_refusal_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A leader that failed to hand over, and whose engine stopped meanwhile: seed 32 found it."""
+    lost = Engine._take_back
+
+    def stop(engine: Engine, flight: Flight, outcome: Refused) -> None:
+        lost(engine, flight, outcome)
+        if outcome.code == "not-leader":
+            engine._stop(outcome)
+
+    assert not flaw_of(JobRun(32))
+    monkeypatch.setattr(Engine, "_take_back", stop)
+    assert flaw_of(JobRun(32))
 
 
 def test_a_calm_cluster_acknowledges_everything() -> None:

@@ -84,9 +84,25 @@ def test_what_is_too_large_for_the_log_fails_its_opcode(world: World) -> None:
     assert "task.requested" not in world.kinds(job)
 
 
-@pytest.mark.parametrize("outcome", [Unknown("the leader changed"), Clash("not-leader", "no")])
-def test_after_an_unknown_outcome_the_engine_stops(world: World, outcome: Clash | Unknown) -> None:
+def test_a_leader_that_failed_to_hand_over_carries_jobs_on(world: World) -> None:
+    """While it hands over, nothing is appended, and that is certain: it is proposed again soon."""
+    job = world.submit(carry(call("a")))
+    world.commit_one()
+    world.refuse_one(Clash("not-leader", "this voter is handing over"))
+    late = world.ticket()
+    submit = Submit(jobs=(submit_spec(TestDelay(duration=0)),))
+    world.carry_out(world.boss.submit("operator:alice", "operator", submit, ticket=late))
+    world.refuse_one(refused := Clash("not-leader", "this voter is handing over"))
+    assert world.answers[late].outcome == refused, "whoever asked asks the next leader"
+    world.pass_time(1.0)
+    world.settle()
+    assert world.job(job).status == "success"
+    assert world.submit(TestDelay(duration=0)) == job + 1, "no number is left out"
+
+
+def test_after_an_unknown_outcome_the_engine_stops(world: World) -> None:
     """Who asked hears that nothing is known; nothing more is proposed; the next reign goes on."""
+    outcome = Unknown("the leader changed")
     job = world.submit(carry(Wait(id="w", timeout_s=5)))
     world.commit_all()
     ticket = world.order("cancel", job)

@@ -59,12 +59,15 @@ class Packer:
         self._comply = np.array([comply[group] for group in groups], dtype=np.bool_)
         good = frame.group[nodes][:, None] == frame.group[nodes][None, :]
         np.fill_diagonal(good, False)
-        self._good = good & self._comply[:, None]
+        first = primary_reasons(placement, self._demand, nodes, force=self._force)
+        good &= (self._comply & (first == FITS))[:, None]
+        self._good = good & (secondary_reasons(placement, self._demand, nodes, nodes) == FITS)
         self._barred = np.where(self._good, 0.0, np.inf)
         # Instances that a node takes before it must be looked at: as primary, and in all.
         self._safe_first, self._safe = [0] * len(nodes), [0] * len(nodes)
+        as_primary, as_secondary = self._good.any(axis=1).tolist(), self._good.any(axis=0).tolist()
         for row in range(len(nodes)):
-            self._look(row)
+            self._reckon(row, as_primary=as_primary[row], as_secondary=as_secondary[row])
         self._names: list[Instance] = []
         self._primaries: list[int] = []
         self._secondaries: list[int] = []
@@ -132,10 +135,17 @@ class Packer:
             good[:, row] &= second == FITS
         self._barred[row] = np.where(good[row], 0.0, np.inf)
         self._barred[:, row] = np.where(good[:, row], 0.0, np.inf)
-        alone, together = self._room(int(node[0]))
-        as_primary, used = bool(good[row].any()), bool(good[row].any() or good[:, row].any())
+        as_primary, as_secondary = bool(good[row].any()), bool(good[:, row].any())
+        self._reckon(row, as_primary=as_primary, as_secondary=as_secondary)
+
+    def _reckon(self, row: int, *, as_primary: bool, as_secondary: bool) -> None:
+        """Work out how many instances a node takes before it must be looked at again."""
+        if not as_primary and not as_secondary:
+            self._safe_first[row] = self._safe[row] = UNLIMITED
+            return
+        alone, together = self._room(int(self._nodes[row]))
         self._safe_first[row] = max(1, alone - 1) if as_primary else UNLIMITED
-        self._safe[row] = max(1, together - 1) if used else UNLIMITED
+        self._safe[row] = max(1, together - 1)
 
     def _room(self, node: int) -> tuple[int, int]:
         """How many instances fit on a node for certain: by what primaries use, and by the rest."""

@@ -13,7 +13,6 @@ import msgspec
 import numpy as np
 
 from commands.placement import metrics
-from commands.placement.advice import advise
 from commands.placement.allocate import Unplaced, all_nodes, allocatable
 from commands.placement.capacity import Filled, Filler, Totals, totals
 from commands.placement.metrics import bad_items, group_scope
@@ -29,7 +28,7 @@ from commands.placement.model import (
 from commands.placement.options import Options
 from commands.placement.redundancy import redundant
 from commands.placement.state import Placement
-from tools.htools import listing, plots, report
+from tools.htools import listing, report
 from tools.htools.choices import Choices
 from tools.htools.errors import HtoolsError
 from tools.htools.figures import fixed, quoted, shown
@@ -94,6 +93,8 @@ def main(choices: Choices) -> int:
     if choices.advice and not stopped:
         _print_advice(run, filler, standard)
     if choices.plot is not None:
+        from tools.htools import plots  # imports cost more than the work on a small cluster
+
         after = standard.filled.placement
         plots.show(choices.plot, run.placement, after, all_nodes(after))
     if choices.machine_readable:
@@ -446,6 +447,8 @@ _LACKING: Final = {
 
 def _print_advice(run: Run, filler: Filler, phase: Phase) -> None:
     """Which resource ends first, and what to add; as keys beyond Ganeti's in a shell fragment."""
+    from commands.placement.advice import advise  # as for plots
+
     found = advise(run.placement, phase.filled, filler, _instance(run, phase.size), run.options)
     binding = "none" if found.binding is None else found.binding.label
     if run.choices.machine_readable:

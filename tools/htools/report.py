@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from commands.placement.balance import Step, job_sets
 from commands.placement.moves import Kind
 from commands.placement.options import Options
 from commands.placement.state import Placement
 from tools.htools.choices import Choices
 from tools.htools.load import Loaded
 from tools.htools.text import cluster_text
+
+if TYPE_CHECKING:
+    from commands.placement.balance import Step
 
 _SCRIPT: Final = """#!/bin/sh
 
@@ -113,6 +115,8 @@ def job_commands(
     loaded: Loaded, placement: Placement, steps: list[Step], *, full_names: bool = False
 ) -> list[list[list[str]]]:
     """Sets of jobs of commands."""
+    from commands.placement.balance import job_sets  # only who balances pays for its import
+
     nodes = [loaded.alias(name) for name in placement.frame.names]
 
     def commands(step: Step) -> list[str]:

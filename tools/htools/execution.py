@@ -70,11 +70,11 @@ def execute(
     *,
     program: str = "hbal",
     then: Sequence[dict[str, object]] = (),
-) -> int:
-    """Carry out the moves; return the exit status. `placement` names instances and nodes.
+) -> bool:
+    """Carry out the moves; return whether that was all, or somebody ended it between two sets.
 
-    `then` are opcodes, one job together, for when all moves are done. `program` is whose jobs
-    they are.
+    `placement` names instances and nodes. `then` are opcodes, one job together, for when all
+    moves are done. `program` is whose jobs they are.
     """
     sets = job_sets(list(steps))
     if choices.first_job_group:
@@ -83,20 +83,23 @@ def execute(
         for number, moves in enumerate(sets):
             if asked.to_stop:
                 print(f"Stopped before job set {number + 1} of {len(sets)}: {number} are done.")
-                return 0
+                return False
             try:
                 _carry_out(session, choices, placement, moves, program)
             except (EventStoreError, Failure) as problem:
                 done = f"{number} of {len(sets)} job sets are done"
                 raise HtoolsError(f"{told(problem)}; {done}, no more are submitted") from problem
         if then and not choices.first_job_group:
+            if asked.to_stop:
+                print("Stopped after the last job set: what follows the moves is not done.")
+                return False
             try:
                 (job,) = _submit(session, Submit(jobs=(_job(choices, then, program),)))
                 print(f"Got job IDs {job}", flush=True)
                 follow(session, job, quiet=True)
             except (EventStoreError, Failure) as problem:
                 raise HtoolsError(f"{told(problem)}; the moves are done") from problem
-    return 0
+    return True
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from commands.placement.model import NO_NODE
 from commands.placement.schedule import schedule
 from commands.placement.search import GREEDY_SIZE, Search
 from commands.placement.state import Placement
-from tools.htools import listing, plots, records, report
+from tools.htools import listing, records, report
 from tools.htools.choices import Choices
 from tools.htools.errors import HtoolsError
 from tools.htools.figures import fixed, general
@@ -123,6 +123,8 @@ def _finish(job: Job, before: Placement, steps: list[Step], initial: float) -> i
     if choices.schedule:
         _print_schedule(job, before, steps)
     if choices.plot is not None:
+        from tools.htools import plots  # imports cost more than the work on a small cluster
+
         plots.show(choices.plot, before, placement, job.scope)
     if choices.save is not None:
         text = cluster_text(
@@ -141,7 +143,7 @@ def _finish(job: Job, before: Placement, steps: list[Step], initial: float) -> i
             raise HtoolsError("hbal: Execution of commands possible only on LUXI")
         from tools.htools.execution import execute
 
-        return execute(choices, before, steps)
+        execute(choices, before, steps)
     return 0
 
 

@@ -113,7 +113,9 @@ def _empty(loaded: Loaded, choices: Choices, found: Switched, nodes: list[int]) 
     for name in names:
         marks.append({"OP_ID": "OP_TAGS_SET", "kind": "node", "name": name, "tags": [STANDBY_AUTO]})
         marks.append({"OP_ID": "OP_NODE_SET_PARAMS", "node_name": name, "offline": True})
-    execute(choices, loaded.placement, list(found.steps), program="hsqueeze", then=marks)
+    steps = list(found.steps)
+    if not execute(choices, loaded.placement, steps, program="hsqueeze", then=marks):
+        raise HtoolsError("hsqueeze: stopped; no node is tagged or marked offline yet")
     raise HtoolsError(
         f"hsqueeze: {', '.join(names)}: empty, tagged and offline; this version cannot power nodes"
         " off: switch them off by hand"

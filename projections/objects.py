@@ -81,9 +81,13 @@ class Instance(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc
 
     @property
     def secondary(self) -> str | None:
-        """The node that mirrors the disks, if any."""
+        """The node that mirrors the disks, if any.
+
+        The one side of a disk on shared storage stays noted where it was made, wherever the
+        instance goes: that is no mirror.
+        """
         for disk in self.disks:
-            for side in disk.sides:
+            for side in disk.sides if len(disk.sides) > 1 else ():
                 if side.node != self.primary:
                     return side.node
         return None

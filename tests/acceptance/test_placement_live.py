@@ -5,11 +5,16 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
+from commands.api import JobSpec, Submit, Submitted
+from eventstore.packed import Packed
+from shell.following import follow
 from tests.acceptance.live_lab import LiveLab
 from tools import explain_choice
 from tools.lab import daemons
@@ -208,6 +213,63 @@ def test_an_allocator_of_ones_own_is_asked_and_obeyed(lab: LiveLab) -> None:
                 hint="hail (built in), mine")  # fmt: skip
 
 
+def test_an_allocator_chooses_where_disks_are_made_anew(lab: LiveLab) -> None:
+    """It is asked to allocate the instance as it is; its nodes hold the disks from then on."""
+    lab.ok(f"{ADD} -t drbd -n node1:node2 --no-start web1.example.net")
+    allocator(lab, {"success": True, "info": "", "result": ["node3", "node4"]})
+    lab.ok("gnt-instance recreate-disks -I mine web1.example.net")
+    assert where(lab)["web1.example.net"] == ("node3", "node4")
+    asked = json.loads((lab.layout.allocators / "asked.json").read_text())["request"]
+    assert (asked["type"], asked["name"]) == ("allocate", "web1.example.net")
+    assert asked["required_nodes"] == 2
+    lab.ok("gnt-instance startup web1.example.net")
+
+    lab.ok("gnt-instance shutdown --timeout=0 web1.example.net")
+    allocator(lab, {"success": True, "info": "", "result": ["node3"]})
+    lab.refuses(
+        "gnt-instance recreate-disks -I mine web1.example.net",
+        "2 different nodes", hint="-I hail",
+    )  # fmt: skip
+    assert where(lab)["web1.example.net"] == ("node3", "node4")
+
+
+def test_an_allocator_is_asked_once_for_many_instances(lab: LiveLab) -> None:
+    """Those with a place are made there, side by side; the others are told with its reason."""
+    first, second, third = (f"web{number}.example.net" for number in (1, 2, 3))
+    allocator(
+        lab,
+        {
+            "success": True,
+            "info": "",
+            "result": [
+                [[first, ["node2", "node1"]], [third, ["node4", "node3"]]],
+                [[second, "not to my taste"]],
+            ],
+        },
+    )
+    wanted = {
+        "disk_template": "drbd", "os_type": "debian", "mode": "create",
+        "disks": [{"size": 1024}], "nics": [{}], "beparams": {"memory": 512},
+    }  # fmt: skip
+    fields = {
+        "instances": [{**wanted, "instance_name": name} for name in (first, second, third)],
+        "iallocator": "mine",
+    }
+    op = Packed("OP_INSTANCE_MULTI_ALLOC", 1, msgspec.Raw(msgspec.msgpack.encode(fields)))
+    with closing(lab.session()) as session:
+        submit = Submit(jobs=(JobSpec(ops=(op,)),))
+        (job,) = session.ask("submit", submit, Submitted, key="many").jobs
+        follow(session, job, quiet=True)
+    for (creation,) in lab.rows("gnt-job list -o id"):
+        if int(creation) > job:
+            lab.ok(f"gnt-job wait {creation}")
+    assert where(lab) == {first: ("node2", "node1"), third: ("node4", "node3")}
+    asked = json.loads((lab.layout.allocators / "asked.json").read_text())["request"]
+    assert asked["type"] == "multi-allocate"
+    assert [one["name"] for one in asked["instances"]] == [first, second, third]
+    assert "not to my taste" in lab.ok(f"gnt-job info {job}")
+
+
 # --- balancing --------------------------------------------------------------------------------
 
 
@@ -322,3 +384,60 @@ def test_nodes_that_are_not_needed_are_emptied(lab: LiveLab) -> None:
         for name in offline:
             lab.ok(f"gnt-node modify --offline=no {name}")
             lab.ok(f"gnt-node remove-tags {name} htools:standby:auto")
+
+
+@pytest.fixture(name="scattered")
+def _scattered(lab: LiveLab) -> Any:
+    """Put an instance on shared storage on each node but the master; nodes come back online."""
+    lab.ok(
+        "gnt-cluster modify --enabled-disk-templates=drbd,plain,sharedfile"
+        " --shared-file-storage-dir=/srv/cairn/shared"
+    )
+    for number, node in enumerate(("node2", "node3", "node4"), 1):
+        lab.ok(f"{ADD} -t sharedfile -n {node} web{number}.example.net")
+    yield
+    for name in offline(lab):
+        lab.ok(f"gnt-node modify --offline=no {name}")
+        lab.ok(f"gnt-node remove-tags {name} htools:standby:auto")
+
+
+def offline(lab: LiveLab) -> set[str]:
+    """Return the names of the nodes that are marked so."""
+    return {name for name, mark in lab.rows("gnt-node list -o name,offline") if mark == "Y"}
+
+
+@pytest.mark.usefixtures("scattered")
+def test_instances_leave_nodes_that_are_not_needed(lab: LiveLab) -> None:
+    """`hsqueeze -X` migrates what is on shared storage away first; it runs on."""
+    ran = lab.run("hsqueeze -L -X --target-resources=0 --minimal-resources=0")
+    assert ran.status == 1, str(ran)
+    assert "empty, tagged and offline" in ran.err
+    assert ran.out.count("Executing jobset") >= 1
+    assert offline(lab)
+    assert not offline(lab) & {node for nodes in where(lab).values() for node in nodes}
+    assert {row[0] for row in lab.rows("gnt-instance list -o status")} == {"running"}
+
+
+@pytest.mark.usefixtures("scattered")
+def test_hsqueeze_that_is_interrupted_marks_no_node(lab: LiveLab) -> None:
+    """Ctrl-C: the set that runs is waited for; no node is offline, and it says so."""
+    lab.order("node1", "slow", seconds=0.3)
+    process = subprocess.Popen(
+        [daemons.script("hsqueeze"), "-L", "-X", "--target-resources=0", "--minimal-resources=0"],
+        env=environment(lab.layout), stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+    assert process.stdout is not None
+    told = []
+    for line in process.stdout:
+        told.append(line)
+        if line.startswith("Got job IDs"):
+            process.send_signal(signal.SIGINT)
+            break
+    told += process.stdout.readlines()
+    status = process.wait(timeout=60)
+    lab.order("node1", "clear")
+    text = "".join(told)
+    assert status == 1, text
+    assert "stopped; no node is tagged or marked offline yet" in text
+    assert not offline(lab)

@@ -143,6 +143,18 @@ def test_shared_storage_goes_where_there_is_most_memory() -> None:
     assert "chosen node3" in outcomes[0].plan.explanation[0]
 
 
+def test_shared_storage_has_no_secondary_wherever_it_went() -> None:
+    """It may go on to any node: the one that it came from is no mirror of it."""
+    town = Town()
+    town.add_instance(1, template="sharedfile")
+    home = town.instance().primary
+    for at in (number for number in (3, 2, 1) if node_uuid(number) != home):
+        done, _ = town.carry_out(FAILOVER, fail_over(target_node=f"node{at}"))
+        assert done.problem is None
+        assert (town.instance().primary, town.instance().secondary) == (node_uuid(at), None)
+        assert town.instance().nodes == (node_uuid(at),)
+
+
 def test_a_target_without_memory_is_refused() -> None:
     """What is free is told."""
     town = mirror_town()

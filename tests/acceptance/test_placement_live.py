@@ -37,6 +37,10 @@ def _lab(tmp_path_factory: pytest.TempPathFactory) -> Any:
     lab = LiveLab(Path(tmp_path_factory.mktemp("placement")) / "lab")
     try:
         lab.up(nodes=NODES)
+        lab.ok(
+            "gnt-cluster modify --enabled-disk-templates=drbd,plain,sharedfile"
+            " --shared-file-storage-dir=/srv/cairn/shared"
+        )
         yield lab
     finally:
         lab.down()
@@ -389,10 +393,6 @@ def test_nodes_that_are_not_needed_are_emptied(lab: LiveLab) -> None:
 @pytest.fixture(name="scattered")
 def _scattered(lab: LiveLab) -> Any:
     """Put an instance on shared storage on each node but the master; nodes come back online."""
-    lab.ok(
-        "gnt-cluster modify --enabled-disk-templates=drbd,plain,sharedfile"
-        " --shared-file-storage-dir=/srv/cairn/shared"
-    )
     for number, node in enumerate(("node2", "node3", "node4"), 1):
         lab.ok(f"{ADD} -t sharedfile -n {node} web{number}.example.net")
     yield

@@ -257,9 +257,9 @@ def compare(seed: int, program: str, folder: Path, *, everything: bool) -> str:
         path.write_text(text(made))
         words = ["-t", str(path), *words]
     other = theirs(program, words)
+    their_files = saved(folder)
     if other is None:
         return ""
-    their_files = saved(folder)
     extra = ["--compat"] if program == "hbal" else []
     mine = ours(program, [*words, *extra], folder)
     our_files = saved(folder)

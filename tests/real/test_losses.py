@@ -88,6 +88,7 @@ def test_a_node_that_takes_part(story: Story) -> None:
         story.run(f"gnt-job cancel {story.job_of('INSTANCE_REPLACE_DISKS')}")
         assert copying.result().status != 0
     assert story.fields(COPIED, "pnode,snodes") == ("node1", "node3")
+    story.run(f"gnt-cluster modify -D drbd:resync-rate={_QUICK_KIB_S}")
     settle(story)
     assert story.read("node1") == DATA
     assert [len(story.volumes(node)) for node in ("node1", "node2", "node3")] == [2, 2, 4]
@@ -148,7 +149,6 @@ def check_lost(story: Story, node: str) -> None:
 def settle(story: Story) -> None:
     """All nodes are back: what they owed is done, mirrors are whole, and nothing is found."""
     story.until(lambda: not about(story.findings(), "ENODEDUTY"), "a node still owes something")
-    story.run(f"gnt-cluster modify -D drbd:resync-rate={_QUICK_KIB_S}")
     for instance in (COPIED, MOVED):
         story.run(f"gnt-instance activate-disks {instance}")
     for node in ("node1", "node2", "node3"):

@@ -120,6 +120,11 @@ class Story:
             assert time.monotonic() < deadline, what
             time.sleep(_LOOK_S)
 
+    def until_clean(self) -> None:
+        """Wait until `gnt-cluster verify` finds nothing: what has just changed may be reported for
+        a moment, as by a mirror whose sides are about to meet."""
+        self.until(lambda: not self.findings(), "the last verify has found something")
+
     def mirrors(self, node: str) -> str:
         """What DRBD says on a node."""
         return self.node(node).check("cat", "/proc/drbd")

@@ -55,7 +55,7 @@ def test_two_instances_are_there(story: Story, tmp_path: Path) -> None:
     story.install_guest("node3", "/dev/drbd1", tmp_path / "guest")
     story.run(f"gnt-instance reboot -t hard {MOVED}")
     story.tick("node3", MOVED)
-    assert story.findings() == []
+    story.until_clean()
 
 
 def test_a_node_that_takes_part(story: Story) -> None:
@@ -134,7 +134,7 @@ def test_nothing_is_left(story: Story) -> None:
     story.run("gnt-log verify")
     for instance in (COPIED, MOVED):
         story.run(f"gnt-instance remove -f --shutdown-timeout=0 {instance}")
-    assert story.findings() == []
+    story.until_clean()
     for node in ("node1", "node2", "node3"):
         assert story.volumes(node) == []
 
@@ -154,4 +154,4 @@ def settle(story: Story) -> None:
     for node in ("node1", "node2", "node3"):
         if " cs:" in story.mirrors(node):
             story.until_mirrored(node)
-    story.until(lambda: story.findings() == [], "something is left")
+    story.until_clean()

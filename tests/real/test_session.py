@@ -53,7 +53,7 @@ def test_instances_are_made_and_started_by_few_commands(story: Story) -> None:
     story.run(f"gnt-instance add -n node3:node1 -t drbd -s 1G {SIMPLE},serial_console=true {MAIL}")
     check_few(story, before, {"node3": "drbd, primary", "node1": "drbd, secondary"})
     assert story.run("gnt-instance list --no-headers -o status").split() == ["running"] * 2
-    assert story.findings() == []
+    story.until_clean()
     story.run(f"gnt-instance shutdown --timeout=0 {WEB}")
 
 
@@ -90,7 +90,7 @@ def test_a_guest_moves_while_it_runs(story: Story) -> None:
         assert allowed == 2, f"{node}: two primaries were allowed and forbidden {allowed} times"
         assert "allow-two-primaries" not in story.node(node).check("drbdsetup", "show")
     assert story.node("node1").run(["pgrep", "qemu-system"]).status == 1
-    assert story.findings() == []
+    story.until_clean()
 
 
 def test_a_secondary_is_replaced_and_resynced(story: Story) -> None:
@@ -101,7 +101,7 @@ def test_a_secondary_is_replaced_and_resynced(story: Story) -> None:
     (data,) = story.node("node2").check("sh", "-c", "ls /dev/xenvg/*disk0_data").split()
     assert story.read("node2", data) == DATA
     assert story.volumes("node1") == []
-    assert story.findings() == []
+    story.until_clean()
 
 
 def test_a_disk_that_breaks_under_its_mirror_is_repaired(story: Story) -> None:
@@ -143,7 +143,7 @@ def test_a_node_that_is_rebooted(story: Story) -> None:
     story.until_mirrored("node2")
     assert story.tick("node2", MAIL) > 0
     assert story.boots("node2") == boots + 1
-    story.until(lambda: story.findings() == [], "something is left of the boot")
+    story.until_clean()
 
 
 def test_a_primary_that_loses_its_power(story: Story) -> None:
@@ -177,7 +177,7 @@ def test_a_volume_that_was_there_is_taken_over(story: Story, tmp_path: Path) -> 
     assert story.tick("node1", OLD) > 0
     (disk,) = (name for name in story.volumes("node1") if name.endswith("disk0"))
     assert story.boots("node1", f"/dev/xenvg/{disk}") == 1
-    assert story.findings() == []
+    story.until_clean()
 
 
 def test_an_address_of_the_master_is_on_its_interface(story: Story) -> None:
@@ -193,7 +193,7 @@ def test_the_log_tells_it_all(story: Story) -> None:
     story.run("gnt-log verify")
     for instance in (MAIL, WEB, OLD):
         story.run(f"gnt-instance remove -f --shutdown-timeout=0 {instance}")
-    assert story.findings() == []
+    story.until_clean()
     for node in ("node1", "node2", "node3"):
         assert story.volumes(node) == []
         assert " cs:" not in story.mirrors(node)

@@ -34,6 +34,9 @@ class Answer(msgspec.Struct, frozen=True):
     info: str
 
 
+_ANSWER = msgspec.json.Decoder(Answer)  # made at the start: docs/decisions/0206
+
+
 class Allocators:
     """The allocators of this node: executable files in some directories, first found wins."""
 
@@ -54,7 +57,7 @@ class Allocators:
             argv = [str(program), file.name, *call.options]
             text = self._run(argv, scope=scope, timeout_s=call.time_s)
         try:
-            msgspec.json.decode(text, type=Answer)
+            _ANSWER.decode(text)
         except msgspec.MsgspecError as wrong:
             raise CommandFailed(
                 argv, exit_status=0, output=text,

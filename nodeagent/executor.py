@@ -26,6 +26,9 @@ from nodeagent.task_scope import TaskScope
 from nodeagent.voter_host import VoterHost
 
 T = TypeVar("T")
+# Made here and not as calls come in: two workers that meet a type of msgspec's for the first time
+# at the same moment would crash the process (docs/decisions/0206).
+_DECODERS = {name: msgspec.msgpack.Decoder(kind) for name, kind in calls.CALLS.items()}
 _LEFT_TOLD = 50  # instances whose interfaces were left, in one answer
 
 
@@ -86,7 +89,7 @@ def decode_call(packed: Packed) -> calls.Call:
             hint="upgrade the agent of this node",
         )
     try:
-        return msgspec.msgpack.decode(packed.data, type=kind)
+        return _DECODERS[packed.name].decode(packed.data)
     except msgspec.MsgspecError as wrong:
         raise BadCall(f"not a {packed.name}: {wrong}", hint="upgrade the agent") from None
 

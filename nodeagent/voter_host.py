@@ -56,6 +56,9 @@ class _Settings(msgspec.Struct, frozen=True, kw_only=True):
     segments: str = ""
 
 
+_SETTINGS = msgspec.json.Decoder(_Settings)  # made at the start: docs/decisions/0206
+
+
 class VoterHost:
     """The master daemon of this node. `voters` are the others, as the agent knows them."""
 
@@ -137,7 +140,7 @@ class VoterHost:
         """Write the settings anew, but for the ports, which stay what they were."""
         path = self._directory / "master.json"
         if path.exists():
-            placed = msgspec.json.decode(path.read_bytes(), type=_Settings)
+            placed = _SETTINGS.decode(path.read_bytes())
         else:
             address = self._address or call.address or call.name
             chosen = _free_ports(address, self._ports)

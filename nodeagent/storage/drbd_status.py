@@ -45,12 +45,15 @@ class _Resource(msgspec.Struct):
     connections: list[_Connection] = []
 
 
+_RESOURCES = msgspec.json.Decoder(list[_Resource])  # made at the start: docs/decisions/0206
+
+
 def read_status(text: str) -> dict[int, MinorState]:
     """Return the state of each minor. Raises NodeAgentError if that is not what we know."""
     if not text.lstrip().startswith("["):
         return {}  # "# No currently configured DRBD found."
     try:
-        found = msgspec.json.decode(text, type=list[_Resource])
+        found = _RESOURCES.decode(text)
     except msgspec.MsgspecError as wrong:
         raise NodeAgentError(
             f"the status of DRBD is not understood: {wrong}", hint="which drbd-utils are these?"

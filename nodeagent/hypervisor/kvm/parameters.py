@@ -103,6 +103,9 @@ class Parameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     vnet_hdr: bool = True
 
 
+msgspec.convert({}, Parameters)  # so that msgspec knows it before threads do: docs/decisions/0206
+
+
 def parameters(given: Mapping[str, Value]) -> Parameters:
     """Return the parameters. Raises BadCall with every reason against them."""
     try:

@@ -86,13 +86,18 @@ class History(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     sent: dict[str, tuple[str, int]] = {}  # instance -> to which node, under which generation
 
 
+# Made at the start, as threads read records: docs/decisions/0206.
+_GUEST = msgspec.json.Decoder(GuestRecord)
+_HISTORY = msgspec.json.Decoder(History)
+
+
 class HistoryFile:
     """The history, on disk before it counts."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._lock = threading.Lock()
-        self.now = _read(path, History) or History()
+        self.now = _read(path, _HISTORY) or History()
 
     def note_generation(self, uuid: str, generation: int) -> None:
         """The instance is at this generation now."""
@@ -126,7 +131,7 @@ class HistoryFile:
 
 def read_record(place: Place) -> GuestRecord | None:
     """Return what is known of a guest; None if there is nothing, or it cannot be read."""
-    return _read(place.record, GuestRecord)
+    return _read(place.record, _GUEST)
 
 
 def write_record(place: Place, record: GuestRecord) -> None:
@@ -135,9 +140,9 @@ def write_record(place: Place, record: GuestRecord) -> None:
     replace(place.record, msgspec.json.encode(record))
 
 
-def _read(path: Path, kind: type[T]) -> T | None:
+def _read(path: Path, decoder: msgspec.json.Decoder[T]) -> T | None:
     try:
-        return msgspec.json.decode(path.read_bytes(), type=kind)
+        return decoder.decode(path.read_bytes())
     except FileNotFoundError:
         return None
     except msgspec.MsgspecError as bad:

@@ -20,6 +20,7 @@ from typing import TypeVar
 
 import msgspec
 
+from eventstore.decoders import decoder_of
 from eventstore.errors import DecodeError
 from eventstore.record import FORMAT, MAX_RECORD_BYTES, Event, Record
 
@@ -30,7 +31,6 @@ E = TypeVar("E", bound=Event)
 
 _encoder = msgspec.msgpack.Encoder()
 _records = msgspec.msgpack.Decoder(Record)
-_decoders: dict[type[Event], msgspec.msgpack.Decoder[Event]] = {}
 _CONTAINERS = bytes([*range(0x80, 0xA0), *range(0xDC, 0xE0)])
 _OTHERS = bytes(sorted(set(range(256)) - set(_CONTAINERS)))
 
@@ -62,11 +62,8 @@ def decode_record(encoded: bytes) -> Record:
 
 def decode_event(kind: type[E], data: bytes | msgspec.Raw) -> E:
     """Return the event of this type in `data`. Raises DecodeError if it is none."""
-    decoder = _decoders.get(kind)
-    if decoder is None:
-        decoder = _decoders[kind] = msgspec.msgpack.Decoder(kind)
     try:
-        event = decoder.decode(data)
+        event = decoder_of(kind).decode(data)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise DecodeError(f"not a {kind.KIND}: {error}") from error
     assert isinstance(event, kind)

@@ -8,11 +8,12 @@ validates while it decodes.
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import msgspec
 
 from eventstore import codec
+from eventstore.decoders import decoder_of
 from eventstore.errors import DecodeError, TooLarge
 
 T = TypeVar("T")
@@ -23,15 +24,13 @@ MAX_PUBLISHED_BYTES = 1 << 20  # one record of at most 512 KiB, or many of at mo
 MAX_DEPTH = 64  # arrays and maps within one another
 MAX_ELEMENTS = 250_000  # of one request, 5 bytes each; walking them holds up others for 0.2 s
 
-_DECODERS: dict[Any, msgspec.msgpack.Decoder[Any]] = {}  # one for each type ever asked for
-
 encode = msgspec.msgpack.Encoder().encode
 
 
 def decode(data: bytes | memoryview, kind: type[T]) -> T:
     """Return `data` as a `kind`. Raises DecodeError whatever is wrong with it."""
     try:
-        value: T = _decoder(kind).decode(data)
+        value: T = decoder_of(kind).decode(data)
     except msgspec.MsgspecError as wrong:
         raise DecodeError(f"not a {_name(kind)}: {wrong}") from None
     except (RecursionError, UnicodeDecodeError) as wrong:
@@ -48,13 +47,6 @@ def check_size(data: bytes, limit: int, what: str) -> None:
 def check_depth(data: bytes) -> None:
     """Raises DecodeError if `data` nests deeper than MAX_DEPTH, or has more than MAX_ELEMENTS."""
     codec.check_depth(data, MAX_DEPTH, most_elements=MAX_ELEMENTS)
-
-
-def _decoder(kind: Any) -> msgspec.msgpack.Decoder[Any]:
-    decoder = _DECODERS.get(kind)
-    if decoder is None:
-        decoder = _DECODERS[kind] = msgspec.msgpack.Decoder(kind)
-    return decoder
 
 
 def _name(kind: object) -> str:

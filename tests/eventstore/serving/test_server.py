@@ -326,9 +326,14 @@ def test_a_reply_nobody_waits_for_is_closed(
     waiting: list[ReplyTo] = []
     voter.server.register("later", EVERYONE, lambda _asked, reply: waiting.append(reply))
     client = voter.async_client()
+    up: list[object] = []
+    client.call("echo", timeout_s=10, on_answer=up.append, on_error=unexpected)
+    assert reactor.run_until(lambda: bool(up), timeout_s=10)
     errors: list[EventStoreError] = []
-    client.call("later", timeout_s=0.05, on_answer=unexpected, on_error=errors.append)
-    assert reactor.run_until(lambda: bool(waiting) and waiting[0].closed, timeout_s=10)
+    client.call("later", timeout_s=1, on_answer=unexpected, on_error=errors.append)
+    assert reactor.run_until(
+        lambda: bool(waiting) and waiting[0].closed and bool(errors), timeout_s=20
+    )
     assert len(errors) == 1
 
 

@@ -105,13 +105,22 @@ def test_an_instance_that_exists_is_not_made_again(lab: LiveLab) -> None:
 
 
 def test_too_little_memory_says_what_is_free_where(lab: LiveLab) -> None:
-    """Neither on a named node nor on any: the answer says how much is free, node by node."""
+    """Neither on a named node nor on any: the answer says how much is free, node by node.
+
+    Where nodes are to be chosen, the policy speaks first: no node could ever be right.
+    """
     add = "gnt-instance add -t plain -o debian -s 1G -B memory=900G"
     lab.refuses(
         f"{add} -n node2 web2.example.net", "insufficient_resources", "node2", "memory",
         "921600 MiB wanted", hint="fit on node2",
     )  # fmt: skip
-    ran = lab.refuses(f"{add} web2.example.net", "insufficient_resources", hint="free now")
+    lab.refuses(
+        f"{add} web2.example.net", "wrong_input", "instance policy", "memory-size value 921600",
+        hint="--ignore-ipolicy",
+    )  # fmt: skip
+    ran = lab.refuses(
+        f"{add} --ignore-ipolicy web2.example.net", "insufficient_resources", hint="free now"
+    )
     assert all(f"{node} " in ran.hint for node in ("node1", "node2", "node3"))
 
 
@@ -122,7 +131,10 @@ def test_too_little_disk_says_what_is_free_where(lab: LiveLab) -> None:
         f"{add} -t plain -n node2 web2.example.net", "insufficient_resources", "disk space",
         hint="fit on node2",
     )  # fmt: skip
-    ran = lab.refuses(f"{add} -t drbd web2.example.net", "insufficient_resources", hint="free now")
+    ran = lab.refuses(
+        f"{add} -t drbd --ignore-ipolicy web2.example.net", "insufficient_resources",
+        hint="free now",
+    )  # fmt: skip
     assert all(f"{node} " in ran.hint for node in ("node1", "node2", "node3"))
 
 

@@ -242,7 +242,7 @@ REFUSALS = [
     ({"nics": ({"ip": "300.1.1.1"},)}, "is not an IP address"),
     ({"tags": ("no good",)}, "cannot be a tag"),
     ({"name_check": True}, "name_check is not supported yet"),
-    ({"iallocator": "hail"}, "nodes are named and are to be chosen"),
+    ({"iallocator": "hail"}, "nodes are named, and yet to be chosen"),
     ({"hypervisor": "kvm"}, "no enabled hypervisor 'kvm'"),
 ]
 

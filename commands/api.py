@@ -9,6 +9,7 @@ in nodeagent/calls. Only light imports here: every command line loads this file.
     plan           operator gateway          PlanRequest -> PlanReply          (dry run)
     query          operator gateway auditor  Query -> QueryReply
     names          operator gateway auditor  Names -> NamesReply               (completion)
+    fields         operator gateway auditor  Fields -> FieldsReply             (why)
     wait-job       operator gateway auditor  WaitJob -> JobNews                (long poll)
     job-order      operator gateway          JobOrder -> JobOrderReply
     digest         operator gateway auditor  Digest -> DigestReply
@@ -151,6 +152,23 @@ class NamesReply(Message, frozen=True):
     """Sorted names."""
 
     names: tuple[str, ...]
+
+
+class Fields(Message, frozen=True):
+    """Which record last changed each field of an object? `key` is a name or uuid."""
+
+    table: str
+    key: str
+    at: Moment | None = None
+
+
+class FieldsReply(Message, frozen=True):
+    """The object's fields as builtins, and the seq of the last change of each."""
+
+    uuid: str
+    name: str
+    values: dict[str, object]
+    seqs: dict[str, int]
 
 
 class WaitJob(Message, frozen=True):

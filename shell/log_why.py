@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import msgspec
-
+from commands import api
 from shell import log_source, reading
 from shell.failure import BadUsage, Status
 from shell.log_source import Source
@@ -17,27 +16,26 @@ from shell.render.formats import to_json, to_yaml
 from shell.render.tree import Tree, text
 from shell.session import Session
 
+if TYPE_CHECKING:
+    from projections.changes import Fields
+
 TABLES = ("instance", "node", "group", "cluster")
 
 
 def run(session: Session, words: Words) -> int:
     """Carry out why: `why instance web1 memory`, `why cluster mac_prefix`."""
     from projections.changes import why
-    from projections.past import state_at
 
     table, name, field = _question(words)
     source = log_source.open_source(session, words)
-    cluster = state_at(source, None, _seq(session, words, source)).cluster
+    about = _about(session, words, source, table, name)
     column, key = _column(table, field)
-    found = why(cluster, source, table, name, column)
-    value = found.value.get(key) if key and isinstance(found.value, dict) else found.value
-    if isinstance(value, msgspec.Struct | tuple):  # a policy, disks: by the names of what is set
-        value = msgspec.to_builtins(value)
+    found = why(source, about, column, key)
     change = found.chain[0].record
     answer: dict[str, Any] = {
-        "object": f"{table} {getattr(cluster.table(table)[found.uuid], 'name', name)}",
+        "object": f"{table} {about.name}",
         "field": field if column == field else f"{column} ({field})",
-        "value": "inherited: not set on it" if key and value is None else plain(value),
+        "value": "inherited: not set on it" if key and found.value is None else plain(found.value),
         "since record": change.seq,
         "at": moment_ms(change.unix_ms),
         "by": found.actor,
@@ -69,6 +67,19 @@ def _question(words: Words) -> tuple[str, str, str]:
         "which field of what is not said",
         hint="such as: why instance web1 memory, why cluster name",
     )
+
+
+def _about(session: Session, words: Words, source: Source, table: str, name: str) -> Fields:
+    """Return the object's fields: the master has them at hand, a directory's log must be folded."""
+    from projections.changes import Fields, fields_of
+    from projections.past import state_at
+
+    if words.get("dir"):
+        return fields_of(state_at(source, None, _seq(session, words, source)).cluster, table, name)
+    moment = words.get("at") or session.at
+    body = api.Fields(table=table, key=name, at=parse_moment(moment) if moment else None)
+    told = session.ask("fields", body, api.FieldsReply)
+    return Fields(table, told.uuid, told.name, told.values, told.seqs)
 
 
 def _column(table: str, field: str) -> tuple[str, str]:

@@ -12,6 +12,7 @@ from commands.master.past import Past
 from eventstore.serving.server import ReplyTo, Request, RequestServer
 from eventstore.wire.faults import RemoteError
 from nodeagent.calls import NodeStatus
+from projections.changes import fields_of
 from projections.cluster import TABLES
 from projections.digest import Digest
 from projections.query.evaluate import answer
@@ -45,6 +46,7 @@ class ReadsDesk:
         """Serve the kinds that read."""
         server.register("query", READERS, reading(self._query))
         server.register("names", READERS, reading(self._names))
+        server.register("fields", READERS, reading(self._fields))
         server.register("digest", READERS, reading(self._digests))
 
     def _query(self, request: Request, reply: ReplyTo) -> None:
@@ -98,6 +100,22 @@ class ReadsDesk:
             if name.startswith(wanted.prefix)
         )
         reply.done(api.NamesReply(names=tuple(sorted(names)[: min(wanted.limit, _MOST_NAMES)])))
+
+    def _fields(self, request: Request, reply: ReplyTo) -> None:
+        wanted = request.decode(api.Fields)
+        self._past.at(
+            wanted.at,
+            reply,
+            lambda state: fields_of(state.cluster, wanted.table, wanted.key),
+            lambda found: reply.done(
+                api.FieldsReply(
+                    uuid=found.uuid,
+                    name=found.name,
+                    values=dict(found.values),
+                    seqs=dict(found.seqs),
+                )
+            ),
+        )
 
     def _digests(self, request: Request, reply: ReplyTo) -> None:
         seq = request.decode(api.Digest).seq

@@ -56,8 +56,9 @@ def test_the_past_cannot_be_changed(lab: LiveLab) -> None:
 
 
 def test_why_names_the_record_the_job_and_the_person(lab: LiveLab) -> None:
-    """Of one field: its value, since which record, by whom, in which job, for which reason."""
+    """Of one parameter: its value, since which record, by whom, in which job, for which reason."""
     lab.ok("gnt-instance modify -B memory=640 --reason 'more load' web1.example.net")
+    lab.ok("gnt-instance modify -B vcpus=2 --reason 'not this' web1.example.net")
     told = lab.ok("gnt-log why instance web1 memory")
     assert "value: 640" in told
     assert "more load" in told

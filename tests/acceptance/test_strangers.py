@@ -193,8 +193,8 @@ ANYTHING: st.SearchStrategy[Any] = st.recursive(
     ),
     max_leaves=20,
 )
-KINDS = ("submit", "plan", "query", "names", "wait-job", "job-order", "digest", "join", "range",
-         "promise", "task-result", "observed", "status", "head")  # fmt: skip
+KINDS = ("submit", "plan", "query", "names", "fields", "wait-job", "job-order", "digest", "join",
+         "range", "promise", "task-result", "observed", "status", "head")  # fmt: skip
 
 
 @pytest.mark.property

@@ -125,6 +125,13 @@ class Story:
         a moment, as by a mirror whose sides are about to meet."""
         self.until(lambda: not self.findings(), "the last verify has found something")
 
+    def until_heard(self, node: str) -> None:
+        """Wait until the cluster hears of a node, so that calls are made there."""
+        self.until(
+            lambda: ("ENODERPC", node) not in [each[1:3] for each in self.findings()],
+            f"{node} is not heard of",
+        )
+
     def mirrors(self, node: str) -> str:
         """What DRBD says on a node."""
         return self.node(node).check("cat", "/proc/drbd")

@@ -157,6 +157,7 @@ def test_a_primary_that_loses_its_power(story: Story) -> None:
     assert story.read("node3") == DATA[::-1]
     story.switch_on("node2")
     story.run("gnt-node modify --offline=no node2")
+    story.until_heard("node2")  # else its side is left out
     story.run(f"gnt-instance activate-disks {MAIL}")
     story.until_mirrored("node3")
 

@@ -112,7 +112,7 @@ def test_choices_of_the_past_are_explained_and_made_again(
 ) -> None:
     """From the log alone: a creation, a refusal, an evacuation."""
     lab.ok(f"{ADD} -t drbd web1.example.net")
-    lab.run(f"{ADD} -t drbd -s 900T big.example.net")
+    lab.run(f"{ADD} -t drbd --ignore-ipolicy -s 900T big.example.net")
     primary, secondary = where(lab)["web1.example.net"]
     lab.ok(f"gnt-node evacuate -f -p {primary}")
     evacuated, refused, created = _last(lab, "NODE_EVACUATE"), _last(lab, "big"), _last(lab, "web1")
@@ -139,8 +139,8 @@ def test_what_fits_nowhere_is_refused_with_every_nodes_reason(lab: LiveLab) -> N
     lab.ok("gnt-node modify --drained=yes node4")
     try:
         ran = lab.refuses(
-            f"{ADD} -t drbd -B memory=512,vcpus=8 -s 900T big.example.net",
-            "insufficient_resources", "node4 is drained", "policy of the group",
+            f"{ADD} -t drbd --ignore-ipolicy -B memory=512,vcpus=8 -s 900T big.example.net",
+            "insufficient_resources", "node4: is drained", "of disk (2097152 of",
             hint="free now",
         )  # fmt: skip
         assert "node1" in ran.err

@@ -37,6 +37,12 @@ def lacking(seen: Mapping[str, NodeStatus], nodes: Iterable[Node], os: str) -> d
     return found
 
 
+def known_names(seen: Mapping[str, NodeStatus]) -> set[str]:
+    """Return every name by which some node can install an OS."""
+    found = (each for status in seen.values() for each in status.os or ())
+    return {name for each in found if not each.problem for name in _names(each)}
+
+
 def _why_not(status: NodeStatus | None, os: str) -> str:
     """Return why this node cannot install an OS, "" if it can or if that is not known."""
     if status is None or status.os is None:

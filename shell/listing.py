@@ -5,21 +5,15 @@ from __future__ import annotations
 from projections.query.defaults import DEFAULT_FIELDS, NAME_FIELD
 from shell import filter_text, reading
 from shell.failure import BadUsage, Status
+from shell.grammar import LISTED
 from shell.parsing import Words
 from shell.render.formats import Head, rendered
 from shell.session import Session
 
-TABLES = {
-    "gnt-instance": "instance",
-    "gnt-node": "node",
-    "gnt-group": "group",
-    "gnt-job": "job",
-}
-
 
 def show(session: Session, words: Words) -> int:
     """Carry out `list`."""
-    what = TABLES[words.tool]
+    what = LISTED[words.tool]
     names, where = _selection(what, words)
     reply = reading.query(
         session,
@@ -37,7 +31,7 @@ def show_fields(session: Session, words: Words) -> int:
     """Carry out `list-fields`: it needs no master, the columns are part of the program."""
     from projections.query.evaluate import fields_of
 
-    known = fields_of(TABLES[words.tool])
+    known = fields_of(LISTED[words.tool])
     unknown = [name for name in words.args if name not in known]
     if unknown:
         raise BadUsage(

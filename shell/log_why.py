@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 TABLES = ("instance", "node", "group", "cluster")
 
 
+_ALIASES = {"pnode": "primary", "status": "admin_state", "os_type": "os"}  # of an instance
+
+
 def run(session: Session, words: Words) -> int:
     """Carry out why: `why instance web1 memory`, `why cluster mac_prefix`."""
     from projections.changes import why
@@ -89,9 +92,8 @@ def _column(table: str, field: str) -> tuple[str, str]:
 
     if field in STRUCTS[table].__struct_fields__:
         return field, ""
-    aliases = {"pnode": "primary", "status": "admin_state", "os_type": "os"}
-    if field in aliases:
-        return aliases[field], ""
+    if field in _ALIASES:
+        return _ALIASES[field], ""
     name = field.rpartition("/")[2]
     found = tables()
     if name == "memory" or name in found.beparams:
@@ -101,6 +103,22 @@ def _column(table: str, field: str) -> tuple[str, str]:
     if any(name in own for own in found.hvparams.values()):
         return "hvparams", name
     return field, ""  # unknown; the answer names those there are
+
+
+def fields_of_kind(table: str) -> list[str]:
+    """Return what may be asked about an object of this kind: its fields, and parameters in them."""
+    from projections.cluster import TABLES as STRUCTS
+    from projections.params import tables
+
+    fields = STRUCTS[table].__struct_fields__
+    found, known = {*fields}, tables()
+    if "beparams" in fields:
+        found |= {"memory", *known.beparams}
+    if "ndparams" in fields:
+        found |= {*known.ndparams}
+    if "hvparams" in fields:
+        found |= {name for own in known.hvparams.values() for name in own}
+    return sorted(found)
 
 
 def _seq(session: Session, words: Words, source: Source) -> int:

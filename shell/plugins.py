@@ -45,3 +45,27 @@ def plugin(name: str) -> Callable[[Sequence[str]], int] | None:
         return status if isinstance(status, int) else Status.SUCCESS
 
     return call
+
+
+def plugin_words(name: str, typed: Sequence[str]) -> list[str]:
+    """Return what may follow these words of `cairn NAME`: subcommands, choices and options."""
+    from importlib.metadata import entry_points
+
+    import click
+
+    found = [entry.load() for entry in entry_points(group=GROUP, name=name)]
+    if not found:
+        return []
+    command: click.Command = found[0]
+    for word in typed:
+        if isinstance(command, click.Group) and word in command.commands:
+            command = command.commands[word]
+    options = [
+        opt for each in command.params if isinstance(each, click.Option) for opt in each.opts
+    ]
+    if isinstance(command, click.Group):
+        return [*command.commands, *options]
+    before = next((each for each in command.params if typed and typed[-1] in each.opts), None)
+    if isinstance(before, click.Option) and not before.is_flag:
+        return [str(each) for each in getattr(before.type, "choices", ())]
+    return options

@@ -107,6 +107,10 @@ class EndedJobs:
         """Return an ended job, None if there is none of that number (or it is open)."""
         return self._recent.get(job) or ended_job(self._history, job)
 
+    def recent(self) -> list[int]:
+        """Return the last jobs that ended and are not archived."""
+        return [job for job in self._recent if not self._history.archived(job)]
+
     def status(self, job: int) -> str | None:
         """Return how a job ended, None if it is unknown, open or archived."""
         found = self.get(job)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
-from commands import api
+from commands import api, os_definitions
 from commands.errors import WRONG_INPUT
 from commands.master.answers import reading
 from commands.master.history import EndedJobs
@@ -91,15 +91,19 @@ class ReadsDesk:
 
     def _names(self, request: Request, reply: ReplyTo) -> None:
         wanted = request.decode(api.Names)
-        if wanted.table not in TABLES:
-            known = ", ".join(TABLES)
-            raise RemoteError(WRONG_INPUT, f"no table {wanted.table!r}", hint=f"one of {known}")
-        names = (
-            name
-            for name in self._state().cluster.names_of(wanted.table)
-            if name.startswith(wanted.prefix)
-        )
+        names = (name for name in self._known(wanted.table) if name.startswith(wanted.prefix))
         reply.done(api.NamesReply(names=tuple(sorted(names)[: min(wanted.limit, _MOST_NAMES)])))
+
+    def _known(self, table: str) -> Iterable[str]:
+        match table:
+            case "os":
+                return os_definitions.known_names(self._seen())
+            case "job":
+                return map(str, (*self._state().jobs.open, *self._ended.recent()))
+            case _ if table in TABLES:
+                return self._state().cluster.names_of(table)
+        known = ", ".join((*TABLES, "job", "os"))
+        raise RemoteError(WRONG_INPUT, f"no table {table!r}", hint=f"one of {known}")
 
     def _fields(self, request: Request, reply: ReplyTo) -> None:
         wanted = request.decode(api.Fields)

@@ -14,6 +14,12 @@ import msgspec
 
 DESCRIPTIONS = Path(__file__).with_name("descriptions.json")
 TOOLS = ("gnt-cluster", "gnt-group", "gnt-instance", "gnt-job", "gnt-log", "gnt-node")
+LISTED = {  # what `list` and `list-fields` of a tool show
+    "gnt-instance": "instance",
+    "gnt-node": "node",
+    "gnt-group": "group",
+    "gnt-job": "job",
+}
 
 
 class Option(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -10,6 +12,8 @@ from shell import completion
 from shell.completion import candidates
 from tests.commands.building import Town
 from tests.shell.stand_in import Master
+
+OTHERS = {"os": ["debian", "redhat"], "job": ["8", "12", "17"]}  # tables that a Town has not
 
 
 @pytest.fixture(autouse=True)
@@ -23,6 +27,8 @@ def _names(monkeypatch: pytest.MonkeyPatch) -> None:
         from commands.api import Names, NamesReply
         from eventstore.wire import frames
 
+        if table in OTHERS:
+            return [name for name in OTHERS[table] if name.startswith(prefix)]
         reply = master.ask("names", frames.encode(Names(table=table, prefix=prefix)), None)
         assert isinstance(reply, NamesReply)
         return list(reply.names)
@@ -42,6 +48,32 @@ def _names(monkeypatch: pytest.MonkeyPatch) -> None:
         ("gnt-instance add -t dr", ["drbd"]),
         ("gnt-node modify -D ", ["no", "yes"]),
         ("gnt-instance rename web1 ", []),
+        ("gnt-instance add -o de", ["debian"]),
+        ("gnt-instance add --os-type=re", ["--os-type=redhat"]),
+        ("gnt-instance add --node=node1:node2", ["--node=node1:node2"]),
+        ("gnt-instance add --no-install=", []),
+        ("gnt-instance list -o name,ser", ["name,serial_no"]),
+        ("gnt-node list -o +mf", ["+mfree"]),
+        ("gnt-node list --output=mf", ["--output=mfree"]),
+        ("gnt-node list-fields mf", ["mfree"]),
+        ("gnt-log export -o ", []),
+        ("gnt-log at 8", []),
+        ("gnt-log at 812 inst", ["instance"]),
+        ("gnt-log at 812 instance li", ["list", "list-tags"]),
+        ("gnt-log at 812 instance rem", []),
+        ("gnt-log at 812 gnt-instance info web1", ["web1.example.net"]),
+        ("gnt-log at 812 instance list -o ser", ["serial_no"]),
+        ("gnt-log at 812 nothing ", []),
+        ("gnt-log why ", ["cluster", "group", "instance", "node"]),
+        ("gnt-log why instance web2", ["web2.example.net"]),
+        ("gnt-log why instance web2 vc", ["vcpus"]),
+        ("gnt-log why cluster mac_", ["mac_prefix"]),
+        ("gnt-log why node node1 ssh", ["ssh_port"]),
+        ("gnt-log why node node1 x y", []),
+        ("gnt-job info 1", ["12", "17"]),
+        ("cairn lab br", ["break"]),
+        ("cairn lab up --vo", ["--voters"]),
+        ("cairn lab up --voters ", ["1", "3", "5"]),
         ("gnt-instance -x --y z", []),
         ("ls ", []),
     ],
@@ -57,7 +89,7 @@ def test_nothing_completes_in_silence(
     """Without settings or a master the names are missing, and nothing is written."""
     monkeypatch.undo()
     monkeypatch.setenv("CAIRN_CONFIG", "/nonexistent/client.json")
-    assert completion.run(["words", "2", "gnt-instance", "startup", ""]) == 0
+    assert completion.run(["line", "gnt-instance startup ", ""]) == 0
     assert capsys.readouterr() == ("", "")
 
 
@@ -67,3 +99,37 @@ def test_the_script_is_bash(capsys: pytest.CaptureFixture[str]) -> None:
     script = capsys.readouterr().out
     assert "gnt-instance" in script
     subprocess.run(["bash", "-n"], input=script, text=True, check=True, timeout=10)
+
+
+@pytest.mark.parametrize(
+    ("line", "words", "replies"),
+    [
+        ("gnt-instance st", ["gnt-instance", "st"], ["start", "startup", "stop"]),
+        ("gnt-node modify -D ", ["gnt-node", "modify", "-D", ""], ["no", "yes"]),
+        ("gnt-instance add --disk-template=dr",
+         ["gnt-instance", "add", "--disk-template", "=", "dr"], ["drbd"]),
+        ("gnt-node modify --drained=", ["gnt-node", "modify", "--drained", "="], ["no", "yes"]),
+        ("gnt-log at 10:42 inst", ["gnt-log", "at", "10", ":", "42", "inst"], ["instance"]),
+        ("gnt-instance list --separator : -o na",
+         ["gnt-instance", "list", "--separator", ":", "-o", "na"], ["name"]),
+        ("gnt-instance list -o 'na", ["gnt-instance", "list", "-o", "'na"], ["name"]),
+    ],
+)  # fmt: skip
+def test_bash_completes_the_line(
+    tmp_path: Path, line: str, words: list[str], replies: list[str]
+) -> None:
+    """The function that bash calls, with the words as bash breaks them, replies what is to be put
+    in the place of the last of these."""
+    script = tmp_path / "completion"
+    script.write_text(
+        'source <(cairn completion bash)\nline=$1; shift; COMP_WORDS=("$@")\n'
+        "COMP_LINE=$line COMP_POINT=${#line} COMP_CWORD=$(($# - 1))\n"
+        "_cairn_complete\nprintf '%s\\n' \"${COMPREPLY[@]}\"\n"
+    )
+    ran = subprocess.run(
+        ["bash", str(script), line, *words],
+        env={"PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin",
+             "CAIRN_CONFIG": "/nonexistent/client.json"},
+        capture_output=True, text=True, check=True, timeout=60,
+    )  # fmt: skip
+    assert (ran.stdout.splitlines(), ran.stderr) == (replies, "")

@@ -7,6 +7,7 @@ from projections.query.table import NORMAL
 from shell import confirm, reading
 from shell.failure import Failure, Status
 from shell.following import listed
+from shell.master import confirmed
 from shell.orders import opcode_of
 from shell.parsing import Words
 from shell.render.formats import Head, rendered
@@ -70,8 +71,21 @@ def _line(finding: Finding, *, codes: bool) -> str:
 
 
 def getmaster(session: Session, words: Words) -> int:
-    """Carry out getmaster: the name of the node that leads."""
-    return _one_value(session, words, "master_node")
+    """Carry out getmaster: the node that leads now, as a majority confirms; with --at, that led.
+
+    The record that says so follows a change of leader, so that it names the one before for a
+    moment, and for as long as nobody leads.
+    """
+    if words.get("at") or session.at:
+        return _one_value(session, words, "master_node")
+    leader = confirmed(session).leader
+    style = reading.style_of(session, words)
+    if style.format == "table":
+        session.say(leader)
+    else:
+        head = Head("master_node", "Master", "text")
+        session.out.write(rendered([head], [[(NORMAL, leader)]], style))
+    return Status.SUCCESS
 
 
 def _one_value(session: Session, words: Words, field: str) -> int:

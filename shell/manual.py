@@ -34,6 +34,7 @@ TEXTS = {
     "from": "Read tags from a file, - for standard input",
     "how": "What is to become of it",
     "ignore_offline": "Go on although the primary node is marked offline",
+    "ignore_offline_nodes": "Accepted for scripts of old: the log says who votes",
     "kill": "Refused: a job is never killed",
     "last": "Up to this record",
     "lines": "How many records",

@@ -29,16 +29,21 @@ _START_S = 30.0
 
 def ping(session: Session, words: Words) -> int:
     """Carry out master-ping: exit status 0 only if a majority says that this one leads."""
+    answer = confirmed(session)
+    session.say(f"{answer.leader} leads, confirmed by a majority as of record {answer.seq}")
+    return Status.SUCCESS
+
+
+def confirmed(session: Session) -> Confirmed:
+    """Return who leads, as a majority says now. Raises Failure (exit status 11) if nobody does."""
     try:
-        answer = session.ask("confirm", None, Confirmed, timeout_s=_PING_S)
+        return session.ask("confirm", None, Confirmed, timeout_s=_PING_S)
     except Unreachable as silent:
         raise Failure(
             f"No master answers: {silent}",
             hint="gnt-log status shows every voter; with a majority up, one leads within seconds",
             status=Status.NOT_MASTER,
         ) from None
-    session.say(f"{answer.leader} leads, confirmed by a majority as of record {answer.seq}")
-    return Status.SUCCESS
 
 
 def failover(session: Session, words: Words) -> int:
@@ -48,15 +53,33 @@ def failover(session: Session, words: Words) -> int:
     to = words.args[0] if words.args else ""
     try:
         answer = session.ask("hand-over", HandOver(to=to), HandedOver, timeout_s=_HAND_OVER_S)
+        leader = answer.leader
     except Unreachable as silent:
+        leader = _leads_after(session, to, silent)
+    session.say(f"{leader} leads now")
+    return Status.SUCCESS
+
+
+def _leads_after(session: Session, to: str, silent: Unreachable) -> str:
+    """Return `to` if it leads, though nobody said in time that it took over.
+
+    Raises Failure if another leads (a leader that stays says nothing), or nobody.
+    """
+    try:
+        leader = session.ask("confirm", None, Confirmed, timeout_s=_PING_S).leader
+    except Unreachable:
         raise Failure(
             f"No master answers: {silent}",
             hint="with a majority of the voters up another one leads by itself within seconds;"
             " without one: gnt-cluster master-failover --no-voting on a survivor's machine",
             status=Status.NOT_MASTER,
         ) from None
-    session.say(f"{answer.leader} leads now")
-    return Status.SUCCESS
+    if leader == to:
+        return leader
+    raise Failure(
+        f"{to or 'No other voter'} did not take over in time; {leader} leads.",
+        hint="gnt-log status shows how each voter is",
+    )
 
 
 def _take_over(session: Session, words: Words) -> int:

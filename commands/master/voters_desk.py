@@ -151,6 +151,12 @@ class VotersDesk:
         if wanted.to == self._name:
             reply.done(api.HandedOver(leader=self._name))
             return
+        if wanted.to and self._silent(wanted.to):
+            raise RemoteError(
+                WRONG_STATE,
+                f"{wanted.to} does not answer its leader",
+                hint="gnt-log status shows the voters; without a name the nearest one takes over",
+            )
         if refused := self._replica.hand_over(wanted.to or None):
             raise RemoteError(WRONG_STATE, refused.message, hint=refused.hint)
         _log.warning("%s asks to hand over to %s", request.actor, wanted.to or "the best voter")
@@ -163,6 +169,18 @@ class VotersDesk:
             return True
 
         self._handing.append(changed)
+
+    def _silent(self, name: str) -> bool:
+        """Say whether a peer has not answered this leader for as long as it may take to elect.
+
+        It would not hear that it is to lead, and nothing would be proposed until that is given up.
+        """
+        core = self._replica.core
+        peer = core.leading.progress.get(name) if core.leading else None
+        return (
+            peer is not None
+            and core.voter.now_ms - peer.heard_ms > core.voter.timing.election_min_ms
+        )
 
     def _on_leadership(self, leadership: Leadership) -> None:
         self._handing = [waits for waits in self._handing if not waits(leadership)]

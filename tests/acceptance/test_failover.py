@@ -11,6 +11,7 @@ import msgspec
 import pytest
 
 from commands.api import Query, QueryReply
+from eventstore.raft.state import Timing
 from nodeagent.calls import TASK_REQUESTED
 from shell.config import ClientConfig
 from tests.acceptance.live_lab import LiveLab
@@ -112,8 +113,26 @@ def test_a_planned_failover_loses_no_request(lab: LiveLab, voters: Voters) -> No
     output, _ = client.communicate(timeout=WITHIN_S)
     assert client.returncode == 0, output
     assert voters.leader() == target
-    until(lambda: lab.ok("gnt-cluster getmaster").strip() == target)
+    assert lab.ok("gnt-cluster getmaster").strip() == target
     assert target in lab.ok("gnt-cluster master-ping")
+
+
+def test_a_voter_that_is_down_is_not_handed_over_to(lab: LiveLab, voters: Voters) -> None:
+    """It is refused at once, by the leader, which goes on leading."""
+    leader = voters.leader()
+    dead = voters.followers()[0]
+    lab.kill(voters.daemon(dead))
+
+    def missed() -> bool:
+        status = voters.status(leader)
+        return status is not None and any(
+            peer.name == dead and peer.heard_ms > 2 * Timing().election_min_ms
+            for peer in status.peers
+        )
+
+    until(missed)
+    lab.refuses(f"gnt-cluster master-failover {dead}", "does not answer", hint="gnt-log status")
+    assert voters.leader() == leader
 
 
 def test_a_minority_takes_no_orders_and_answers_reads(lab: LiveLab, voters: Voters) -> None:
@@ -124,6 +143,7 @@ def test_a_minority_takes_no_orders_and_answers_reads(lab: LiveLab, voters: Vote
         lab.kill(voters.daemon(node))
     until(lambda: (s := voters.status(left)) is not None and s.role != "leader")
     assert lab.run("gnt-cluster master-ping").status == 11
+    assert lab.run("gnt-cluster getmaster").status == 11
     assert lab.ok("gnt-node list -o name") == before
     client = lab.command("gnt-cluster", "modify", "--mac-prefix=aa:00:44")
     status = voters.status(left)

@@ -82,8 +82,12 @@ class Master:
                 return api.DigestReply(seq=0, fold=FOLD_VERSION, digests=self.digests)
             case "hand-over":
                 to = msgspec.msgpack.decode(raw, type=api.HandOver).to
+                if self.faults:
+                    raise self.faults.pop(0)
                 return api.HandedOver(leader=to or "node2")
             case "confirm":
+                if self.faults:
+                    raise self.faults.pop(0)
                 return api.Confirmed(leader="node1", seq=7)
         raise AssertionError(kind)
 

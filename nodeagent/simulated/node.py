@@ -89,6 +89,7 @@ def simulated_machine(
         simulated=True,
         interference=faults,
         allocators=allocators,
+        use_volume_group=volumes.use_group,
     )
     return SimulatedMachine(
         lab=lab, volumes=volumes, files=files, shared=shared, devices=devices,

@@ -15,7 +15,27 @@ from nodeagent.task_scope import TaskScope
 
 
 class SimulatedGroup(SimulatedVolumes):
-    """A volume group, in which a person may have made volumes of their own."""
+    """Volume groups, in which a person may have made volumes of their own.
+
+    There are the cluster's group, as soon as the node knows it, and every group that holds a
+    volume. They share one room.
+    """
+
+    _main = ""
+
+    def use_group(self, name: str) -> None:
+        """The cluster's volume group is this one; empty: none is known yet, and any will do."""
+        self._main = name
+
+    def ensure(self, volume: VolumeSpec, *, owner: str, scope: TaskScope) -> None:
+        """See VolumeDriver."""
+        group = volume.name.partition("/")[0]
+        if self._main not in ("", group) and not self._holds(f"{group}/"):
+            raise NoSuchThing(f"there is no volume group {group}", hint=f"vgcreate {group} DISK...")
+        super().ensure(volume, owner=owner, scope=scope)
+
+    def _holds(self, beginning: str) -> bool:
+        return any(name.startswith(beginning) for name in self._file.read().volumes)
 
     @property
     def adopting(self) -> Adopting:

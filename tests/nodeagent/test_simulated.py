@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from nodeagent.calls import EnsureVolume, RemoveVolume
+from nodeagent.calls import EnsureVolume, RemoveVolume, VolumeSpec
 from nodeagent.errors import NoSuchThing, StateMismatch, Stopped
 from nodeagent.simulated.faults import Faults, InjectedFault
 from nodeagent.simulated.lab import Lab
 from nodeagent.simulated.network import SimulatedNetwork
+from nodeagent.simulated.strays import SimulatedGroup
 from nodeagent.simulated.volumes import SimulatedVolumes
 from nodeagent.task_scope import TaskScope
 from tests.nodeagent import contract_hypervisor as hypervisor_contract
@@ -55,6 +56,28 @@ class TestSimulatedVolumes(VolumeContract):
         return SimulatedVolumes(
             tmp_path / "pool", tmp_path / "pool.json", kinds=(kind,), total_mib=10_240
         )
+
+
+def test_a_volume_group_that_there_is_not_takes_no_volume(tmp_path: Path) -> None:
+    """There are the cluster's group and those in which somebody has made a volume; before the node
+    knows the cluster's, any will do."""
+    group = SimulatedGroup(
+        tmp_path / "pool", tmp_path / "pool.json", kinds=("lvm",), total_mib=10_240
+    )
+
+    def ensure(name: str) -> None:
+        group.ensure(VolumeSpec(name=name, kind="lvm", size_mib=8), owner="disk", scope=TaskScope())
+
+    ensure("early/a")
+    group.use_group("xenvg")
+    group.plant("other/theirs", size_mib=8)
+    for there in ("xenvg/a", "other/a", "early/b", "early/a"):
+        ensure(there)
+    with pytest.raises(NoSuchThing, match="no volume group nope"):
+        ensure("nope/a")
+    assert [volume.name for volume in group.volumes()] == [
+        "early/a", "early/b", "other/a", "other/theirs", "xenvg/a",
+    ]  # fmt: skip
 
 
 class TestSimulatedMirrors(MirrorContract):

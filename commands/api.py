@@ -141,7 +141,7 @@ class QueryReply(Message, frozen=True):
 
 
 class Names(Message, frozen=True):
-    """The names of a table (also `os`, and `job`: those of late) that begin with `prefix`."""
+    """Names of a table (or of `allocator`, `os`, recent `job`s) that begin with `prefix`."""
 
     table: str
     prefix: str = ""

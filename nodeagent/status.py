@@ -26,6 +26,7 @@ class StatusReader:
             self._versions |= hypervisor.versions()
         self._os: tuple[OsSeen, ...] = ()
         self._bridges: tuple[str, ...] | None = None
+        self._allocators: tuple[str, ...] = ()
         self._looked_s = -_EVERY_S
 
     def read(self) -> NodeStatus:
@@ -54,10 +55,11 @@ class StatusReader:
             file_free_mib=file.free_mib,
             os=self._os,
             bridges=self._bridges,
+            allocators=self._allocators,
         )
 
     def _look(self) -> None:
-        """Look for OS definitions, which are many small files, and for bridges, now and then."""
+        """Look for OS definitions and allocators, which are files, and bridges, now and then."""
         now_s = time.monotonic()
         if now_s - self._looked_s < _EVERY_S:
             return
@@ -67,6 +69,7 @@ class StatusReader:
             for each in self._drivers.os.definitions()
         )
         self._bridges = self._bridges_now()
+        self._allocators = self._drivers.allocators.names()
 
     def _bridges_now(self) -> tuple[str, ...] | None:
         try:

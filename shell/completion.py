@@ -33,6 +33,7 @@ _TABLES = {
     "OPT_COMPL_INST_ADD_NODES": "node",
     "OPT_COMPL_ONE_NODEGROUP": "group",
     "OPT_COMPL_ONE_OS": "os",
+    "OPT_COMPL_ONE_IALLOCATOR": "allocator",
     "OPT_COMPL_ONE_INSTANCE": "instance",
 }
 

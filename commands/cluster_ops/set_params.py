@@ -159,6 +159,11 @@ def lock(op: ClusterSetParams, cluster: Cluster) -> tuple[Lock, ...]:
     return locks(exclusive=("cluster",))
 
 
+def looks_at(op: ClusterSetParams, cluster: Cluster) -> Iterable[str]:
+    """The master's node, which runs the allocator that is named."""
+    return (cluster.settings.master,) if op.default_iallocator else ()
+
+
 def decide(op: ClusterSetParams, cluster: Cluster, given: Given, so_far: Outcomes) -> Plan | Done:
     """Record the settings."""
     if so_far:
@@ -166,6 +171,8 @@ def decide(op: ClusterSetParams, cluster: Cluster, given: Given, so_far: Outcome
     refuse_unsupported(op, NOT_YET)
     now = cluster.settings
     new = _changed(op, now)
+    if op.default_iallocator is not None:
+        _check_is_there(new.default_iallocator, cluster, given)
     _check_in_use(cluster, now, new)
     size = op.candidate_pool_size
     taken_in = () if size is None else fill_pool(cluster, size)
@@ -265,6 +272,19 @@ def with_checked_allocator(info: ClusterInfo) -> ClusterInfo:
     return info
 
 
+def _check_is_there(name: str, cluster: Cluster, given: Given) -> None:
+    """Raise Refused for an allocator that the master's node has not, as far as it is known."""
+    node = cluster.nodes[cluster.settings.master]
+    status = given.seen.get(node.uuid)
+    known = None if status is None else status.allocators
+    if name and known is not None and name not in known:
+        raise Refused(
+            WRONG_INPUT,
+            f"node {node.name} has no allocator {name!r}",
+            hint=f"there are: {', '.join(('hail', *known))}; a new one is seen after some seconds",
+        )
+
+
 def allocator_name(name: str) -> str:
     """Return the name as it is kept: nothing for the built-in one. Raises Refused."""
     if "/" in name or name.startswith((".", "-")):
@@ -344,4 +364,4 @@ def _check_in_use(cluster: Cluster, now: ClusterInfo, new: ClusterInfo) -> None:
             )
 
 
-HANDLER = Handler(opcode=ClusterSetParams, decide=decide, locks=lock)
+HANDLER = Handler(opcode=ClusterSetParams, decide=decide, locks=lock, looks_at=looks_at)

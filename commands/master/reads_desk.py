@@ -98,11 +98,14 @@ class ReadsDesk:
         match table:
             case "os":
                 return os_definitions.known_names(self._seen())
+            case "allocator":
+                told = (status.allocators or () for status in self._seen().values())
+                return {"hail", *(name for names in told for name in names)}
             case "job":
                 return map(str, (*self._state().jobs.open, *self._ended.recent()))
             case _ if table in TABLES:
                 return self._state().cluster.names_of(table)
-        known = ", ".join((*TABLES, "job", "os"))
+        known = ", ".join((*TABLES, "allocator", "job", "os"))
         raise RemoteError(WRONG_INPUT, f"no table {table!r}", hint=f"one of {known}")
 
     def _fields(self, request: Request, reply: ReplyTo) -> None:

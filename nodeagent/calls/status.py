@@ -60,6 +60,7 @@ class NodeStatus(msgspec.Struct, frozen=True, array_like=True):
     file_free_mib: int = 0
     os: tuple[OsSeen, ...] | None = None  # None: not told
     bridges: tuple[str, ...] | None = None  # that NICs can be connected to; None: not told, or any
+    allocators: tuple[str, ...] | None = None  # programs that choose nodes; None: not told
 
 
 class DiskObserved(msgspec.Struct, frozen=True, kw_only=True, tag="disk"):

@@ -66,6 +66,7 @@ class Town:
         self.disk_mib: dict[str, int] = defaultdict(lambda: 102400)
         self.os: dict[str, tuple[OsSeen, ...] | None] = {}
         self.bridges: dict[str, tuple[str, ...]] = {}  # of nodes that tell them
+        self.allocators: tuple[str, ...] | None = None  # of every node; None: not told
         self.volumes: tuple[VolumeFound, ...] = ()  # that a person made, on every node
         settings = ClusterInfo(
             **{
@@ -227,6 +228,7 @@ class Town:
             file_free_mib=self.disk_mib[uuid] - file_mib,
             os=self.os.get(uuid, OS),
             bridges=self.bridges.get(uuid),
+            allocators=self.allocators,
             instances=tuple(
                 InstanceSeen(
                     uuid=instance.uuid,

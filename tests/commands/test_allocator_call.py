@@ -189,6 +189,19 @@ def test_the_clusters_default_is_asked_where_none_is_named() -> None:
     assert allocator_call.STEP not in ids(plan)
 
 
+def test_a_default_that_the_masters_node_has_not_is_refused() -> None:
+    """With those that there are; hail is always there; nothing is refused before the node told."""
+    town = Town(2)
+    configured(town, default_iallocator="unknown")
+    town.allocators = ("mine", "yours")
+    with pytest.raises(Refused, match="no allocator 'nope'") as refusal:
+        configured(town, default_iallocator="nope")
+    assert "hail, mine, yours" in refusal.value.hint
+    for name, kept in (("mine", "mine"), ("hail", "")):
+        configured(town, default_iallocator=name)
+        assert town.cluster.settings.default_iallocator == kept
+
+
 def test_hail_takes_the_clusters_options() -> None:
     """`no-capacity-checks` lets it do what could not survive the loss of a node."""
     town = Town(2)

@@ -13,7 +13,8 @@ from shell.completion import candidates
 from tests.commands.building import Town
 from tests.shell.stand_in import Master
 
-OTHERS = {"os": ["debian", "redhat"], "job": ["8", "12", "17"]}  # tables that a Town has not
+# tables that a Town has not
+OTHERS = {"os": ["debian", "redhat"], "job": ["8", "12", "17"], "allocator": ["hail", "mine"]}
 
 
 @pytest.fixture(autouse=True)
@@ -49,6 +50,7 @@ def _names(monkeypatch: pytest.MonkeyPatch) -> None:
         ("gnt-node modify -D ", ["no", "yes"]),
         ("gnt-instance rename web1 ", []),
         ("gnt-instance add -o de", ["debian"]),
+        ("gnt-node evacuate -I h", ["hail"]),
         ("gnt-instance add --os-type=re", ["--os-type=redhat"]),
         ("gnt-instance add --node=node1:node2", ["--node=node1:node2"]),
         ("gnt-instance add --no-install=", []),

@@ -14,6 +14,7 @@ import re
 import tempfile
 import zlib
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -67,10 +68,10 @@ class Allocators:
         return AllocatorAnswer(answer=zlib.compress(text.encode()))
 
     def names(self) -> tuple[str, ...]:
-        """Return the names of the allocators that are there, sorted."""
+        """Return the names of the allocators there are, sorted; none of what cannot be read."""
         found = set()
         for directory in self._search_path:
-            if directory.is_dir():
+            with suppress(OSError):
                 found |= {each.name for each in directory.iterdir() if _is_program(each)}
         return tuple(sorted(found))
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
+import msgspec
 import pytest
 
-from projections import params
+from projections import ipolicy, params
 from projections.cluster import Cluster
 from projections.objects import ClusterInfo, Group, Instance, Nic, Node
 
@@ -102,3 +106,52 @@ def test_every_default_is_possible(name: str) -> None:
         if isinstance(default, int) and not isinstance(default, bool):
             assert parameter.ge is None or default >= parameter.ge
             assert parameter.le is None or default <= parameter.le
+
+
+GANETI = msgspec.json.decode(Path(__file__).with_name("ganeti_parameters.json").read_bytes())
+
+
+def described(table: params.Table) -> dict[str, list[Any]]:
+    """Return a table as the list of Ganeti's parameters has it."""
+    return {
+        name: [each.type, each.default, each.required, list(each.choices)]
+        for name, each in table.items()
+    }
+
+
+def exact(value: object) -> bytes:
+    """Return a value so that 1, 1.0 and True differ."""
+    return msgspec.json.encode(value, order="sorted")
+
+
+@pytest.mark.parametrize("kind", ["beparams", "nicparams", "ndparams"])
+def test_parameters_are_ganetis(kind: str) -> None:
+    """Each has the name, type, default and choices of Ganeti 3.1; none is missing, none is ours."""
+    assert exact(described(getattr(params.tables(), kind))) == exact(GANETI[kind])
+
+
+@pytest.mark.parametrize("hypervisor", sorted(GANETI["hvparams"]))
+def test_parameters_of_hypervisors_are_ganetis(hypervisor: str) -> None:
+    """Those of each hypervisor, and which of them only the cluster may set."""
+    table = params.tables().hvparams[hypervisor]
+    assert exact(described(table)) == exact(GANETI["hvparams"][hypervisor])
+    on_cluster = {name for name, each in table.items() if each.cluster_global}
+    assert on_cluster == table.keys() & set(GANETI["cluster_global"])
+
+
+def test_parameters_of_disks_are_ganetis() -> None:
+    """Those of each disk template; there are no other templates, and no other hypervisors."""
+    tables = params.tables()
+    found = {
+        template: {name: [each.type, each.default] for name, each in table.items()}
+        for template, table in tables.diskparams.items()
+    }
+    assert exact(found) == exact(GANETI["diskparams"])
+    assert tables.hvparams.keys() == GANETI["hvparams"].keys()
+
+
+def test_the_instance_policy_is_ganetis() -> None:
+    """The bounds that hold where nothing is set."""
+    found = ipolicy.as_ganeti(ipolicy.DEFAULTS)
+    found["disk-templates"] = sorted(ipolicy.DEFAULTS.disk_templates)
+    assert exact(found) == exact(GANETI["ipolicy"])

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from nodeagent.calls import VolumeFound, VolumeSpec
+from nodeagent.calls import DiskSeen, OwnedVolume, VolumeFound, VolumeSpec
 from nodeagent.errors import NoSuchThing, StateMismatch
 from nodeagent.simulated.volumes import SimulatedVolumes, Volume
 from nodeagent.storage.contract import Adopting, VolumeCapabilities
@@ -67,16 +67,7 @@ class SimulatedGroup(SimulatedVolumes):
                 return
             if source != volume.name and present is not None:
                 raise StateMismatch(f"there is a volume {volume.name} already")
-            stray = state.volumes.get(source)
-            if stray is None:
-                raise NoSuchThing(f"there is no volume {source} to be taken over")
-            if stray.owner or stray.in_use:
-                why = stray.in_use or f"it belongs to {stray.owner}"
-                raise StateMismatch(f"volume {source} cannot be taken over: {why}")
-            if stray.size_mib < volume.size_mib:
-                raise StateMismatch(
-                    f"volume {source} has {stray.size_mib} MiB, not {volume.size_mib}"
-                )
+            require_adoptable(state.volumes.get(source), source, volume)
             self._rename(state.volumes, source, volume.name, owner=owner)
             state.effect("adopt-volume", volume.name)
 
@@ -96,7 +87,10 @@ class SimulatedGroup(SimulatedVolumes):
 
 
 class SimulatedBlockDevices(SimulatedGroup):
-    """Devices that were connected to the node; none is made, and none removed."""
+    """Devices that were connected to the node; none is made, and none removed.
+
+    As on a real node nothing on a device says whose it is: the configuration alone knows.
+    """
 
     capabilities = VolumeCapabilities(grows=False, shared=True)
 
@@ -108,10 +102,31 @@ class SimulatedBlockDevices(SimulatedGroup):
     def __init__(self, directory: Path, state: Path) -> None:
         super().__init__(directory, state, kinds=("blockdev",), total_mib=0)
 
+    def adopt(self, source: str, volume: VolumeSpec, *, owner: str, scope: TaskScope) -> None:
+        """See Adopting. Nothing changes on the node."""
+        require_adoptable(self._file.read().volumes.get(source), source, volume)
+
+    def release(self, volume: VolumeSpec, source: str, *, owner: str, scope: TaskScope) -> None:
+        """See Adopting. There is nothing to be taken back."""
+
     def remove(self, volume: VolumeSpec, *, owner: str, scope: TaskScope) -> None:
-        """See VolumeDriver. The device stays with its data, and is nobody's."""
-        with self._file.change() as state:
-            present = state.volumes.get(volume.name)
-            if present is not None and present.owner == owner:
-                present.owner, present.active = "", False
-                state.effect("release-volume", volume.name)
+        """See VolumeDriver. The device stays with its data."""
+
+    def volumes(self) -> tuple[OwnedVolume, ...]:
+        """See VolumeDriver. Devices are no pool: none is listed."""
+        return ()
+
+    def seen(self) -> tuple[DiskSeen, ...]:
+        """See VolumeDriver."""
+        return ()
+
+
+def require_adoptable(stray: Volume | None, source: str, wanted: VolumeSpec) -> None:
+    """Raise NoSuchThing or StateMismatch for what cannot become the wanted volume."""
+    if stray is None:
+        raise NoSuchThing(f"there is no volume {source} to be taken over")
+    if stray.owner or stray.in_use:
+        why = stray.in_use or f"it belongs to {stray.owner}"
+        raise StateMismatch(f"volume {source} cannot be taken over: {why}")
+    if stray.size_mib < wanted.size_mib:
+        raise StateMismatch(f"volume {source} has {stray.size_mib} MiB, not {wanted.size_mib}")

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from commands.errors import Refused
+from commands.opcode import Opcode
 from shell import opcodes
 from shell.failure import BadUsage, Failure
 from shell.orders import opcode_of
@@ -35,7 +36,21 @@ def run(session: Session, words: Words) -> int:
         more["tags"] = words.given["tags"].split(",")
     rest = {dest: value for dest, value in words.given.items() if dest not in _OWN}
     op = opcode_of(dataclasses.replace(words, given=rest), **more)
-    return carry_out(session, words, op).status
+    ended = carry_out(session, words, op)
+    if ended.results:
+        _tell_it_is_down(session, op)
+    return ended.status
+
+
+def _tell_it_is_down(session: Session, op: Opcode) -> None:
+    """Say that it was not started, if nobody has asked for that."""
+    from commands.instance_ops.create import InstanceCreate, starts
+
+    if isinstance(op, InstanceCreate) and op.start and not starts(op):
+        session.note(
+            f"note: {op.instance_name} is not started, since nothing was installed on it; when it"
+            f" can boot: gnt-instance startup {op.instance_name}"
+        )
 
 
 def run_batch(session: Session, words: Words) -> int:

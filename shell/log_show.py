@@ -18,6 +18,9 @@ from shell.values import number
 
 LINES = 20
 _POLL_S = 0.5
+# Of COLUMNS, for who follows the log: so wide that most records fit, and none moves the others.
+_USUAL = (6, 23, 45, 5, 20, 16, 4, 0)
+_NO_WIDTHS = (0,) * len(COLUMNS)
 _NAMED = ("instance", "node", "group")  # tables whose objects have names
 
 
@@ -27,7 +30,8 @@ def tail(session: Session, words: Words) -> int:
     count = words.get("lines", LINES)
     streams = [_stream(session, words, source, name) for name in words.args]
     last = _last(source, streams, count)
-    _print(session, words, last, headers=not words.flag("no_headers"))
+    widths = list(_USUAL if words.flag("follow") else _NO_WIDTHS)
+    _print(session, words, last, headers=not words.flag("no_headers"), widths=widths)
     if not words.flag("follow"):
         return Status.SUCCESS
     seq = source.head
@@ -36,7 +40,7 @@ def tail(session: Session, words: Words) -> int:
     try:
         for stored in records:
             if not wanted or stored.record.stream in wanted:
-                _print(session, words, [stored], headers=False)
+                _print(session, words, [stored], headers=False, widths=widths)
                 session.out.flush()
     except KeyboardInterrupt:
         return Status.SUCCESS
@@ -67,7 +71,7 @@ def show(session: Session, words: Words) -> int:
     elif form == "yaml":
         session.out.write(to_yaml([as_fields(stored) for stored in found]))
     elif form == "csv" or not _is_seq(wanted):
-        _print(session, words, found, headers=True)
+        _print(session, words, found, headers=True, widths=list(_NO_WIDTHS))
     else:
         session.out.write(text(as_tree(found[0])))
     return Status.SUCCESS
@@ -107,7 +111,9 @@ def _last(source: Source, streams: Iterable[str], count: int) -> list[Stored]:
     return sorted(found, key=lambda stored: stored.record.seq)[-count:]
 
 
-def _print(session: Session, words: Words, records: Iterable[Stored], *, headers: bool) -> None:
+def _print(
+    session: Session, words: Words, records: Iterable[Stored], *, headers: bool, widths: list[int]
+) -> None:
     style = reading.style_of(session, words)
     if style.format == "json":  # one object to a line, so that it can be followed
         import msgspec
@@ -119,7 +125,7 @@ def _print(session: Session, words: Words, records: Iterable[Stored], *, headers
     rows = [as_row(stored) for stored in records]
     import dataclasses
 
-    session.out.write(rendered(heads, rows, dataclasses.replace(style, headers=headers)))
+    session.out.write(rendered(heads, rows, dataclasses.replace(style, headers=headers), widths))
 
 
 def _poll(source: Source, seq: int) -> Iterator[Stored]:

@@ -45,8 +45,13 @@ class Style:
 Row = Sequence[tuple[int, Any]]  # Any: a cell holds whatever its field does
 
 
-def rendered(heads: Sequence[Head], rows: Sequence[Row], style: Style) -> str:
-    """Return the whole answer, each line ended; empty if there is nothing to say."""
+def rendered(
+    heads: Sequence[Head], rows: Sequence[Row], style: Style, kept: list[int] | None = None
+) -> str:
+    """Return the whole answer, each line ended; empty if there is nothing to say.
+
+    `kept`: widths of a table's columns that stand above (`render/table.py`).
+    """
     match style.format:
         case "json":
             return to_json(_objects(heads, rows))
@@ -62,6 +67,7 @@ def rendered(heads: Sequence[Head], rows: Sequence[Row], style: Style) -> str:
         titles=[head.title for head in heads] if style.headers else None,
         right=[head.kind in cells.RIGHT for head in heads],
         separator=style.separator,
+        kept=kept,
     )
     return "".join(line + "\n" for line in found)
 

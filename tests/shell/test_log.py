@@ -17,10 +17,11 @@ from commands.master import bootstrap
 from commands.master.config import MasterConfig
 from eventstore.clients.client import Client
 from eventstore.reactor import Reactor
+from eventstore.record import Stored
 from eventstore.wire.zap import ZapHandler
 from projections.objects import ClusterInfo, InstancePolicy
 from projections.past import replay
-from shell import config, log_source, main
+from shell import config, log_show, log_source, main
 from shell.log_status import stuck
 from shell.session import Session
 from tests.eventstore.storage_lab import Lab, fill
@@ -57,6 +58,27 @@ def test_tail(directory: Path) -> None:
     ran = run(f"gnt-log tail --dir {directory} --no-headers cluster", Master())
     assert "cluster.created" in ran.out
     assert len(ran.out.splitlines()) == 1
+
+
+def test_the_columns_of_what_is_followed_stay(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each record is printed as it comes, under the ones before; a column only ever widens."""
+
+    def records(source: log_source.Source, seq: int) -> Iterator[Stored]:
+        assert seq == source.head
+        yield from source.iterate(1)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(log_show, "_poll", records)
+    ran = run(f"gnt-log tail -f -n 2 --dir {directory}", Master())
+    lines = ran.out.splitlines()
+    assert (ran.status, len(lines)) == (0, 1 + 2 + 8)
+    assert {line.index("202") for line in lines[1:]} == {lines[0].index("Time")}
+    kinds = [line.split()[5] for line in lines[1:]]
+    assert {line.index(f" {kind} ") + 1 for line, kind in zip(lines[1:], kinds, strict=True)} == {
+        lines[0].index("Kind")
+    }
 
 
 def test_tail_as_json_lines(directory: Path) -> None:

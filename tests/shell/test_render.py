@@ -108,3 +108,15 @@ def test_text_of_others_cannot_steer_the_terminal() -> None:
     assert cells.printable("a\x1b[2Jb\n\tc\x07") == "a\\x1b[2Jb\n\tc\\x07"
     assert cells.plain("a\nb") == "a\\nb"
     assert text({"a": "b\x1b\nc"}) == "a: b\\x1b\\nc\n"
+
+
+def test_a_table_in_pieces_keeps_its_columns() -> None:
+    """What stands above is not narrower than what comes, until something wider comes."""
+    kept = [2, 0]
+    found = [
+        *table.lines([["a", "1"]], titles=None, right=[False, True], kept=kept),
+        *table.lines([["abc", "22"]], titles=None, right=[False, True], kept=kept),
+        *table.lines([["a", "3"]], titles=None, right=[False, True], kept=kept),
+    ]
+    assert found == ["a  1", "abc 22", "a    3"]
+    assert kept == [3, 2]

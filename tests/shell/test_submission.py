@@ -113,6 +113,24 @@ def batch(path: Path, *entries: dict[str, object]) -> str:
     return str(file)
 
 
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ("--no-install", True),
+        ("--no-install --no-start", False),
+        ("--no-install --submit", False),
+        ("-o debian", False),
+    ],
+)
+def test_that_nothing_is_started_without_a_system_is_told(
+    master: Master, options: str, told: bool
+) -> None:
+    """Unless it was asked for, or the outcome is not waited for."""
+    ran = run(f"gnt-instance add -t plain -s 1G -n node1 {options} new", master)
+    assert ran.status == 0
+    assert ("note: new is not started" in ran.err) is told
+
+
 def test_batch_create(master: Master, tmp_path: Path) -> None:
     """The instances of a file become one job each, all accepted or none."""
     one: dict[str, object] = {"instance_name": "a", "disk_template": "diskless"}

@@ -13,7 +13,7 @@ import msgspec
 
 from commands.api import JobSpec
 from commands.engine.context import Context
-from commands.errors import INTERNAL_ERROR, UNKNOWN_ENTITY, Refused
+from commands.errors import INTERNAL_ERROR, UNKNOWN_ENTITY, WRONG_STATE, Refused
 from commands.given import Given
 from commands.handler import Done, Outcomes, PlanOutcome
 from commands.opcode import Opcode
@@ -59,6 +59,8 @@ def decide(
     try:
         opcode = context.registry.decode(op.op)
         handler = context.registry.handler(op.op.name, op.handler)
+        if not op.plans:
+            require_a_cluster(cluster)
         given = draw(context, handler, opcode, cluster, (job, at, len(op.plans)))
         given = _with_what_was_seen_before(given, op)
         decision = handler.decide(opcode, cluster, given, outcomes(op))
@@ -72,6 +74,16 @@ def decide(
         return Decided(decision, msgspec.Raw(drawn), size_bytes)
     except Exception as error:  # a handler's bug ends its opcode, not the daemon
         return problem_of(error, f"job {job}, opcode {at} ({op.summary})")
+
+
+def require_a_cluster(cluster: Cluster) -> None:
+    """Raise Refused after the cluster was given up: its log takes no more facts."""
+    if cluster.info is not None and cluster.info.destroyed:
+        raise Refused(
+            WRONG_STATE,
+            f"the cluster {cluster.info.name} was destroyed",
+            hint="its log can still be read; gnt-cluster init makes another, in a new directory",
+        )
 
 
 def locks_of(

@@ -14,7 +14,7 @@ import msgspec
 
 from commands.api import Change, PlannedStep, PlanReply
 from commands.engine.context import Context
-from commands.engine.deciding import draw, problem_of
+from commands.engine.deciding import draw, problem_of, require_a_cluster
 from commands.engine.endings import node_name
 from commands.engine.scratch import Scratch, State
 from commands.errors import Refused
@@ -43,6 +43,7 @@ def preview(context: Context, state: State, op: Opcode, *, as_of: int) -> PlanRe
 def _preview(context: Context, state: State, op: Opcode, as_of: int) -> PlanReply:
     handler = context.registry.handler(op.NAME)
     cluster = state.cluster
+    require_a_cluster(cluster)
     locks = tuple(_lock(lock, cluster) for lock in handler.locks(op, cluster))
     given = draw(context, handler, op, cluster, (0, 0, 0))
     decision = handler.decide(op, cluster, given, ())

@@ -5,19 +5,24 @@ from __future__ import annotations
 from typing import ClassVar
 
 import msgspec
+import pytest
 
 from commands.engine.context import Context
 from commands.engine.deciding import Succeeded, decide
 from commands.engine.draws import SeededDraws
+from commands.engine.preview import preview
 from commands.engine.timers import Timers
+from commands.errors import WRONG_STATE, Refused
 from commands.given import Given
 from commands.handler import Done, Handler, Outcomes
 from commands.opcode import Opcode, pack
 from commands.registry import Registry
 from nodeagent.calls import NodeStatus
 from projections.cluster import Cluster
-from projections.job_state import OpState, PlanState
+from projections.job_state import OpState, PlanState, Problem
+from projections.objects import ClusterInfo
 from projections.plans import Plan
+from projections.state import State
 
 
 class Tell(Opcode, frozen=True, kw_only=True):
@@ -36,9 +41,9 @@ def status(node: str, free_mib: int) -> NodeStatus:
     return NodeStatus(node, "boot", 4096, free_mib, 0, 0, 0, 1, 1, 1)
 
 
-def ask(op: OpState, heard: dict[str, NodeStatus]) -> object:
-    """Ask the handler when this was heard last."""
-    context = Context(
+def around(heard: dict[str, NodeStatus]) -> Context:
+    """Return what decisions are made in, with what was heard last."""
+    return Context(
         "cluster",
         Registry({}, handlers=[Handler(Tell, told, looks_at=lambda op, cluster: heard)]),
         SeededDraws("test", lambda: 1_000),
@@ -46,7 +51,11 @@ def ask(op: OpState, heard: dict[str, NodeStatus]) -> object:
         Timers(lambda: 0.0),
         frozenset(),
     )
-    decided = decide(context, Cluster(), 1, 0, op)
+
+
+def ask(op: OpState, heard: dict[str, NodeStatus]) -> object:
+    """Ask the handler when this was heard last."""
+    decided = decide(around(heard), Cluster(), 1, 0, op)
     assert isinstance(decided, Succeeded)
     return msgspec.msgpack.decode(decided.result)
 
@@ -73,3 +82,23 @@ def test_what_was_heard_since_counts_more() -> None:
     )
     op = OpState(op=pack(Tell()), summary="TELL", handler=1, plans=plans)
     assert ask(op, {"b": status("b", 22)}) == {"a": 11, "b": 22}
+
+
+def test_nothing_begins_in_a_cluster_that_was_destroyed() -> None:
+    """It is refused in words; the opcode that destroyed it still ends as it should."""
+    info = ClusterInfo(uuid="c", name="town", destroyed=True)
+    gone = Cluster().put("cluster", "c", info, 1)
+    begins = OpState(op=pack(Tell()), summary="TELL", handler=1, plans=())
+    refused = decide(around({}), gone, 1, 0, begins)
+    assert isinstance(refused, Problem)
+    assert (refused.code, refused.message) == (WRONG_STATE, "the cluster town was destroyed")
+    ends = OpState(op=pack(Tell()), summary="TELL", handler=1, plans=(planned(),))
+    assert isinstance(decide(around({}), gone, 1, 0, ends), Succeeded)
+
+
+def test_a_dry_run_in_a_cluster_that_was_destroyed_is_refused() -> None:
+    """In the same words."""
+    info = ClusterInfo(uuid="c", name="town", destroyed=True)
+    gone = State(cluster=Cluster().put("cluster", "c", info, 1))
+    with pytest.raises(Refused, match="the cluster town was destroyed"):
+        preview(around({}), gone, Tell(), as_of=1)

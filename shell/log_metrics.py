@@ -19,6 +19,7 @@ _EACH_S = 2.0
 
 def run(session: Session, words: Words) -> int:
     """Carry out metrics; exit status 1 if a voter did not answer."""
+    session.learn_voters()
     known = [voter.name for voter in session.client.voters]
     wanted = list(words.args) or known
     if strangers := [name for name in wanted if name not in known]:

@@ -49,6 +49,7 @@ def run(session: Session, words: Words) -> int:
             session.out.write(rendered(heads, [[(0, value) for value in facts.values()]], style))
         return Status.SUCCESS
     about = RemoteLog(session).about
+    session.learn_voters()
     found = {voter.name: _status(session, voter.name) for voter in session.client.voters}
     rows = _rows(found, about.seq)
     if style.format == "table":

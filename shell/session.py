@@ -25,6 +25,8 @@ T = TypeVar("T")
 
 TIMEOUT_S = 10.0  # for what is answered from memory; after it the master counts as away
 
+_LEARN_S = 2.0
+
 
 @dataclass
 class Session:
@@ -76,6 +78,16 @@ class Session:
         client = Client(voters, load_curve_keys(found.resolve(found.config.key_file)))
         client.ask_beside("voters", self._take_voters)
         return client
+
+    def learn_voters(self) -> None:
+        """Ask where the voters are and wait for it: for a command that is to show all of them.
+
+        Others speak to those that are known and learn beside (`client`), for the next command.
+        """
+        from eventstore.errors import EventStoreError
+
+        with suppress(EventStoreError):  # then those that are known must do
+            self._take_voters(self.client.call("voters", timeout_s=_LEARN_S))
 
     def _take_voters(self, answer: Answer) -> None:
         """Some voter says where all of them are: speak to them, now and in later commands.

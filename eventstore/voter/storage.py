@@ -34,7 +34,7 @@ from eventstore.voter.creation import make_file
 _NOTHING = Epoch(0, 0)
 _NO_LOG_HINT = (
     "gnt-cluster init makes the first; a voter that lost its disk is made anew by "
-    "gnt-node modify --master-candidate=no, then =yes"
+    "gnt-node modify --master-candidate=no, then, once its files here are gone, =yes"
 )
 
 

@@ -121,12 +121,15 @@ class Builder:
 
 
 class Storm:
-    """Faults on the voters of a lab, which are all its nodes. `seed` draws whom they hit."""
+    """Faults on the voters of a lab, which are all its nodes. `seed` draws whom they hit.
 
-    def __init__(self, lab: LiveLab, notes: Path, *, seed: int) -> None:
+    `builds`: a person makes and removes instances meanwhile, and orders come for parted nodes.
+    """
+
+    def __init__(self, lab: LiveLab, notes: Path, *, seed: int, builds: bool = True) -> None:
         self.lab, self.voters, self.random = lab, Voters(lab), random.Random(seed)
         self.load = Load(lab, notes)
-        self.builder = Builder(lab)
+        self.builder = Builder(lab) if builds else None
         self._for_parted: list[int] = []  # jobs for nodes that were cut off
         self.load.progress()
 
@@ -209,7 +212,7 @@ class Storm:
 
     def settle(self) -> list[Broken]:
         """End the load, let all voters come up and level; return every promise that was broken."""
-        failed = [Broken("commands", how) for how in self.builder.stop()]
+        failed = [Broken("commands", how) for how in self.builder.stop()] if self.builder else []
         notes = self.load.stop()
         self.voters.restore()
         until(self._idle)
@@ -222,12 +225,14 @@ class Storm:
         self.voters.compare()
         logs = [read_log(self.voters.log(node)) for node in self.voters.nodes]
         promises = broken_promises(notes, logs, self.voters.log(self.voters.nodes[0]))
-        return [*failed, *promises, *self._done_otherwise_than_once()]
+        tasks = self._done_otherwise_than_once() if self.builder else []
+        return [*failed, *promises, *tasks]
 
     def end(self) -> None:
         """End what still runs, and every cut."""
         self.load.end()
-        self.builder.end()
+        if self.builder:
+            self.builder.end()
         if self.lab.layout.load().wires is not None:
             wires.heal(self._wires)
 
@@ -280,9 +285,10 @@ class Storm:
         or cannot say that it was done.
         """
         self.load.progress()
-        name = f"parted{len(self._for_parted)}.example.net"
-        made = f"gnt-instance add -t plain -o debian -n {parted} -s 1G --no-start {name}"
-        self._for_parted.append(self.lab.submit(made))
+        if self.builder:
+            name = f"parted{len(self._for_parted)}.example.net"
+            made = f"gnt-instance add -t plain -o debian -n {parted} -s 1G --no-start {name}"
+            self._for_parted.append(self.lab.submit(made))
         wires.heal(self._wires)
         self.load.progress()
 
